@@ -1,0 +1,185 @@
+"""The shared memory in which all processes of one server count.
+
+The supervisor makes one `Ledger` before it forks; every process then sees the same anonymous mapping. It holds one
+slot for the supervisor (number 0) and one for each worker. A slot is written by its own process only, so a plain
+64-bit store is enough: no lock, no atomic, and a worker killed between two instructions leaves nothing half done.
+Who wants a figure for the whole server adds up the slots.
+
+A slot holds named cells (`Field`) and two hash tables for limits (see `limits`). Counters outlive their worker: the
+one that takes its place goes on from where it stopped, so a total never goes down while the server runs. Gauges and
+tables describe what the dead process held, and are emptied by `clear`.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from contextlib import suppress
+from enum import IntEnum, auto
+from hashlib import blake2b
+
+_CELL = 8  # octets
+_PAGE = mmap.PAGESIZE
+ENTRY_CELLS = 4  # key, window, count, count of the window before
+SUPERVISOR = 0  # the slot of the process that forks the others
+
+
+class Field(IntEnum):
+    """Names of the cells. Those of `GAUGES` go up and down, all others only up."""
+
+    CONNECTIONS_TOTAL = 0  # SMTP and submission
+    MESSAGES_RECEIVED = auto()
+    MESSAGES_REJECTED = auto()
+    BYTES_RECEIVED = auto()
+    BYTES_SENT = auto()
+    AUTH_SUCCESSES = auto()
+    AUTH_FAILURES = auto()
+    RATE_LIMIT_HITS = auto()
+    CONNECTIONS_REFUSED = auto()  # over a limit of connections
+    DNSBL_BLOCKS = auto()
+    GREYLIST_BLOCKS = auto()
+    ERRORS = auto()  # replies 4xx and 5xx that were our fault, failures of jobs
+    TLS_HANDSHAKES = auto()
+    TLS_FAILURES = auto()
+    LMTP_CONNECTIONS_TOTAL = auto()
+    LMTP_MESSAGES_RECEIVED = auto()
+    IMAP_CONNECTIONS_TOTAL = auto()
+    IMAP_COMMANDS = auto()
+    MESSAGES_DELIVERED = auto()  # mailbox entries made
+    MESSAGES_QUEUED = auto()  # queue rows made
+    COMMITS = auto()  # group commits
+    COMMIT_FUNCTIONS = auto()  # store functions in them
+    COMMIT_NANOSECONDS = auto()  # time the writer spent in them
+    COMMIT_LE_1 = auto()  # groups of at most so many functions, one cell a group
+    COMMIT_LE_4 = auto()
+    COMMIT_LE_16 = auto()
+    COMMIT_LE_64 = auto()
+    COMMIT_MORE = auto()
+    COMMIT_FAILURES = auto()
+    HTTP_REQUESTS = auto()
+    LOOP_STALLS = auto()  # times a loop was late by more than 50 ms
+    WORKERS_STARTED = auto()
+    WORKERS_DIED = auto()  # ended without having been asked
+    RELOADS = auto()
+
+    CONNECTIONS_ACTIVE = auto()
+    LMTP_CONNECTIONS_ACTIVE = auto()
+    IMAP_CONNECTIONS_ACTIVE = auto()
+    SPOOL_BYTES = auto()  # message octets held in memory
+    LOOP_LAG_US = auto()  # latest lateness of the loop, microseconds
+    LOOP_LAG_MAX_US = auto()  # worst of the last minute
+    HEARTBEAT_MS = auto()  # monotonic milliseconds of the loop's last tick
+    PID = auto()
+    READY = auto()  # 1 while connections are taken
+
+
+COUNTERS: tuple[Field, ...] = tuple(f for f in Field if f < Field.CONNECTIONS_ACTIVE)
+GAUGES: tuple[Field, ...] = tuple(f for f in Field if f >= Field.CONNECTIONS_ACTIVE)
+
+
+def _whole_pages(octets: int) -> int:
+    return -(-octets // _PAGE) * _PAGE
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << max(4, (least - 1).bit_length())
+
+
+class Slot:
+    """One process's part of the ledger. Only that process calls `add` and `set`, on its event loop."""
+
+    __slots__ = ("_cells", "ledger", "number")
+
+    def __init__(self, ledger: Ledger, number: int, cells: memoryview[int]) -> None:
+        self.ledger = ledger
+        self.number = number
+        self._cells = cells
+
+    def add(self, field: int, n: int = 1) -> None:
+        """Count `n` up (or a gauge down, when negative)."""
+        self._cells[field] += n
+
+    def set(self, field: int, value: int) -> None:
+        self._cells[field] = value
+
+    def get(self, field: int) -> int:
+        return self._cells[field]
+
+
+class Ledger:
+    """The whole mapping: `slots` worker slots beside the supervisor's, tables of at least the given sizes.
+
+    Pages that nobody wrote cost nothing, so the sizes can be generous.
+    """
+
+    def __init__(self, slots: int, *, connection_entries: int = 8192, rate_entries: int = 65536) -> None:
+        self.slots = slots + 1
+        self.connection_entries = _power_of_two(connection_entries)
+        self.rate_entries = _power_of_two(rate_entries)
+        self._head = _whole_pages(len(Field) * _CELL)
+        tables = _whole_pages((self.connection_entries + self.rate_entries) * ENTRY_CELLS * _CELL)
+        self._stride = self._head + tables
+        self._map = mmap.mmap(-1, self._stride * self.slots)
+        self._cells: memoryview[int] = memoryview(self._map).cast("q")
+        self._secret = os.urandom(16)  # so that nobody outside can choose addresses that collide
+
+    def attach(self, slot: int) -> Slot:
+        """The slot for the calling process, which writes it from now on and no other does."""
+        start = self._start(slot)
+        self._cells[start + Field.PID] = os.getpid()
+        return Slot(self, slot, self._cells[start : start + len(Field)])
+
+    def total(self, field: int) -> int:
+        """The sum over all slots."""
+        step = self._stride // _CELL
+        return sum(self._cells[field : field + step * self.slots : step])
+
+    def most(self, field: int) -> int:
+        """The largest value of any slot."""
+        step = self._stride // _CELL
+        return max(self._cells[field : field + step * self.slots : step])
+
+    def value(self, slot: int, field: int) -> int:
+        return self._cells[self._start(slot) + field]
+
+    def live(self) -> list[int]:
+        """Numbers of the worker slots that have a process."""
+        return [n for n in range(1, self.slots) if self.value(n, Field.PID)]
+
+    def clear(self, slot: int) -> None:
+        """Forget what the slot's dead process held: gauges and tables; its counters stay."""
+        start = self._start(slot)
+        for field in GAUGES:
+            self._cells[start + field] = 0
+        tables = slot * self._stride + self._head
+        length = self._stride - self._head
+        try:
+            self._map.madvise(mmap.MADV_REMOVE, tables, length)  # gives the pages back, they read as zero
+        except OSError:
+            self._cells[tables // _CELL : (tables + length) // _CELL] = memoryview(bytes(length)).cast("q")
+
+    def connection_table(self, slot: int) -> memoryview[int]:
+        """Cells of the slot's table of open connections by address."""
+        start = self._start(slot) + self._head // _CELL
+        return self._cells[start : start + self.connection_entries * ENTRY_CELLS]
+
+    def rate_table(self, slot: int) -> memoryview[int]:
+        """Cells of the slot's table of hourly rates."""
+        start = self._start(slot) + self._head // _CELL + self.connection_entries * ENTRY_CELLS
+        return self._cells[start : start + self.rate_entries * ENTRY_CELLS]
+
+    def key(self, kind: bytes, subject: bytes) -> int:
+        """A table key: 63 bits of a keyed hash, never 0 (which marks an unused entry)."""
+        digest = blake2b(kind + b"\0" + subject, digest_size=8, key=self._secret).digest()
+        return (int.from_bytes(digest, "little") >> 1) or 1
+
+    def close(self) -> None:
+        """Unmap, for tests; fails silently while a slot of it is in use."""
+        with suppress(BufferError):
+            self._cells.release()
+            self._map.close()
+
+    def _start(self, slot: int) -> int:
+        if not 0 <= slot < self.slots:
+            raise IndexError(f"slot {slot} of {self.slots}")
+        return slot * self._stride // _CELL

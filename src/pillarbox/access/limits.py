@@ -1,0 +1,267 @@
+"""Limits that hold for the whole server: connections, connections an address, events an hour.
+
+Every worker counts in its own slot of the ledger and decides by the sum over all of them. Who comes counts itself up
+first and then looks at the sum, and steps back when it is over the limit; so a limit is never exceeded, though two
+workers that race for the last seat may both refuse.
+
+An IPv6 client is its /64, since it owns all of that. Connections over a unix socket have the address "" and are exempt
+from what is counted by address, and so is loopback when the limiter is told to trust it.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from threading import Lock
+
+from .ledger import ENTRY_CELLS, Field, Ledger, Slot
+
+HOUR = 3600  # seconds
+_PROBES = 32  # entries that a key may stand in
+_KEY, _WINDOW, _COUNT, _BEFORE = range(ENTRY_CELLS)
+
+
+class Role(Enum):
+    """What a connection is counted as: the counter, the gauge, and the name in table keys."""
+
+    SMTP = (Field.CONNECTIONS_TOTAL, Field.CONNECTIONS_ACTIVE, b"smtp")
+    LMTP = (Field.LMTP_CONNECTIONS_TOTAL, Field.LMTP_CONNECTIONS_ACTIVE, b"lmtp")
+    IMAP = (Field.IMAP_CONNECTIONS_TOTAL, Field.IMAP_CONNECTIONS_ACTIVE, b"imap")
+
+
+class Admission(Enum):
+    """The answer to a new connection. True in a condition only when it may stay."""
+
+    ADMITTED = "admitted"
+    SERVER_FULL = "too many connections to this server"
+    ADDRESS_FULL = "too many connections from this address"
+
+    def __bool__(self) -> bool:
+        return self is Admission.ADMITTED
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Most connections of a role: on the whole server, and from one address. 0 means no limit."""
+
+    server: int = 0
+    address: int = 0
+
+
+def subject_of(address: str) -> bytes:
+    """What an IP address in text is counted as: 4 octets, or the first 8 of IPv6 (its /64).
+
+    Anything that is no IP address stands for itself.
+    """
+    try:
+        if ":" not in address:
+            return socket.inet_pton(socket.AF_INET, address)
+        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    except (OSError, ValueError):
+        return address.encode("utf-8", "surrogateescape")
+    if packed.startswith(b"\0" * 10 + b"\xff\xff"):  # IPv4-mapped, RFC 4291 section 2.5.5.2
+        return packed[12:]
+    return packed[:8] if packed != b"\0" * 15 + b"\1" else packed
+
+
+def is_loopback(address: str) -> bool:
+    subject = subject_of(address)
+    return (len(subject) == 4 and subject[0] == 127) or subject == b"\0" * 15 + b"\1"
+
+
+class Limiter:
+    """The limits as one worker applies them. `clock` gives epoch seconds.
+
+    `caps` and `trust_loopback` may be changed at any time (a reload does); they hold for the next connection.
+    """
+
+    def __init__(
+        self,
+        slot: Slot,
+        caps: dict[Role, Caps] | None = None,
+        *,
+        trust_loopback: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.caps: dict[Role, Caps] = caps or {}
+        self.trust_loopback = trust_loopback
+        self._slot = slot
+        self._ledger: Ledger = slot.ledger
+        self._clock = clock
+        self._connections = [self._ledger.connection_table(n) for n in range(self._ledger.slots)]
+        self._rates = [self._ledger.rate_table(n) for n in range(self._ledger.slots)]
+        self._fence = Lock()
+        self._entered: dict[tuple[Role, bytes], int] = {}  # what of our connections the table has
+
+    def enter(self, address: str, role: Role = Role.SMTP) -> Admission:
+        """Take a seat for a new connection from `address`; every admitted one is to `leave`.
+
+        A refused connection counts as CONNECTIONS_REFUSED and has nothing to give back.
+        """
+        total, active, _ = role.value
+        caps = self.caps.get(role) or Caps()
+        slot = self._slot
+        slot.add(total)
+        slot.add(active)
+        if caps.server:
+            with self._fence:  # a full barrier: our count is out before the others' are read
+                pass
+            if self._ledger.total(active) > caps.server:
+                slot.add(active, -1)
+                slot.add(Field.CONNECTIONS_REFUSED)
+                return Admission.SERVER_FULL
+        if not self.exempt(address) and not self._enter_address(address, role, caps.address):
+            slot.add(active, -1)
+            slot.add(Field.CONNECTIONS_REFUSED)
+            return Admission.ADDRESS_FULL
+        return Admission.ADMITTED
+
+    def leave(self, address: str, role: Role = Role.SMTP) -> None:
+        """Give the seat of an admitted connection back. Call it once, with what `enter` was given."""
+        self._slot.add(role.value[1], -1)
+        subject = subject_of(address)
+        if not self._entered.get((role, subject)):
+            return  # exempt when it came, or the table had no room for it
+        self._entered[role, subject] -= 1
+        if not self._entered[role, subject]:
+            del self._entered[role, subject]
+        table = self._connections[self._slot.number]
+        at = _find(table, self._ledger.key(role.value[2], subject))
+        if at >= 0 and table[at + _COUNT] > 0:
+            table[at + _COUNT] -= 1
+
+    def connections(self, address: str, role: Role = Role.SMTP) -> int:
+        """Open connections from an address, on all workers."""
+        return self._sum_connections(self._ledger.key(role.value[2], subject_of(address)))
+
+    def rate(self, address: str, limit: int, kind: bytes = b"message", cost: int = 1) -> bool:
+        """Count an event of an address; False, and not counted, when it is more than `limit` in an hour.
+
+        The hour slides: it is the running hour's count plus the share of the last hour's that is still inside.
+        """
+        if limit <= 0 or self.exempt(address):
+            return True
+        return self.rate_of(kind, subject_of(address), limit, cost)
+
+    def rate_of(self, kind: bytes, subject: bytes, limit: int, cost: int = 1) -> bool:
+        """The same for any subject, such as an account's name; nobody is exempt."""
+        now = self._clock()
+        window = int(now) // HOUR
+        key = self._ledger.key(kind, subject)
+        table = self._rates[self._slot.number]
+        at = _find(table, key)
+        if at < 0:
+            at = _room_for_rate(table, key, window)
+            table[at + _COUNT] = table[at + _BEFORE] = 0
+            table[at + _WINDOW] = window
+            table[at + _KEY] = key
+        elif table[at + _WINDOW] != window:
+            table[at + _BEFORE] = table[at + _COUNT] if table[at + _WINDOW] == window - 1 else 0
+            table[at + _COUNT] = 0
+            table[at + _WINDOW] = window
+        table[at + _COUNT] += cost
+        share = 1.0 - (now - window * HOUR) / HOUR
+        if self._sum_rates(key, window, share) > limit:
+            table[at + _COUNT] -= cost
+            self._slot.add(Field.RATE_LIMIT_HITS)
+            return False
+        return True
+
+    def exempt(self, address: str) -> bool:
+        """Whether limits by address leave this one alone."""
+        return not address or (self.trust_loopback and is_loopback(address))
+
+    def _enter_address(self, address: str, role: Role, cap: int) -> bool:
+        subject = subject_of(address)
+        key = self._ledger.key(role.value[2], subject)
+        table = self._connections[self._slot.number]
+        at = _find(table, key)
+        if at < 0:
+            at = _room_for_connection(table, key)
+            if at < 0:
+                return True  # not counted by address; the limit of the server still holds
+            table[at + _COUNT] = 0
+            table[at + _KEY] = key
+        table[at + _COUNT] += 1
+        if cap:
+            with self._fence:
+                pass
+            if self._sum_connections(key) > cap:
+                table[at + _COUNT] -= 1
+                return False
+        self._entered[role, subject] = self._entered.get((role, subject), 0) + 1
+        return True
+
+    def _sum_connections(self, key: int) -> int:
+        total = 0
+        for number in self._others_and_own():
+            table = self._connections[number]
+            at = _find(table, key)
+            if at >= 0:
+                total += table[at + _COUNT]
+        return total
+
+    def _sum_rates(self, key: int, window: int, share: float) -> float:
+        total = 0.0
+        for number in self._others_and_own():
+            table = self._rates[number]
+            at = _find(table, key)
+            if at < 0:
+                continue
+            if table[at + _WINDOW] == window:
+                total += table[at + _COUNT] + table[at + _BEFORE] * share
+            elif table[at + _WINDOW] == window - 1:
+                total += table[at + _COUNT] * share
+        return total
+
+    def _others_and_own(self) -> list[int]:
+        live = self._ledger.live()
+        return live if self._slot.number in live else [*live, self._slot.number]
+
+
+# Open addressing: a key stands in one of _PROBES entries from its place on. An entry that was used is never made
+# unused again (only taken over), so a search may stop at the first unused one.
+
+
+def _find(table: memoryview[int], key: int) -> int:
+    """The cell where the key's entry begins, or -1."""
+    mask = len(table) // ENTRY_CELLS - 1
+    for probe in range(key, key + _PROBES):
+        at = (probe & mask) * ENTRY_CELLS
+        found = table[at]
+        if found == key:
+            return at
+        if not found:
+            return -1
+    return -1
+
+
+def _places(table: memoryview[int], key: int) -> list[int]:
+    mask = len(table) // ENTRY_CELLS - 1
+    return [(probe & mask) * ENTRY_CELLS for probe in range(key, key + _PROBES)]
+
+
+def _room_for_connection(table: memoryview[int], key: int) -> int:
+    """An entry that is unused or counts nothing now, or -1."""
+    for at in _places(table, key):
+        if not table[at + _KEY] or table[at + _COUNT] <= 0:
+            return at
+    return -1
+
+
+def _room_for_rate(table: memoryview[int], key: int, window: int) -> int:
+    """An unused or outdated entry, else the one that counts least.
+
+    So who comes from many addresses only pushes out others that did little.
+    """
+    best, least = -1, 0
+    for at in _places(table, key):
+        if not table[at + _KEY] or table[at + _WINDOW] < window - 1:
+            return at
+        weight = table[at + _COUNT] + table[at + _BEFORE]
+        if best < 0 or weight < least:
+            best, least = at, weight
+    return best
