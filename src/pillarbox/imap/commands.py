@@ -1,0 +1,176 @@
+"""What a parsed command carries: one dataclass a command, no bytes of the wire left in them.
+
+Mailbox names are text (modified UTF-7 is undone, `INBOX` in any case is `"INBOX"`), flags are bits (`flags.SEEN`...)
+and keywords, dates are seconds since 1970 UTC. Commands without arguments have `args=None`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pillarbox.imap.fetch import FetchItem
+from pillarbox.imap.search import Key
+from pillarbox.imap.sequence import SequenceSet
+
+
+@dataclass(slots=True)
+class Id:
+    """ID, RFC 2971: what the client says about itself; empty for `ID NIL`."""
+
+    fields: dict[str, str | None]
+
+
+@dataclass(slots=True)
+class Enable:
+    """ENABLE, RFC 5161: upper-case names as asked for; unknown ones are ignored by the answer."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Login:
+    """LOGIN, RFC 9051 section 6.2.3."""
+
+    username: str
+    password: str
+
+
+@dataclass(slots=True)
+class QResync:
+    """The QRESYNC parameter of SELECT, RFC 7162 section 3.2.5.
+
+    `known_uids` is None when the client did not limit them; `matches` is (message numbers, their UIDs) of section
+    3.2.5.2. No `*` in any of them.
+    """
+
+    uidvalidity: int
+    modseq: int
+    known_uids: SequenceSet | None = None
+    matches: tuple[SequenceSet, SequenceSet] | None = None
+
+
+@dataclass(slots=True)
+class Select:
+    """SELECT, and EXAMINE with `read_only`; `condstore` is set by QRESYNC too."""
+
+    mailbox: str
+    read_only: bool = False
+    condstore: bool = False
+    qresync: QResync | None = None
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """DELETE, SUBSCRIBE, UNSUBSCRIBE: a command about one mailbox."""
+
+    mailbox: str
+
+
+@dataclass(slots=True)
+class Create:
+    """CREATE; `special_use` as in `\\Sent`, in the spelling of RFC 6154, at most one that the table knows each."""
+
+    mailbox: str
+    special_use: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Rename:
+    """RENAME."""
+
+    mailbox: str
+    target: str
+
+
+@dataclass(slots=True)
+class List:
+    """LIST, also extended (RFC 5258, 5819, 6154), and LSUB (then only `reference` and one pattern).
+
+    `select` holds of SUBSCRIBED REMOTE RECURSIVEMATCH SPECIAL-USE, `returns` of SUBSCRIBED CHILDREN SPECIAL-USE;
+    `status` is what STATUS items to return, or empty. `extended` is set when any of the extended syntax was used.
+    Patterns are to be joined to the reference by `list_pattern.ListMatcher(reference, patterns)`.
+    """
+
+    reference: str
+    patterns: tuple[str, ...]
+    select: frozenset[str] = frozenset()
+    returns: frozenset[str] = frozenset()
+    status: tuple[str, ...] = ()
+    extended: bool = False
+
+
+@dataclass(slots=True)
+class Status:
+    """STATUS: upper-case items: MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN SIZE DELETED HIGHESTMODSEQ APPENDLIMIT."""
+
+    mailbox: str
+    items: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Append:
+    """APPEND up to its literal; `date` is seconds since 1970 UTC or None; `binary` when it came as literal8."""
+
+    mailbox: str
+    flags: int
+    keywords: tuple[str, ...]
+    date: int | None
+    size: int
+    binary: bool = False
+
+
+@dataclass(slots=True)
+class Search:
+    """SEARCH and UID SEARCH.
+
+    `returns` is None without RETURN (answer with `* SEARCH`, unless IMAP4rev2 is enabled: then ESEARCH as for `ALL`);
+    else of MIN MAX ALL COUNT SAVE, never empty (`RETURN ()` is ALL, RFC 4731 section 3.1).
+    `modseq` says that a MODSEQ key is in it (then the answer carries MODSEQ, RFC 7162 section 3.1.5).
+    """
+
+    key: Key
+    returns: frozenset[str] | None = None
+    charset: str = "UTF-8"
+    modseq: bool = False
+
+
+@dataclass(slots=True)
+class Fetch:
+    """FETCH and UID FETCH. UID FETCH always has UID among the items; CHANGEDSINCE adds MODSEQ."""
+
+    sequence: SequenceSet
+    items: tuple[FetchItem, ...]
+    changed_since: int | None = None
+    vanished: bool = False
+
+
+@dataclass(slots=True)
+class Store:
+    """STORE and UID STORE; `operation` is "set", "add" or "remove"."""
+
+    sequence: SequenceSet
+    operation: str
+    flags: int
+    keywords: tuple[str, ...]
+    silent: bool = False
+    unchanged_since: int | None = None
+
+
+@dataclass(slots=True)
+class Copy:
+    """COPY, UID COPY, MOVE and UID MOVE."""
+
+    sequence: SequenceSet
+    mailbox: str
+
+
+@dataclass(slots=True)
+class Expunge:
+    """UID EXPUNGE, RFC 4315; EXPUNGE itself has no arguments."""
+
+    sequence: SequenceSet
+
+
+Args = (
+    Id | Enable | Login | Select | Mailbox | Create | Rename | List | Status | Search | Fetch | Store | Copy | Expunge
+)

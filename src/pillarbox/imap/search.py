@@ -1,0 +1,148 @@
+"""The search program of SEARCH as a tree of small frozen values (RFC 9051 section 6.4.4).
+
+Texts are decoded from the CHARSET already, as the client wrote them (matching ignores case and is the evaluator's
+work). Compound keys of the RFC are spelled out: NEW is `And(Recent(True), Flag(SEEN, False))`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pillarbox.imap.sequence import SequenceSet
+
+
+@dataclass(slots=True, frozen=True)
+class All:
+    """ALL: every message."""
+
+
+@dataclass(slots=True, frozen=True)
+class Flag:
+    """ANSWERED ... UNSEEN: the flag bit (see `flags`) is set, or is not."""
+
+    bit: int
+    present: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Recent:
+    """RECENT and OLD."""
+
+    present: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Keyword:
+    """KEYWORD and UNKEYWORD."""
+
+    name: str
+    present: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Header:
+    """HEADER, BCC, CC, FROM, SUBJECT, TO: substring of a header field (`field` in lower case; "" text: it exists)."""
+
+    field: str
+    text: str
+
+
+@dataclass(slots=True, frozen=True)
+class Body:
+    """BODY: substring of the text of the message without its header."""
+
+    text: str
+
+
+@dataclass(slots=True, frozen=True)
+class Text:
+    """TEXT: substring of header or body."""
+
+    text: str
+
+
+@dataclass(slots=True, frozen=True)
+class Received:
+    """BEFORE, ON, SINCE: the internal date; `day` is days since 1970-01-01, `relation` "BEFORE", "ON" or "SINCE"."""
+
+    relation: str
+    day: int
+
+
+@dataclass(slots=True, frozen=True)
+class Sent:
+    """SENTBEFORE, SENTON, SENTSINCE: the Date header; as `Received`."""
+
+    relation: str
+    day: int
+
+
+@dataclass(slots=True, frozen=True)
+class Size:
+    """LARGER (strictly) and SMALLER (strictly), in octets."""
+
+    larger: bool
+    octets: int
+
+
+@dataclass(slots=True, frozen=True)
+class Numbers:
+    """A sequence set of message numbers; `$` (with `.saved`) may stand here."""
+
+    sequence: SequenceSet
+
+
+@dataclass(slots=True, frozen=True)
+class Uids:
+    """UID with a set of unique identifiers; `$` too."""
+
+    sequence: SequenceSet
+
+
+@dataclass(slots=True, frozen=True)
+class ModSeq:
+    """MODSEQ: the message's mod-sequence is this or greater (RFC 7162 section 3.1.5; the entry is not looked at)."""
+
+    value: int
+
+
+@dataclass(slots=True, frozen=True)
+class Not:
+    """NOT."""
+
+    key: Key
+
+
+@dataclass(slots=True, frozen=True)
+class Or:
+    """OR."""
+
+    left: Key
+    right: Key
+
+
+@dataclass(slots=True, frozen=True)
+class And:
+    """Several keys, all of which must hold: the top of a program and every parenthesis with more than one key."""
+
+    keys: tuple[Key, ...]
+
+
+Key = (
+    All
+    | Flag
+    | Recent
+    | Keyword
+    | Header
+    | Body
+    | Text
+    | Received
+    | Sent
+    | Size
+    | Numbers
+    | Uids
+    | ModSeq
+    | Not
+    | Or
+    | And
+)
