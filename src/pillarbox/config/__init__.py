@@ -2,3 +2,8 @@
 
 Must not know: what the settings are used for.
 """
+
+from pillarbox.config.problem import Problem
+from pillarbox.config.settings import Loaded, Settings, load
+
+__all__ = ["Loaded", "Problem", "Settings", "load"]

@@ -1,0 +1,132 @@
+"""Checks that look at several settings together, or at the files they name."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from pillarbox.config.kinds import Value
+from pillarbox.config.problem import Problem
+from pillarbox.config.sources import Given
+from pillarbox.config.table import BY_NAME
+
+_PORTS = ("port", "imap_port", "imaps_port", "lmtp_port", "api_port", "health_port")
+
+
+class _Findings:
+    def __init__(self, given: Mapping[str, Given]) -> None:
+        self.given = given
+        self.errors: list[Problem] = []
+        self.warnings: list[str] = []
+
+    def error(self, kind: str, name: str, value: object, allowed: str, fix: str) -> None:
+        entry = self.given.get(name)
+        source, line = (entry.source, entry.line) if entry else ("profile", None)
+        self.errors.append(Problem(kind, name, "" if value is None else str(value), allowed, source, line, fix))
+
+
+def check_together(
+    values: Mapping[str, Value], given: Mapping[str, Given], files: Mapping[str, set[str]]
+) -> tuple[list[Problem], list[str]]:
+    """Errors and warnings. `values` by attribute; `given` and `files` (path -> names in it) say where they stand."""
+    found = _Findings(given)
+    _ports(found, values)
+    _tls(found, values)
+    _webhook(found, values)
+    _exposure(found, values)
+    _secrets_in_the_open(found, files)
+    return found.errors, found.warnings
+
+
+def _ports(found: _Findings, values: Mapping[str, Value]) -> None:
+    taken: dict[Value, str] = {}
+    for attribute in _PORTS:
+        name, number = f"SMTP_{attribute.upper()}", values[attribute]
+        if not number:
+            continue
+        if number in taken:
+            allowed = f"another port than {taken[number]}"
+            found.error("InvalidPort", name, number, allowed, f"give {name} a port of its own")
+        taken.setdefault(number, name)
+
+
+def _tls(found: _Findings, values: Mapping[str, Value]) -> None:
+    cert, key = values["tls_cert"], values["tls_key"]
+    certificate = "SMTP_TLS_CERT"
+    for name, file, kind in ((certificate, cert, "Certificate"), ("SMTP_TLS_KEY", key, "Key")):
+        if isinstance(file, Path) and (reason := _unreadable(file)):
+            found.error(f"TLS{kind}NotFound", name, file, f"a file that can be read ({reason})", "correct the path")
+    if (cert is None) != (key is None):
+        lacking, there = ("SMTP_TLS_KEY", certificate) if key is None else (certificate, "SMTP_TLS_KEY")
+        found.error("InvalidTLSConfiguration", lacking, None, f"set, since {there} is", f"set {lacking}, or neither")
+    elif isinstance(cert, Path) and isinstance(key, Path) and not found.errors and (wrong := _mismatch(cert, key)):
+        fix = "give the certificate with its chain and the key that belongs to it, both PEM"
+        found.error("InvalidTLSConfiguration", certificate, cert, f"a PEM certificate of that key ({wrong})", fix)
+    if values["enable_tls"] and cert is None and key is None:
+        found.warnings.append(
+            "TLS is on without SMTP_TLS_CERT and SMTP_TLS_KEY: the server makes a certificate of its own, which "
+            "clients will not trust"
+        )
+    if values["enable_tls"]:
+        if values["require_tls"] and "SMTP_REQUIRE_TLS" in found.given:
+            found.warnings.append(
+                "SMTP_REQUIRE_TLS is set: mail from servers without TLS is refused, against RFC 3207 section 4 for a "
+                "public mail exchanger; leave it to the profile to require TLS only for passwords and relaying"
+            )
+        return
+    for name in ("SMTP_REQUIRE_TLS", "SMTP_IMAPS_PORT"):
+        value = values[BY_NAME[name].attribute]
+        if value not in (False, None) and name in found.given:
+            fix = f"set SMTP_ENABLE_TLS=true, or remove {name}"
+            found.error("InvalidTLSConfiguration", name, value, "unset while SMTP_ENABLE_TLS is false", fix)
+
+
+def _unreadable(file: Path) -> str:
+    """Why a file cannot be read, "" when it can."""
+    try:
+        with file.open("rb"):
+            return ""
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+
+
+def _mismatch(cert: Path, key: Path) -> str:
+    """What OpenSSL says against the pair, "" when it takes them."""
+    import ssl
+
+    try:
+        # An encrypted key would make OpenSSL ask on the terminal; the empty password makes it an error.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _webhook(found: _Findings, values: Mapping[str, Value]) -> None:
+    if values["webhook_enabled"] and not values["webhook_url"]:
+        fix = "set SMTP_WEBHOOK_URL, or SMTP_WEBHOOK_ENABLED=false"
+        found.error("InvalidWebhookConfiguration", "SMTP_WEBHOOK_URL", None, "set while webhooks are enabled", fix)
+
+
+def _exposure(found: _Findings, values: Mapping[str, Value]) -> None:
+    profile, db_path = values["profile"], values["db_path"]
+    if profile not in ("staging", "production"):
+        return
+    if values["accept_all"]:
+        found.warnings.append("SMTP_ACCEPT_ALL is on: whoever sends mail here makes mailboxes")
+    if isinstance(db_path, Path) and not db_path.is_absolute():
+        found.warnings.append(
+            f"SMTP_DB_PATH is {db_path}, in whatever folder the server is started from; set an absolute path such as "
+            "/var/lib/smtp-server/smtp.db"
+        )
+
+
+def _secrets_in_the_open(found: _Findings, files: Mapping[str, set[str]]) -> None:
+    for path, names in files.items():
+        secrets = sorted(name for name in names if BY_NAME[name].secret)
+        if secrets and stat.S_IMODE(os.stat(path).st_mode) & stat.S_IROTH:
+            found.warnings.append(
+                f"{path} holds {', '.join(secrets)} and everybody on this machine can read it; chmod 640 {path}"
+            )

@@ -1,0 +1,238 @@
+"""Every setting there is, in the order in which the documentation shows them.
+
+The ranges and the defaults of the four profiles (development, testing, staging, production) are the
+operators' contract; `docs/configuration.md` and the attributes of `Settings` are kept equal to this
+table by tests.
+"""
+
+from __future__ import annotations
+
+from pillarbox.config.kinds import (
+    address,
+    boolean,
+    choice,
+    hostname,
+    integer,
+    networks,
+    optional_port,
+    path,
+    port,
+    text,
+    url,
+)
+from pillarbox.config.setting import PROFILE_ALIASES, PROFILES, Setting
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+# Two or three lines a row read better than ten.
+# fmt: off
+_SERVER = (
+    Setting("SMTP_PROFILE", "server.profile", choice(*PROFILES, aliases=PROFILE_ALIASES), "development",
+            "The set of defaults that everything else starts from.", "InvalidProfile", reload="restart"),
+    Setting("SMTP_CONFIG_FILE", "server.config_file", path(), None,
+            "A TOML file with settings. It must exist when it is named; without it /etc/smtp-server/config.toml "
+            "is read if it is there.", "InvalidConfigFile", reload="restart"),
+    Setting("SMTP_HOST", "server.host", address(), "0.0.0.0",
+            "The address the mail listeners bind. `::` takes IPv4 too.", "InvalidHost", reload="restart"),
+    Setting("SMTP_PORT", "server.port", port(), (2525, 0, 25, 25),
+            "The port of SMTP from other servers (the port-25 role).", "InvalidPort", reload="restart"),
+    Setting("SMTP_HOSTNAME", "server.hostname", hostname(), "localhost",
+            "The name of this server in the banner, in EHLO and in trace fields; other servers look it up.",
+            "InvalidHostname"),
+    Setting("SMTP_MAX_CONNECTIONS", "server.max_connections", integer(1, 100_000), (100, 10, 500, 2000),
+            "Connections of all protocols and workers together; one more is answered 421.", "InvalidMaxConnections"),
+    Setting("SMTP_CONNECTIONS_PER_IP", "server.connections_per_ip", integer(1, 100_000), (50, 10, 50, 50),
+            "Connections from one address, of all protocols and workers together.", "InvalidMaxConnections"),
+    Setting("SMTP_MAX_MESSAGE_SIZE", "server.max_message_size", integer(1024, 100 * MIB, "bytes"),
+            (10 * MIB, MIB, 25 * MIB, 25 * MIB), "The largest message taken; announced by SIZE and APPENDLIMIT.",
+            "InvalidMaxMessageSize"),
+    Setting("SMTP_MAX_RECIPIENTS", "server.max_recipients", integer(1, 10_000), (100, 10, 100, 100),
+            "Recipients of one message; one more is answered 452.", "InvalidMaxRecipients"),
+    Setting("SMTP_WORKER_THREADS", "server.worker_threads", integer(1, 256), (2, 1, 4, 8),
+            "Worker processes; never more than the machine has CPUs.", "InvalidWorkerThreads", reload="restart"),
+    Setting("SMTP_MEMORY_BUDGET", "server.memory_budget", integer(MIB, 64 * GIB, "bytes"),
+            (64 * MIB, 16 * MIB, 64 * MIB, 64 * MIB),
+            "Bytes of messages in transfer that one worker holds in memory; over it the answer is 452.",
+            "InvalidMemoryBudget"),
+    Setting("SMTP_DISK_RESERVE", "server.disk_reserve", integer(0, 1024 * GIB, "bytes"),
+            (256 * MIB, 16 * MIB, 256 * MIB, 256 * MIB),
+            "With less than this left on the disk of the database new mail is answered 452.", "InvalidDiskReserve"),
+    Setting("SMTP_RUNTIME_DIR", "server.runtime_dir", path(), None,
+            "A folder the server may write: self-made certificates, sockets between workers. Without it the "
+            "folder of the database.", "InvalidRuntimeDir", reload="restart"),
+    Setting("SMTP_PROXY_NETWORKS", "server.proxy_networks", networks(), (),
+            "Proxies in front of this server. A connection from one of them must begin with a PROXY protocol "
+            "header (v1 or v2), and the address in it is the client's.", "InvalidNetworks"),
+    Setting("SMTP_TRUST_LOOPBACK", "server.trust_loopback", boolean(), False,
+            "Loopback is exempt from rate and per-address limits. Not behind a proxy that hides the clients' "
+            "addresses.", "InvalidBoolean"),
+    Setting("SMTP_ACCEPT_ALL", "server.accept_all", boolean(), False,
+            "The developer's test inbox: any recipient is accepted and gets a mailbox.", "InvalidBoolean"),
+)
+
+_LISTENERS = (
+    Setting("SMTP_IMAP_PORT", "listeners.imap_port", optional_port(), None, "IMAP with STARTTLS (143 by convention).",
+            "InvalidPort", reload="restart"),
+    Setting("SMTP_IMAPS_PORT", "listeners.imaps_port", optional_port(), None,
+            "IMAP over TLS from the first byte (993 by convention).", "InvalidPort", reload="restart"),
+    Setting("SMTP_LMTP_PORT", "listeners.lmtp_port", optional_port(), None,
+            "LMTP, on 127.0.0.1 only: who reaches it may deliver to any mailbox.", "InvalidPort", reload="restart"),
+    Setting("SMTP_LMTP_SOCKET", "listeners.lmtp_socket", path(), None, "LMTP on a Unix socket at this path.",
+            "InvalidPath", reload="restart"),
+    Setting("SMTP_API_PORT", "listeners.api_port", optional_port(), 8080, "The management API.", "InvalidPort",
+            reload="restart"),
+    Setting("SMTP_HEALTH_PORT", "listeners.health_port", optional_port(), 8081, "/health, /stats and /metrics.",
+            "InvalidPort", reload="restart", aliases=("SMTP_METRICS_PORT",)),
+    Setting("SMTP_HTTP_HOST", "listeners.http_host", address(), "127.0.0.1",
+            "The address that the API and health ports bind.", "InvalidHost", reload="restart"),
+    Setting("SMTP_SUBMISSION_PORT", "listeners.submission_port", optional_port(), None,
+            "Submission with STARTTLS (587 by convention).", "InvalidPort", effect="later", reload="restart"),
+    Setting("SMTP_SMTPS_PORT", "listeners.smtps_port", optional_port(), None,
+            "Submission over TLS from the first byte (465 by convention).", "InvalidPort", effect="later",
+            reload="restart"),
+)
+
+_TIMEOUTS = (
+    Setting("SMTP_TIMEOUT_SECONDS", "timeouts.connection", integer(1, 3600, "seconds"), (300, 5, 300, 300),
+            "A connection on which nothing arrives for so long is closed.", "InvalidTimeout"),
+    Setting("SMTP_DATA_TIMEOUT_SECONDS", "timeouts.data", integer(1, 3600, "seconds"), (600, 10, 600, 600),
+            "The longest transfer of one message.", "InvalidTimeout"),
+    Setting("SMTP_COMMAND_TIMEOUT_SECONDS", "timeouts.command", integer(1, 3600, "seconds"), (60, 2, 60, 60),
+            "The longest wait for the next command.", "InvalidTimeout"),
+    Setting("SMTP_GREETING_TIMEOUT_SECONDS", "timeouts.greeting", integer(1, 3600, "seconds"), 30,
+            "The longest wait for the first command.", "InvalidTimeout"),
+)
+
+_SECURITY = (
+    Setting("SMTP_ENABLE_TLS", "tls.enabled", boolean(), (False, False, True, True),
+            "STARTTLS is offered. Without a certificate the server makes one of its own and says so.",
+            "InvalidBoolean", reload="restart"),
+    Setting("SMTP_REQUIRE_TLS", "tls.required", boolean(), (False, False, True, True),
+            "Before TLS no password is taken and nothing is relayed. As a profile's default it means only that, "
+            "since a public mail exchanger takes mail without TLS (RFC 3207 section 4); set by you it also "
+            "refuses strangers.", "InvalidBoolean"),
+    Setting("SMTP_TLS_CERT", "tls.cert_path", path(), None, "The certificate with its chain, PEM.",
+            "InvalidTLSConfiguration"),
+    Setting("SMTP_TLS_KEY", "tls.key_path", path(), None, "Its private key, PEM.", "InvalidTLSConfiguration"),
+    Setting("SMTP_TLS_MIN_VERSION", "tls.min_version", choice("1.2", "1.3"), ("1.2", "1.2", "1.2", "1.3"),
+            "The oldest TLS spoken. As a profile's default it does not bind the port-25 role, where refusing TLS "
+            "1.2 would mean mail in the clear; set by you it does.", "InvalidTLSConfiguration"),
+    Setting("SMTP_ENABLE_AUTH", "auth.enabled", boolean(), (False, False, True, True),
+            "Accounts may log in over SMTP.", "InvalidBoolean", reload="restart", effect="later"),
+    Setting("SMTP_REQUIRE_AUTH", "auth.required", boolean(), (False, False, True, True),
+            "Only accounts may send to other servers.", "InvalidBoolean", effect="later"),
+)
+
+_DATABASE = (
+    Setting("SMTP_DB_PATH", "database.path", path(), "smtp.db",
+            "The SQLite database: accounts, mail and queue. Made with mode 0600 when it is missing.", "InvalidPath",
+            reload="restart"),
+    Setting("SMTP_DATABASE_POOL_SIZE", "database.pool_size", integer(1, 10_000), (5, 2, 10, 20),
+            "Connections to the database; Pillarbox needs one writer and a few readers a worker and opens just "
+            "those.", "InvalidPoolSize", effect="none", aliases=("SMTP_DB_POOL_SIZE",)),
+    Setting("SMTP_BUFFER_POOL_SIZE", "database.buffer_pool_size", integer(1, 1_000_000), (50, 10, 200, 500),
+            "Buffers kept in reserve; Pillarbox keeps none. See SMTP_MEMORY_BUDGET.", "InvalidPoolSize", effect="none"),
+    Setting("SMTP_DATABASE_URL", "database.url", url("postgres", "postgresql"), None,
+            "A PostgreSQL database in place of the SQLite file.", "InvalidDatabaseUrl", effect="later", secret=True,
+            reload="restart"),
+)
+
+_LIMITS = (
+    Setting("SMTP_RATE_LIMIT_PER_IP", "rate_limit.per_ip", integer(1, 1_000_000), (1000, 10_000, 500, 200),
+            "Messages from one address in a window.", "InvalidRateLimit", aliases=("SMTP_RATE_LIMIT_MAX_REQUESTS",)),
+    Setting("SMTP_RATE_LIMIT_PER_USER", "rate_limit.per_user", integer(1, 1_000_000), (500, 10_000, 200, 100),
+            "Messages from one account in a window.", "InvalidRateLimit", effect="later",
+            aliases=("SMTP_RATE_LIMIT_MAX_PER_USER",)),
+    Setting("SMTP_RATE_LIMIT_WINDOW_SECONDS", "rate_limit.window", integer(60, 86_400, "seconds"), 3600,
+            "The length of a window.", "InvalidRateLimit"),
+    Setting("SMTP_RATE_LIMIT_CLEANUP_INTERVAL", "rate_limit.cleanup_interval", integer(60, 86_400, "seconds"), 3600,
+            "How often windows that are over are forgotten.", "InvalidRateLimit"),
+)
+
+_ANTISPAM = (
+    Setting("SMTP_ENABLE_DNSBL", "antispam.dnsbl", boolean(), False, "Clients on a DNS block list are refused.",
+            "InvalidBoolean", effect="later"),
+    Setting("SMTP_ENABLE_GREYLIST", "antispam.greylist", boolean(), (False, False, True, True),
+            "The first try of an unknown sender is put off.", "InvalidBoolean", effect="later"),
+    Setting("SMTP_ENABLE_SPAM_FILTER", "antispam.spam_filter", boolean(), (True, False, True, True),
+            "Messages are scored.", "InvalidBoolean", effect="later"),
+    Setting("SMTP_ENABLE_VIRUS_SCAN", "antispam.virus_scan", boolean(), (False, False, True, True),
+            "Messages are shown to a virus scanner.", "InvalidBoolean", effect="later"),
+)
+
+_WEBHOOK = (
+    Setting("SMTP_WEBHOOK_URL", "webhook.url", url("http", "https"), None,
+            "Called for every message received; setting it turns SMTP_WEBHOOK_ENABLED on.",
+            "InvalidWebhookConfiguration", effect="later", secret=True),
+    Setting("SMTP_WEBHOOK_ENABLED", "webhook.enabled", boolean(), False,
+            "The webhook is called; it needs SMTP_WEBHOOK_URL.", "InvalidWebhookConfiguration", effect="later",
+            aliases=("SMTP_ENABLE_WEBHOOKS",)),
+)
+
+_OBSERVABILITY = (
+    Setting("SMTP_ENABLE_JSON_LOGGING", "observability.json_logging", boolean(), (False, False, True, True),
+            "Log lines are JSON objects.", "InvalidBoolean"),
+    Setting("SMTP_LOG_FORMAT", "observability.log_format", choice("text", "json"), None,
+            "`text` or `json`; decides over SMTP_ENABLE_JSON_LOGGING when set.", "InvalidLogFormat"),
+    Setting("SMTP_LOG_LEVEL", "observability.log_level", choice("debug", "info", "warn", "error", "critical"),
+            ("debug", "warn", "info", "info"), "The least grave log lines written.", "InvalidLogLevel"),
+    Setting("SMTP_LOG_FILE", "observability.log_file", path(), None,
+            "Log lines go to this file too. Standard output, and so the journal, has them always.", "InvalidPath"),
+    Setting("SMTP_DEBUG", "observability.debug", boolean(), False, "The same as SMTP_LOG_LEVEL=debug.",
+            "InvalidBoolean"),
+    Setting("SMTP_ENABLE_METRICS", "observability.metrics", boolean(), True,
+            "/metrics is served; in Pillarbox it always is.", "InvalidBoolean", effect="none",
+            aliases=("SMTP_METRICS_ENABLED",)),
+    Setting("SMTP_ENABLE_TRACING", "observability.tracing", boolean(), (True, False, True, True),
+            "OpenTelemetry traces.", "InvalidBoolean", effect="later"),
+    Setting("SMTP_TRACING_SERVICE_NAME", "observability.service_name", text(), "smtp-server",
+            "The name of this service in traces.", "InvalidTracing", effect="later"),
+)
+
+_QUEUE = (
+    Setting("SMTP_QUEUE_BATCH_SIZE", "queue.batch_size", integer(1, 10_000), (10, 5, 50, 100),
+            "Messages taken from the queue at once.", "InvalidQueue", effect="later"),
+    Setting("SMTP_QUEUE_FLUSH_INTERVAL_MS", "queue.flush_interval_ms", integer(10, 3_600_000, "milliseconds"),
+            (1000, 100, 2000, 5000), "How often the queue is looked at.", "InvalidQueue", effect="later"),
+    Setting("SMTP_MAX_RETRY_ATTEMPTS", "queue.max_retry_attempts", integer(0, 1000), (2, 1, 3, 5),
+            "Tries before a message is given up.", "InvalidQueue", effect="later"),
+    Setting("SMTP_RETRY_DELAY_SECONDS", "queue.retry_delay", integer(0, 86_400, "seconds"), (1, 0, 5, 10),
+            "The first delay between two tries.", "InvalidQueue", effect="later"),
+    Setting("SMTP_CIRCUIT_BREAKER_THRESHOLD", "queue.circuit_breaker_threshold", integer(1, 10_000), (10, 3, 5, 10),
+            "Failures in a row after which a destination is left alone.", "InvalidQueue", effect="later"),
+    Setting("SMTP_CIRCUIT_BREAKER_TIMEOUT_SECONDS", "queue.circuit_breaker_timeout", integer(1, 86_400, "seconds"),
+            (10, 1, 30, 60), "How long it is left alone.", "InvalidQueue", effect="later"),
+    Setting("SMTP_ENABLE_IO_URING", "queue.io_uring", boolean(), (False, False, False, True),
+            "io_uring; Pillarbox does not use it.", "InvalidBoolean", effect="none", aliases=("SMTP_USE_IO_URING",)),
+)
+
+# fmt: on
+
+SETTINGS: tuple[Setting, ...] = (
+    *_SERVER,
+    *_LISTENERS,
+    *_TIMEOUTS,
+    *_SECURITY,
+    *_DATABASE,
+    *_LIMITS,
+    *_ANTISPAM,
+    *_WEBHOOK,
+    *_OBSERVABILITY,
+    *_QUEUE,
+)
+
+BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}
+BY_ALIAS: dict[str, Setting] = {alias: setting for setting in SETTINGS for alias in setting.aliases}
+
+# Names operators know from the documents Pillarbox follows, whose features come later. Their values are not looked at.
+_LATER_NAMES = """
+    SUBMISSION_ENABLED DKIM_PRIVATE_KEY REQUIRE_AUTH_FOR_RELAY STORAGE_TYPE STORAGE_PATH MAILBOX_PATH QUEUE_DIR
+    MAIL_DIR S3_BUCKET S3_REGION S3_ACCESS_KEY S3_SECRET_KEY ENABLE_SPAMASSASSIN SPAMASSASSIN_HOST SPAMASSASSIN_PORT
+    ENABLE_CLAMAV CLAMAV_HOST CLAMAV_PORT WEBHOOK_EVENTS BACKUP_PATH ENABLE_AUTO_BACKUP BACKUP_INTERVAL
+    ALERTING_ENABLED TRACING_ENDPOINT CLUSTER_ENABLED CLUSTER_NODE_ID CLUSTER_BIND_ADDRESS CLUSTER_BIND_PORT
+    CLUSTER_PEERS CLUSTER_HEARTBEAT_INTERVAL CLUSTER_HEARTBEAT_TIMEOUT CLUSTER_ELECTION_TIMEOUT
+    CLUSTER_AUTO_DISCOVERY CLUSTER_AUTH_ENABLED CLUSTER_AUTH_TOKEN CLUSTER_TLS_ENABLED CLUSTER_TLS_CERT
+    CLUSTER_TLS_KEY CLUSTER_REPLICATION_BUFFER_SIZE NODE_ID CLUSTER_PORT RAFT_DISABLED MULTITENANCY_ENABLED
+    DEFAULT_TENANT ALLOW_INSECURE PLUGIN_DEBUG BUFFER_SIZE ADMIN_PASSWORD
+"""
+KNOWN_LATER = frozenset(f"SMTP_{name}" for name in _LATER_NAMES.split())
