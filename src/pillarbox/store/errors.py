@@ -1,0 +1,51 @@
+"""What can go wrong in the store, in classes a caller can answer for.
+
+`Temporary` and what is under it means "try again later" (SMTP 4xx, IMAP NO [UNAVAILABLE] or [OVERQUOTA] apart): nothing
+was changed, nothing was half done. The others are answers about the request itself.
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Any failure of the store. By itself: an SQL error that nobody foresaw."""
+
+
+class Temporary(StoreError):
+    """Nothing was changed; the same request may succeed later."""
+
+
+class Busy(Temporary):
+    """Somebody else holds the lock: a writer waited its 60 s, or an inline read must go to a thread."""
+
+
+class Full(Temporary):
+    """The disk (or the database's quota on it) is full."""
+
+
+class IoFault(Temporary):
+    """The operating system refused a read, a write or a sync; the log has its words."""
+
+
+class Closed(Temporary):
+    """The store is closing or closed."""
+
+
+class Conflict(StoreError):
+    """The name exists already, or the change contradicts what is there."""
+
+
+class NotFound(StoreError):
+    """No such user, mailbox, message or blob (any more)."""
+
+
+class Invalid(StoreError):
+    """The value can never be stored: a bad mailbox name, a bad address, a bad keyword."""
+
+
+class OverQuota(StoreError):
+    """The account's quota does not allow it (RFC 9208, enhanced status 5.2.2)."""
+
+
+class Corrupt(StoreError):
+    """The database or a blob in it is damaged; `pillarbox check` says where."""

@@ -1,0 +1,247 @@
+"""What store functions take and give: plain immutable records.
+
+Times are seconds since 1970, sizes octets. `size` of a message is prefix plus blob, what RFC822.SIZE says.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pillarbox.mime.analysis import Analysis
+
+
+class NewMessage(msgspec.Struct, frozen=True, gc=False):
+    """A message to be stored: small ones packed by `blobs.pack`, large ones as a blob begun before.
+
+    Exactly one of `packed` and `blob_id` is given. The blob of `blob_id` is finished here if it is not yet.
+    """
+
+    packed: bytes | None
+    blob_id: int | None
+    analysis: Analysis
+
+
+class Delivery(msgspec.Struct, frozen=True, gc=False):
+    """Put it into a mailbox. `recipient` only comes back in the outcome. A mailbox that is gone becomes INBOX."""
+
+    recipient: str
+    user_id: int
+    mailbox: str = "INBOX"
+    flags: int = 0
+    keywords: tuple[str, ...] = ()
+    prefix: bytes = b""
+    internal_date: int | None = None
+
+
+class Queued(msgspec.Struct, frozen=True, gc=False):
+    """Put it into the queue for `recipient`, an address elsewhere."""
+
+    sender: str
+    recipient: str
+    prefix: bytes = b""
+    priority: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What became of one plan: `error` is None, or "over quota" or "no such user"."""
+
+    recipient: str
+    mailbox_id: int | None = None
+    uid: int | None = None
+    uidvalidity: int | None = None
+    queue_id: int | None = None
+    error: str | None = None
+
+
+class Appended(msgspec.Struct, frozen=True, gc=False):
+    uid: int
+    uidvalidity: int
+    modseq: int
+
+
+class Mailbox(msgspec.Struct, frozen=True, gc=False):
+    """A row of `mailboxes`. Counts are exact at the moment of the read.
+
+    `history_from`: of expunges with a greater modification number every one is remembered.
+    """
+
+    id: int
+    user_id: int
+    name: str
+    uidvalidity: int
+    uidnext: int
+    highestmodseq: int
+    history_from: int
+    subscribed: bool
+    special_use: str | None
+    first_recent_uid: int
+    message_count: int
+    unseen_count: int
+    deleted_count: int
+    total_size: int
+    created_at: int
+
+
+class View(msgspec.Struct):
+    """The messages of a mailbox, as columns in uid order, for a session to hold.
+
+    `ids` are row ids for `rendered`, never given to another message. `keywords` has a uid only where there are any.
+    """
+
+    mailbox: Mailbox
+    uids: array[int]  # 'I'
+    flags: array[int]  # 'B', bits of flags.py
+    modseqs: array[int]  # 'q'
+    sizes: array[int]  # 'q'
+    dates: array[int]  # 'q' internal date
+    ids: array[int]  # 'q'
+    save_dates: array[int]  # 'q' (RFC 8514)
+    keywords: dict[int, tuple[str, ...]]
+
+
+class MessageRow(msgspec.Struct, frozen=True, gc=False):
+    """One message as a view has it."""
+
+    uid: int
+    flags: int
+    keywords: tuple[str, ...]
+    modseq: int
+    size: int
+    internal_date: int
+    save_date: int
+    id: int
+
+
+Flagged = tuple[int, int, tuple[str, ...], int]  # uid, flags, keywords, modseq
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What happened after a modification number. `vanished` None: the history is too short, open the view again."""
+
+    mailbox: Mailbox
+    new: list[MessageRow]
+    changed: list[Flagged]
+    vanished: list[int] | None
+
+
+class StoredFlags(msgspec.Struct, frozen=True):
+    """`modseq` is that of the change, or HIGHESTMODSEQ where nothing changed; `refused` failed UNCHANGEDSINCE.
+
+    `changed` has only the messages whose flags are different now.
+    """
+
+    modseq: int
+    changed: list[Flagged]
+    refused: list[int]
+
+
+class Expunged(msgspec.Struct, frozen=True):
+    uids: list[int]
+    modseq: int
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """`uids` pairs of (source, new) in source order. `modseq`: the source mailbox's after a MOVE, else the target's."""
+
+    uidvalidity: int
+    uids: list[tuple[int, int]]
+    modseq: int
+
+
+class Rendered(msgspec.Struct, frozen=True, gc=False):
+    """What was computed once at delivery. Offsets and `header_size` are of the blob: add the prefix."""
+
+    id: int
+    blob_id: int
+    prefix: bytes
+    size: int
+    header_size: int
+    sent_at: int | None
+    message_id: str
+    subject: str
+    base_subject: str
+    preview: str
+    envelope: bytes
+    bodystructure: bytes
+    body: bytes
+    parts: bytes
+
+
+class User(msgspec.Struct, frozen=True, gc=False):
+    """A row of `users`. Quotas in octets, 0 is no limit. `credentials_version` grows when old logins must end."""
+
+    id: int
+    username: str
+    email: str
+    enabled: bool
+    role: str
+    password_hash: str
+    scram_sha256: str
+    credentials_version: int
+    quota_limit: int
+    quota_used: int
+    attachment_max_size: int
+    attachment_max_total: int
+    created_at: int
+    updated_at: int
+    last_login: int | None
+    modseq: int
+
+
+class Domain(msgspec.Struct, frozen=True, gc=False):
+    """A row of `domains`; `catch_all` is an address or None."""
+
+    id: int
+    name: str
+    enabled: bool
+    catch_all: str | None
+    created_at: int
+
+
+class Alias(msgspec.Struct, frozen=True, gc=False):
+    id: int
+    address: str
+    target: str
+    created_at: int
+
+
+class Resolution(msgspec.Struct, frozen=True):
+    """Where mail for an address goes. Nobody in `users` and `forward`: `reason` says why.
+
+    `local_domain` False: the address is not ours. `reason`: "", "unknown user", "disabled", "alias loop" or
+    "not local".
+    """
+
+    local_domain: bool
+    users: list[tuple[int, str]]
+    forward: list[str]
+    reason: str = ""
+
+
+class QueueCounts(msgspec.Struct, frozen=True):
+    total: int
+    pending: int
+    processing: int
+    retry: int
+    failed: int
+
+
+class QueueRow(msgspec.Struct, frozen=True):
+    """A row of `message_queue` without its bytes."""
+
+    id: int
+    from_address: str
+    to_address: str
+    status: str
+    priority: int
+    attempts: int
+    max_retries: int
+    next_retry_at: int | None
+    created_at: int
+    updated_at: int
+    last_error: str | None
+    size: int
