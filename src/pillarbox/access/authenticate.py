@@ -1,0 +1,158 @@
+"""Who a client is: names and passwords against the accounts of the store.
+
+A password that was right is remembered for a minute (as a keyed hash, with the version of the account's credentials),
+so a client that opens ten connections costs one argon2. Every use of that memory reads the account again, so a
+changed password or a disabled account ends it at once. A failure takes a second, and an unknown name takes as long as
+a wrong password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from pillarbox.store import Store, StoreError, Tx, directory
+
+from . import passwords
+from .ledger import Field, Slot
+from .passwords import HashGate, TemporarilyUnavailable
+
+log = structlog.get_logger()
+
+REMEMBERED = 60.0  # seconds
+FAILURE = 1.0  # seconds that a failed login takes
+_MOST_REMEMBERED = 10_000
+_READ_AT_ONCE = 100  # accounts looked up in one read
+
+
+class TemporaryFailure(Exception):
+    """The password could not be checked now: 454 4.7.0, IMAP NO [UNAVAILABLE]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody who has logged in, and the version of the credentials that were used."""
+
+    user_id: int
+    username: str
+    email: str
+    role: str
+    credentials_version: int
+
+
+class Authenticator:
+    """Checks names and passwords for one worker. `clock` and `sleep` are in seconds, injected for tests."""
+
+    def __init__(
+        self,
+        store: Store,
+        gate: HashGate,
+        slot: Slot | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._gate = gate
+        self._slot = slot
+        self._clock = clock
+        self._sleep = sleep
+        self._secret = os.urandom(32)
+        self._remembered: dict[bytes, tuple[int, int, float]] = {}  # user id, credentials version, until
+
+    async def check(self, username: str, password: str, peer: str = "", protocol: str = "smtp") -> Identity | None:
+        """The account, or None for a wrong name or password or a disabled account, after a second.
+
+        The name is the account's username or its e-mail address. Raises TemporaryFailure when the store or the
+        machine cannot answer now.
+        """
+        began = self._clock()
+        try:
+            identity = await self._verified(username, password, peer)
+        except (StoreError, TemporarilyUnavailable) as error:
+            log.warning("Authentication is not possible now", user=_shown(username), peer=peer, error=str(error))
+            raise TemporaryFailure(str(error)) from error
+        if identity is None:
+            self._count(Field.AUTH_FAILURES)
+            log.warning(f"Authentication failed for user '{_shown(username)}'", peer=peer, protocol=protocol)
+            await self._sleep(max(0.0, began + FAILURE - self._clock()))
+            return None
+        self._count(Field.AUTH_SUCCESSES)
+        log.info(f"User '{_shown(username)}' authenticated successfully", peer=peer, protocol=protocol)
+        return identity
+
+    async def outdated(self, identities: Sequence[Identity]) -> list[Identity]:
+        """Those whose account has gone, was disabled, or has got other credentials since they logged in."""
+        found: list[Identity] = []
+        for at in range(0, len(identities), _READ_AT_ONCE):
+            some = identities[at : at + _READ_AT_ONCE]
+            current = await self._store.read(_identities, [identity.username for identity in some])
+            found += [was for was, now in zip(some, current, strict=True) if was != now]
+        return found
+
+    async def _verified(self, username: str, password: str, peer: str) -> Identity | None:
+        if not password or "\0" in username or "\0" in password:
+            return None
+        key = hmac.digest(self._secret, f"{username}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
+        user = await self._store.read(directory.user, username)
+        identity = _identity(user)
+        if identity is not None and self._remembers(key, identity):
+            return identity
+        stored = passwords.PLACEHOLDER if user is None else user.password_hash
+        right = await self._gate.run(lambda: passwords.verify(stored, password), peer)
+        if not right or user is None or identity is None:
+            return None
+        self._remember(key, identity)
+        if passwords.needs_rehash(stored):
+            await self._rehash(user.username, stored, password, peer)
+        return identity
+
+    def _remembers(self, key: bytes, identity: Identity) -> bool:
+        known = self._remembered.get(key)
+        if known is None:
+            return False
+        if known[:2] == (identity.user_id, identity.credentials_version) and known[2] > self._clock():
+            return True
+        del self._remembered[key]
+        return False
+
+    def _remember(self, key: bytes, identity: Identity) -> None:
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            now = self._clock()
+            self._remembered = {k: v for k, v in self._remembered.items() if v[2] > now}
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+        self._remembered[key] = (identity.user_id, identity.credentials_version, self._clock() + REMEMBERED)
+
+    async def _rehash(self, username: str, stored: str, password: str, peer: str) -> None:
+        """Replace a hash that was made with other parameters, now that the password is at hand."""
+        try:
+            fresh, scram = await self._gate.run(lambda: passwords.hash_password(password), peer)
+            await self._store.write(directory.rehash, username, stored, fresh, scram)
+        except (StoreError, TemporarilyUnavailable) as error:
+            log.info("A password hash was not renewed", user=_shown(username), error=str(error))
+
+    def _count(self, field: Field) -> None:
+        if self._slot is not None:
+            self._slot.add(field)
+
+
+def _identity(user: directory.User | None) -> Identity | None:
+    if user is None or not user.enabled:
+        return None
+    return Identity(user.id, user.username, user.email, user.role, user.credentials_version)
+
+
+def _identities(tx: Tx, usernames: Sequence[str]) -> list[Identity | None]:
+    return [_identity(directory.user(tx, username)) for username in usernames]
+
+
+def _shown(username: str) -> str:
+    """A name as a stranger typed it, fit for a log line."""
+    return "".join(c if c.isprintable() else "?" for c in username[:128])

@@ -1,0 +1,112 @@
+"""SASL mechanisms as a server speaks them: PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login).
+
+A mechanism is a small state machine over decoded responses; the session does the base64 and the waiting:
+
+    mechanism = mechanism_for("PLAIN")
+    outcome = mechanism.step(initial_response_or_None)
+    # Challenge(data): send it, step with what comes back · Credentials: check them · Failure: refuse
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from dataclasses import dataclass
+from typing import Protocol
+
+MAX_RESPONSE = 12288  # octets of base64, RFC 4954 section 4
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """Octets to send to the client, before base64."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What the client gave: to be checked."""
+
+    username: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The exchange is over. `syntax` tells malformed (501 5.5.2) from refused (535 5.7.8)."""
+
+    reason: str
+    syntax: bool = True
+
+
+Outcome = Challenge | Credentials | Failure
+
+
+class Mechanism(Protocol):
+    def step(self, response: bytes | None) -> Outcome:
+        """The next move. `response` is decoded; None when the client has not said anything yet."""
+
+
+class Plain:
+    """authzid NUL authcid NUL passwd. Nobody acts for somebody else here, so authzid is empty or equals authcid."""
+
+    def step(self, response: bytes | None) -> Outcome:
+        if response is None:
+            return Challenge(b"")
+        fields = response.split(b"\0")
+        if len(fields) != 3:
+            return Failure("a PLAIN response has three fields")
+        try:
+            authzid, username, password = (field.decode() for field in fields)
+        except UnicodeDecodeError:
+            return Failure("a PLAIN response is UTF-8")
+        if not username or not password:
+            return Failure("a PLAIN response needs a name and a password", syntax=False)
+        if authzid not in ("", username):
+            return Failure("authorization as another user is not offered", syntax=False)
+        return Credentials(username, password)
+
+
+class Login:
+    """Two questions, name and password. Some clients send the name with the command."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._username: str | None = None
+
+    def step(self, response: bytes | None) -> Outcome:
+        if response is None:
+            self._asked = True
+            return Challenge(b"Username:")
+        try:
+            text = response.decode()
+        except UnicodeDecodeError:
+            return Failure("a LOGIN response is UTF-8")
+        if self._username is None:
+            self._username = text
+            return Challenge(b"Password:")
+        if not self._username or not text:
+            return Failure("LOGIN needs a name and a password", syntax=False)
+        return Credentials(self._username, text)
+
+
+MECHANISMS: dict[str, type[Plain | Login]] = {"PLAIN": Plain, "LOGIN": Login}
+
+
+def mechanism_for(name: str) -> Mechanism | None:
+    """A fresh exchange of the mechanism of this name (in any case), or None when there is none."""
+    kind = MECHANISMS.get(name.upper())
+    return kind() if kind is not None else None
+
+
+def decode_response(line: bytes) -> bytes | None:
+    """Base64 of a response line, "=" being the empty one (RFC 4954 section 4); None when it is not base64."""
+    if line == b"=":
+        return b""
+    if len(line) > MAX_RESPONSE:
+        return None
+    try:
+        return b64decode(line, validate=True)
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,140 @@
+"""The bounds of what receiving may take: memory of a worker, free space of the disk.
+
+Both are asked for every piece of every message, so asking is a comparison; who has to wait is the exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+MIB = 1 << 20
+DEFAULT_BUDGET = 64 * MIB  # octets of message content that one worker holds
+FLUSHES = 2  # chunks of large messages on their way to the store at once
+MIN_FREE_DISK = 256 * MIB  # octets; with less, no message is taken (452 4.3.1)
+
+
+class MemoryBudget:
+    """Octets of message content held by this worker. Not a lock: the bytes exist when they are counted.
+
+    Waiters are served in the order in which they came, so a big sender cannot be starved by many small ones.
+    """
+
+    __slots__ = ("_waiting", "flushing", "limit", "used")
+
+    def __init__(self, limit: int = DEFAULT_BUDGET, flushes: int = FLUSHES) -> None:
+        self.limit = limit
+        self.used = 0
+        self.flushing = asyncio.Semaphore(flushes)  # held while a chunk is compressed and written
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def take(self, size: int) -> bool:
+        """Count `size` octets; False, and not counted, when they do not fit or others wait already."""
+        if self.used + size > self.limit or self._waiting:
+            return False
+        self.used += size
+        return True
+
+    async def wait(self, size: int, patience: float) -> bool:
+        """Count `size` octets as soon as they fit; False when that took longer than `patience` seconds."""
+        size = min(size, self.limit)
+        if self.take(size):
+            return True
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (size, turn)
+        self._waiting.append(entry)
+        try:
+            async with asyncio.timeout(patience):
+                await turn
+            return True
+        except TimeoutError:
+            return turn.done() and not turn.cancelled()  # it may have become our turn at the same moment
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.used -= size
+            raise
+        finally:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+                self._serve()
+
+    def release(self, size: int) -> None:
+        """Give octets back."""
+        self.used -= size
+        if self._waiting:
+            self._serve()
+
+    @property
+    def pressed(self) -> bool:
+        """Whether so much is in use that who can do with less should."""
+        return self.used * 4 > self.limit * 3 or bool(self._waiting)
+
+    def _serve(self) -> None:
+        while self._waiting and self.used + self._waiting[0][0] <= self.limit:
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self.used += size
+                turn.set_result(None)
+
+
+class DiskGauge:
+    """Whether the disk of the store has room, looked up at most once in `every` seconds and never on the loop.
+
+    `low` is a cached answer. A write that fails for lack of room may call `full` so that all know at once.
+    """
+
+    __slots__ = ("_checked", "_checking", "_clock", "_every", "_free", "_path", "_threads", "least", "low")
+
+    def __init__(
+        self,
+        path: str,
+        threads: Executor | None = None,
+        *,
+        least: int = MIN_FREE_DISK,
+        every: float = 2.0,
+        free: Callable[[str], int] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.low = False
+        self.least = least
+        self._path = path
+        self._threads = threads
+        self._every = every
+        self._clock = clock
+        self._free = free or free_octets
+        self._checked = float("-inf")
+        self._checking: asyncio.Future[None] | None = None
+
+    def is_low(self) -> bool:
+        """The last answer; asks anew in a thread when it is old."""
+        if self._clock() - self._checked >= self._every and self._checking is None:
+            loop = asyncio.get_running_loop()
+            self._checking = loop.run_in_executor(self._threads, self._look)
+            self._checking.add_done_callback(self._looked)
+        return self.low
+
+    def full(self) -> None:
+        """A write has failed for lack of room."""
+        self.low = True
+        self._checked = self._clock()
+
+    def _look(self) -> None:
+        try:
+            self.low = self._free(self._path) < self.least
+        except OSError:
+            self.low = False  # the write itself will tell
+
+    def _looked(self, done: asyncio.Future[None]) -> None:
+        self._checked = self._clock()
+        self._checking = None
+
+
+def free_octets(path: str) -> int:
+    """Free octets for us on the file system that holds `path` (a file that may not exist yet)."""
+    directory = os.path.dirname(os.path.abspath(path))
+    status = os.statvfs(directory)
+    return status.f_bavail * status.f_frsize

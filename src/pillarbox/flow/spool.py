@@ -1,0 +1,258 @@
+"""Where the octets of a message wait until it is whole.
+
+A small message (at most 256 KiB) is collected in memory. A larger one goes to the store while it comes, in compressed
+chunks of at most 1 MiB of an unfinished blob, and who feeds it pauses reading while a chunk is on its way. The same
+spool takes SMTP DATA, BDAT and IMAP APPEND:
+
+    spool = Spool(node, declared_size)
+    if (pause := spool.feed(data)) is not None:
+        await pause                     # reading is paused until then; feed nothing meanwhile
+    try:
+        message = await spool.finish()  # raises SpoolError or StoreError: nothing was kept
+        ... await store.write(deliver, message, ...)
+        stored = True
+    finally:
+        spool.close(stored=stored)      # in any case, once
+
+**The bound.** A worker holds at most
+
+    budget + FLUSHES x 3 MiB + connections in transfer x 256 KiB
+
+octets of content: the budget counts what spools hold, each chunk on its way exists joined and compressed (and once more
+in the writer's group), and every connection may hold one read of its transport that was not yet fed. With the default
+budget of 64 MiB, 200 clients that send 100 MiB each in one worker stay below 64 + 6 + 50 = 120 MiB. When the budget is
+used up a spool writes out what it has, however little, so somebody always frees memory; one that has nothing waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from concurrent.futures import Executor
+from typing import Protocol
+
+import structlog
+
+from pillarbox.mime.analysis import Scanner, analyse
+from pillarbox.store import Store, StoreError, blobs
+from pillarbox.store.messages import NewMessage
+
+from .memory import DiskGauge, MemoryBudget
+
+log = structlog.get_logger()
+
+SMALL = 256 * 1024  # octets that are kept in memory whole
+INLINE = 32 * 1024  # octets that are analysed and compressed on the loop
+CHUNK = 1 << 20  # octets of a chunk before compression
+CHUNK_DUE = CHUNK - 256 * 1024  # octets at which one goes out: with one more read it would be too large
+PRESSED_CHUNK = 128 * 1024  # octets at which a chunk goes out while memory is short
+HEAD = 64 * 1024  # octets of a large message's start that stay at hand, for reports
+PATIENCE = 60.0  # seconds that a sender waits for memory
+_SMALL_PIECE = 2048  # octets; smaller pieces are put together, a list entry costs more than they do
+
+
+class SpoolError(Exception):
+    """The message cannot be taken now: 452 4.3.1, IMAP NO [LIMIT]. The text says why."""
+
+
+class SpoolHost(Protocol):
+    """What a spool needs of its worker. `session.node.Node` is one."""
+
+    @property
+    def store(self) -> Store: ...
+    @property
+    def memory(self) -> MemoryBudget: ...
+    @property
+    def disk(self) -> DiskGauge: ...
+    @property
+    def threads(self) -> Executor: ...
+    @property
+    def owner(self) -> str: ...
+
+
+class Spool:
+    """One message on its way in. Belongs to one session; not thread-safe."""
+
+    __slots__ = (
+        "_blob_id",
+        "_busy",
+        "_closed",
+        "_fault",
+        "_flushed",
+        "_held",
+        "_host",
+        "_pieces",
+        "_scanner",
+        "_sequence",
+        "_stored",
+        "head",
+        "size",
+    )
+
+    def __init__(self, host: SpoolHost, declared_size: int = 0) -> None:
+        self._host = host
+        self._pieces: list[bytes | bytearray] = []
+        self._held = 0  # octets in _pieces that the budget counts
+        self._flushed = 0
+        self._sequence = 0
+        self._blob_id: int | None = None
+        self._scanner: Scanner | None = None
+        self._busy = False  # a chunk is on its way
+        self._closed = False
+        self._stored = False
+        self._fault: Exception | None = SpoolError("the disk is almost full") if host.disk.is_low() else None
+        self.size = 0
+        self.head = b""  # after finish: the message, or the first HEAD octets of a large one
+
+    def feed(self, data: bytes) -> Awaitable[None] | None:
+        """Take the next octets. None: go on. Else await it, with reading paused, before the next call.
+
+        Never raises; after a fault what comes is dropped, and `finish` tells the fault.
+        """
+        size = len(data)
+        self.size += size
+        if self._fault is not None or self._closed:
+            return None
+        memory = self._host.memory
+        if not memory.take(size):
+            return asyncio.shield(_background(self._squeeze(data)))
+        self._hold(data, size)
+        if self._held >= CHUNK_DUE or (self._held >= PRESSED_CHUNK and memory.pressed):
+            # Not cancelled with the session that waits: an interrupted write would leave chunks that nobody knows.
+            return asyncio.shield(_background(self._flush()))
+        return None
+
+    def finish_now(self) -> NewMessage | None:
+        """The message, when it is so small that this needs no waiting; None: use `finish`. Raises as that does."""
+        if self._fault is not None:
+            raise self._fault
+        if self._blob_id is not None or self._held > INLINE:
+            return None
+        return self._whole()
+
+    async def finish(self) -> NewMessage:
+        """The message, ready to be delivered or appended.
+
+        Raises SpoolError (no memory, no disk) or what the store raised while chunks were written.
+        """
+        loop = asyncio.get_running_loop()
+        if self._fault is None and self._blob_id is None and self._held <= SMALL:
+            if self._held <= INLINE:
+                return self._whole()
+            return await loop.run_in_executor(self._host.threads, self._whole)
+        if self._pieces and self._fault is None:
+            await asyncio.shield(_background(self._flush()))
+        if self._fault is not None:
+            raise self._fault
+        assert self._scanner is not None
+        analysis = await loop.run_in_executor(self._host.threads, self._scanner.finish)
+        return NewMessage(packed=None, blob_id=self._blob_id, analysis=analysis)
+
+    def close(self, *, stored: bool = False) -> None:
+        """Give everything back. Unless the message was stored, its chunks are freed in the background."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stored = stored
+        if not self._busy:
+            self._drop()
+
+    abort = close
+
+    def _hold(self, data: bytes, size: int) -> None:
+        self._held += size
+        pieces = self._pieces
+        if size >= _SMALL_PIECE or not pieces:
+            pieces.append(data)
+        elif isinstance(last := pieces[-1], bytearray) and len(last) < SMALL:
+            last += data
+        else:
+            pieces.append(bytearray(data))
+
+    def _whole(self) -> NewMessage:
+        pieces = self._pieces
+        data = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+        self._pieces = [data]
+        self.head = data
+        return NewMessage(packed=blobs.pack(data), blob_id=None, analysis=analyse(data))
+
+    async def _squeeze(self, data: bytes) -> None:
+        """The budget is used up: write out what we hold, else wait for others to do so."""
+        if self._pieces:
+            await self._flush()
+        if self._fault is None and not self._closed:
+            if await self._host.memory.wait(len(data), PATIENCE):
+                self._hold(data, len(data))
+            else:
+                self._fault = SpoolError("too many messages are being received")
+        if self._closed:
+            self._drop()
+
+    async def _flush(self) -> None:
+        """Send what is held to the store, as one chunk or, when much came in one piece, as several."""
+        host = self._host
+        pieces, held = self._pieces, self._held
+        self._pieces, self._held = [], 0
+        self._busy = True
+        try:
+            async with host.memory.flushing:
+                loop = asyncio.get_running_loop()
+                chunks = await loop.run_in_executor(host.threads, self._pack, pieces)
+                if self._blob_id is None:
+                    self._blob_id = await host.store.write(blobs.begin, host.owner)
+                for size, packed in chunks:
+                    await host.store.write(
+                        blobs.add_chunk, self._blob_id, self._sequence, self._flushed, size, packed, size=len(packed)
+                    )
+                    self._flushed += size
+                    self._sequence += 1
+        except StoreError as error:
+            self._fault = error
+        finally:
+            host.memory.release(held)
+            self._busy = False
+            if self._closed:
+                self._drop()
+
+    def _pack(self, pieces: list[bytes | bytearray]) -> list[tuple[int, bytes]]:
+        # In a thread, while nobody feeds: the scanner sees the chunks in order.
+        raw = b"".join(pieces)
+        pieces.clear()
+        if self._scanner is None:
+            self._scanner = Scanner()
+            self.head = raw[:HEAD]
+        self._scanner.feed(raw)
+        if len(raw) <= CHUNK:
+            return [(len(raw), blobs.pack(raw))]
+        cuts = (raw[at : at + CHUNK] for at in range(0, len(raw), CHUNK))
+        return [(len(cut), blobs.pack(cut)) for cut in cuts]
+
+    def _drop(self) -> None:
+        """Give up what is held, in memory and in the store."""
+        self._pieces = []
+        self._host.memory.release(self._held)
+        self._held = 0
+        if self._blob_id is not None and not self._stored:
+            blob_id, self._blob_id = self._blob_id, None
+            _background(_free(self._host.store, blob_id))
+
+
+_running: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before it ends
+
+
+def _background(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    task = asyncio.get_running_loop().create_task(work)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    return task
+
+
+async def _free(store: Store, blob_id: int) -> None:
+    try:
+        await store.write(blobs.discard, blob_id)
+    except StoreError as error:
+        # Not lost: chunks of unfinished blobs are freed again when their worker is gone.
+        log.warning("Chunks of an unfinished message were not freed", blob=blob_id, error=str(error))
+
+
+__all__ = ["CHUNK", "INLINE", "SMALL", "Spool", "SpoolError", "SpoolHost"]

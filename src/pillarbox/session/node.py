@@ -1,0 +1,104 @@
+"""What every session of a worker needs, in one place."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pillarbox.access.authenticate import Authenticator
+from pillarbox.access.ledger import Slot
+from pillarbox.access.limits import Limiter
+from pillarbox.access.passwords import HashGate
+from pillarbox.config import Settings
+from pillarbox.flow.memory import DEFAULT_BUDGET, DiskGauge, MemoryBudget
+from pillarbox.flow.message_id import MessageIds
+from pillarbox.store import Store
+
+from .deadlines import Deadlines
+from .tls import TlsHolder
+from .watch import LoginWatch, MailboxWatch
+
+THREADS = 2  # for analysis and compression of what is too large for the loop
+
+
+class Session(Protocol):
+    """A connection, as the worker sees it."""
+
+    def leave(self, *, now: bool) -> None:
+        """Say goodbye as the protocol does and close: at once when nothing is under way, else as soon as that has
+        ended. `now` also asks those that merely wait for their client; without it the session picks its moment."""
+
+    def abort(self) -> None:
+        """Close without a word."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One worker's parts. Made by the worker, shared by all its sessions; satisfies `flow.spool.SpoolHost`.
+
+    `settings` and `tls.context` are replaced by a reload; a session reads them when its connection begins. `sessions`
+    holds every open connection, so that the worker can drain them; `draining` refuses new ones.
+    """
+
+    settings: Settings
+    store: Store
+    slot: Slot  # counters: node.slot.add(Field.MESSAGES_RECEIVED)
+    limiter: Limiter
+    authenticator: Authenticator
+    tls: TlsHolder
+    memory: MemoryBudget
+    disk: DiskGauge
+    threads: ThreadPoolExecutor
+    owner: str  # who unfinished blobs belong to; unique among living workers
+    ids: MessageIds
+    deadlines: Deadlines
+    watch: MailboxWatch
+    logins: LoginWatch
+    clock: Callable[[], float] = time.time  # epoch seconds
+    sessions: set[Session] = field(default_factory=set)
+    draining: bool = False
+
+    @classmethod
+    def build(
+        cls,
+        settings: Settings,
+        store: Store,
+        slot: Slot,
+        limiter: Limiter,
+        gate: HashGate,
+        *,
+        tls: TlsHolder | None = None,
+        owner: str | None = None,
+        memory_budget: int = DEFAULT_BUDGET,
+        clock: Callable[[], float] = time.time,
+    ) -> Node:
+        """The node of a worker, with its loop running. `memory_budget`: octets for message content."""
+        threads = ThreadPoolExecutor(THREADS, "content")
+        authenticator = Authenticator(store, gate, slot)
+        node = cls(
+            settings=settings,
+            store=store,
+            slot=slot,
+            limiter=limiter,
+            authenticator=authenticator,
+            tls=tls or TlsHolder(),
+            memory=MemoryBudget(memory_budget),
+            disk=DiskGauge(str(settings.db_path), threads),
+            threads=threads,
+            owner=owner or f"{os.getpid()}.{slot.number}",
+            ids=MessageIds(slot.number, clock),
+            deadlines=Deadlines(),
+            watch=MailboxWatch(),
+            logins=LoginWatch(authenticator),
+            clock=clock,
+        )
+        store.on_commit(node.watch.changed)
+        return node
+
+    def close(self) -> None:
+        """After the last session: end the threads."""
+        self.threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,55 @@
+"""TLS on a connection: the context of the moment, and the upgrade of a transport."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import cast
+
+HANDSHAKE = 30.0  # seconds
+
+
+class TlsHolder:
+    """The context for new handshakes. A reload replaces it; connections keep the one that they began with."""
+
+    __slots__ = ("context",)
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.context = context
+
+    def __bool__(self) -> bool:
+        return self.context is not None
+
+
+async def upgrade(
+    transport: asyncio.Transport,
+    protocol: asyncio.Protocol,
+    context: ssl.SSLContext,
+    *,
+    patience: float = HANDSHAKE,
+) -> asyncio.Transport:
+    """Do the handshake as the server and return the transport to write to from now on.
+
+    Before: reading is paused, the last plain reply was written, and whatever the core had buffered was dropped. Until
+    this returns nothing is written. `protocol.connection_made` is not called again. Raises OSError (ssl.SSLError is
+    one), and closes the transport, when the handshake fails or takes longer than `patience` seconds.
+    """
+    try:
+        secured = await asyncio.get_running_loop().start_tls(
+            transport, protocol, context, server_side=True, ssl_handshake_timeout=patience, ssl_shutdown_timeout=5.0
+        )
+    except BaseException:
+        transport.abort()
+        raise
+    if secured is None:  # the peer went away during the handshake
+        raise ConnectionResetError("the connection ended during the TLS handshake")
+    return cast(asyncio.Transport, secured)
+
+
+def described(transport: asyncio.BaseTransport) -> tuple[str, str] | None:
+    """Version and cipher of the connection, such as ("TLSv1.3", "TLS_AES_256_GCM_SHA384"); None without TLS."""
+    tls = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return None
+    cipher = tls.cipher()
+    return tls.version() or "", cipher[0] if cipher else ""
