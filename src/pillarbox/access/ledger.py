@@ -27,7 +27,7 @@ SUPERVISOR = 0  # the slot of the process that forks the others
 class Field(IntEnum):
     """Names of the cells. Those of `GAUGES` go up and down, all others only up."""
 
-    CONNECTIONS_TOTAL = 0  # SMTP and submission
+    CONNECTIONS_TOTAL = 0  # of all mail protocols; HTTP is not counted
     MESSAGES_RECEIVED = auto()
     MESSAGES_REJECTED = auto()
     BYTES_RECEIVED = auto()
@@ -41,6 +41,7 @@ class Field(IntEnum):
     ERRORS = auto()  # replies 4xx and 5xx that were our fault, failures of jobs
     TLS_HANDSHAKES = auto()
     TLS_FAILURES = auto()
+    SMTP_CONNECTIONS_TOTAL = auto()
     LMTP_CONNECTIONS_TOTAL = auto()
     LMTP_MESSAGES_RECEIVED = auto()
     IMAP_CONNECTIONS_TOTAL = auto()
@@ -63,6 +64,7 @@ class Field(IntEnum):
     RELOADS = auto()
 
     CONNECTIONS_ACTIVE = auto()
+    SMTP_CONNECTIONS_ACTIVE = auto()
     LMTP_CONNECTIONS_ACTIVE = auto()
     IMAP_CONNECTIONS_ACTIVE = auto()
     SPOOL_BYTES = auto()  # message octets held in memory
@@ -71,6 +73,8 @@ class Field(IntEnum):
     HEARTBEAT_MS = auto()  # monotonic milliseconds of the loop's last tick
     PID = auto()
     READY = auto()  # 1 while connections are taken
+    MAINTENANCE = auto()  # set by the supervisor: 1 while new SMTP connections are sent away
+    CERTIFICATE_ENDS = auto()  # set by the supervisor: epoch seconds, 0 without TLS
 
 
 COUNTERS: tuple[Field, ...] = tuple(f for f in Field if f < Field.CONNECTIONS_ACTIVE)

@@ -1,4 +1,4 @@
-"""Limits that hold for the whole server: connections, connections an address, events an hour.
+"""Limits that hold for the whole server: connections, connections an address, messages in a window of time.
 
 Every worker counts in its own slot of the ledger and decides by the sum over all of them. Who comes counts itself up
 first and then looks at the sum, and steps back when it is over the limit; so a limit is never exceeded, though two
@@ -20,16 +20,17 @@ from threading import Lock
 from .ledger import ENTRY_CELLS, Field, Ledger, Slot
 
 HOUR = 3600  # seconds
+_ADDRESS = b"address"
 _PROBES = 32  # entries that a key may stand in
 _KEY, _WINDOW, _COUNT, _BEFORE = range(ENTRY_CELLS)
 
 
 class Role(Enum):
-    """What a connection is counted as: the counter, the gauge, and the name in table keys."""
+    """What a connection is counted as, beside all connections: the counter and the gauge."""
 
-    SMTP = (Field.CONNECTIONS_TOTAL, Field.CONNECTIONS_ACTIVE, b"smtp")
-    LMTP = (Field.LMTP_CONNECTIONS_TOTAL, Field.LMTP_CONNECTIONS_ACTIVE, b"lmtp")
-    IMAP = (Field.IMAP_CONNECTIONS_TOTAL, Field.IMAP_CONNECTIONS_ACTIVE, b"imap")
+    SMTP = (Field.SMTP_CONNECTIONS_TOTAL, Field.SMTP_CONNECTIONS_ACTIVE)
+    LMTP = (Field.LMTP_CONNECTIONS_TOTAL, Field.LMTP_CONNECTIONS_ACTIVE)
+    IMAP = (Field.IMAP_CONNECTIONS_TOTAL, Field.IMAP_CONNECTIONS_ACTIVE)
 
 
 class Admission(Enum):
@@ -45,7 +46,7 @@ class Admission(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Most connections of a role: on the whole server, and from one address. 0 means no limit."""
+    """Most connections, of all protocols together: to the whole server, and from one address. 0 means no limit."""
 
     server: int = 0
     address: int = 0
@@ -73,20 +74,22 @@ def is_loopback(address: str) -> bool:
 
 
 class Limiter:
-    """The limits as one worker applies them. `clock` gives epoch seconds.
+    """The limits as one worker applies them. `clock` gives epoch seconds, `window` is seconds.
 
-    `caps` and `trust_loopback` may be changed at any time (a reload does); they hold for the next connection.
+    `caps`, `window` and `trust_loopback` may be changed at any time (a reload does); they hold for what comes next.
     """
 
     def __init__(
         self,
         slot: Slot,
-        caps: dict[Role, Caps] | None = None,
+        caps: Caps | None = None,
         *,
+        window: int = HOUR,
         trust_loopback: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.caps: dict[Role, Caps] = caps or {}
+        self.caps = caps or Caps()
+        self.window = window
         self.trust_loopback = trust_loopback
         self._slot = slot
         self._ledger: Ledger = slot.ledger
@@ -94,53 +97,56 @@ class Limiter:
         self._connections = [self._ledger.connection_table(n) for n in range(self._ledger.slots)]
         self._rates = [self._ledger.rate_table(n) for n in range(self._ledger.slots)]
         self._fence = Lock()
-        self._entered: dict[tuple[Role, bytes], int] = {}  # what of our connections the table has
+        self._entered: dict[bytes, int] = {}  # those of our connections that the table has, by address
 
     def enter(self, address: str, role: Role = Role.SMTP) -> Admission:
         """Take a seat for a new connection from `address`; every admitted one is to `leave`.
 
         A refused connection counts as CONNECTIONS_REFUSED and has nothing to give back.
         """
-        total, active, _ = role.value
-        caps = self.caps.get(role) or Caps()
+        total, active = role.value
         slot = self._slot
+        slot.add(Field.CONNECTIONS_TOTAL)
         slot.add(total)
-        slot.add(active)
-        if caps.server:
+        slot.add(Field.CONNECTIONS_ACTIVE)
+        if self.caps.server:
             with self._fence:  # a full barrier: our count is out before the others' are read
                 pass
-            if self._ledger.total(active) > caps.server:
-                slot.add(active, -1)
-                slot.add(Field.CONNECTIONS_REFUSED)
-                return Admission.SERVER_FULL
-        if not self.exempt(address) and not self._enter_address(address, role, caps.address):
-            slot.add(active, -1)
-            slot.add(Field.CONNECTIONS_REFUSED)
-            return Admission.ADDRESS_FULL
+            if self._ledger.total(Field.CONNECTIONS_ACTIVE) > self.caps.server:
+                return self._refuse(Admission.SERVER_FULL)
+        if not self.exempt(address) and not self._enter_address(address, self.caps.address):
+            return self._refuse(Admission.ADDRESS_FULL)
+        slot.add(active)
         return Admission.ADMITTED
+
+    def _refuse(self, reason: Admission) -> Admission:
+        self._slot.add(Field.CONNECTIONS_ACTIVE, -1)
+        self._slot.add(Field.CONNECTIONS_REFUSED)
+        return reason
 
     def leave(self, address: str, role: Role = Role.SMTP) -> None:
         """Give the seat of an admitted connection back. Call it once, with what `enter` was given."""
+        self._slot.add(Field.CONNECTIONS_ACTIVE, -1)
         self._slot.add(role.value[1], -1)
         subject = subject_of(address)
-        if not self._entered.get((role, subject)):
+        if not self._entered.get(subject):
             return  # exempt when it came, or the table had no room for it
-        self._entered[role, subject] -= 1
-        if not self._entered[role, subject]:
-            del self._entered[role, subject]
+        self._entered[subject] -= 1
+        if not self._entered[subject]:
+            del self._entered[subject]
         table = self._connections[self._slot.number]
-        at = _find(table, self._ledger.key(role.value[2], subject))
+        at = _find(table, self._ledger.key(_ADDRESS, subject))
         if at >= 0 and table[at + _COUNT] > 0:
             table[at + _COUNT] -= 1
 
-    def connections(self, address: str, role: Role = Role.SMTP) -> int:
+    def connections(self, address: str) -> int:
         """Open connections from an address, on all workers."""
-        return self._sum_connections(self._ledger.key(role.value[2], subject_of(address)))
+        return self._sum_connections(self._ledger.key(_ADDRESS, subject_of(address)))
 
     def rate(self, address: str, limit: int, kind: bytes = b"message", cost: int = 1) -> bool:
-        """Count an event of an address; False, and not counted, when it is more than `limit` in an hour.
+        """Count an event of an address; False, and not counted, when it is more than `limit` in a window.
 
-        The hour slides: it is the running hour's count plus the share of the last hour's that is still inside.
+        The window slides: it is the running one's count plus the share of the last one's that is still inside.
         """
         if limit <= 0 or self.exempt(address):
             return True
@@ -148,8 +154,8 @@ class Limiter:
 
     def rate_of(self, kind: bytes, subject: bytes, limit: int, cost: int = 1) -> bool:
         """The same for any subject, such as an account's name; nobody is exempt."""
-        now = self._clock()
-        window = int(now) // HOUR
+        now, length = self._clock(), self.window
+        window = int(now) // length
         key = self._ledger.key(kind, subject)
         table = self._rates[self._slot.number]
         at = _find(table, key)
@@ -163,7 +169,7 @@ class Limiter:
             table[at + _COUNT] = 0
             table[at + _WINDOW] = window
         table[at + _COUNT] += cost
-        share = 1.0 - (now - window * HOUR) / HOUR
+        share = 1.0 - (now - window * length) / length
         if self._sum_rates(key, window, share) > limit:
             table[at + _COUNT] -= cost
             self._slot.add(Field.RATE_LIMIT_HITS)
@@ -174,9 +180,9 @@ class Limiter:
         """Whether limits by address leave this one alone."""
         return not address or (self.trust_loopback and is_loopback(address))
 
-    def _enter_address(self, address: str, role: Role, cap: int) -> bool:
+    def _enter_address(self, address: str, cap: int) -> bool:
         subject = subject_of(address)
-        key = self._ledger.key(role.value[2], subject)
+        key = self._ledger.key(_ADDRESS, subject)
         table = self._connections[self._slot.number]
         at = _find(table, key)
         if at < 0:
@@ -192,7 +198,7 @@ class Limiter:
             if self._sum_connections(key) > cap:
                 table[at + _COUNT] -= 1
                 return False
-        self._entered[role, subject] = self._entered.get((role, subject), 0) + 1
+        self._entered[subject] = self._entered.get(subject, 0) + 1
         return True
 
     def _sum_connections(self, key: int) -> int:
@@ -259,7 +265,7 @@ def _room_for_rate(table: memoryview[int], key: int, window: int) -> int:
     """
     best, least = -1, 0
     for at in _places(table, key):
-        if not table[at + _KEY] or table[at + _WINDOW] < window - 1:
+        if not table[at + _KEY] or not window - 1 <= table[at + _WINDOW] <= window:
             return at
         weight = table[at + _COUNT] + table[at + _BEFORE]
         if best < 0 or weight < least:

@@ -23,7 +23,7 @@ class Clock:
 def pair(caps: Caps, *, clock: Clock | None = None, **kw: int) -> tuple[Ledger, Limiter, Limiter]:
     ledger = Ledger(2, **kw)
     clock = clock or Clock()
-    one, two = (Limiter(ledger.attach(n), {Role.SMTP: caps}, clock=clock) for n in (1, 2))
+    one, two = (Limiter(ledger.attach(n), caps, clock=clock) for n in (1, 2))
     return ledger, one, two
 
 
@@ -79,14 +79,18 @@ def test_the_cap_of_an_address_holds_over_workers() -> None:
     assert one.connections("2001:db8::") == 2
 
 
-def test_roles_are_counted_apart() -> None:
+def test_protocols_share_the_caps_and_are_counted_apart() -> None:
     ledger = Ledger(1)
-    limiter = Limiter(ledger.attach(1), {Role.SMTP: Caps(1, 1), Role.IMAP: Caps(1, 1)})
+    limiter = Limiter(ledger.attach(1), Caps(server=9, address=3))
     assert limiter.enter("192.0.2.1", Role.SMTP) and limiter.enter("192.0.2.1", Role.IMAP)
     assert limiter.enter("192.0.2.1", Role.LMTP)
-    assert not limiter.enter("192.0.2.1", Role.SMTP)
+    assert limiter.enter("192.0.2.1", Role.SMTP) is Admission.ADDRESS_FULL
+    assert ledger.total(Field.CONNECTIONS_ACTIVE) == 3
+    assert ledger.total(Field.SMTP_CONNECTIONS_ACTIVE) == ledger.total(Field.IMAP_CONNECTIONS_ACTIVE) == 1
     limiter.leave("192.0.2.1", Role.IMAP)
-    assert limiter.enter("192.0.2.1", Role.IMAP)
+    assert ledger.total(Field.IMAP_CONNECTIONS_ACTIVE) == 0
+    assert limiter.enter("192.0.2.1", Role.SMTP)
+    assert ledger.total(Field.SMTP_CONNECTIONS_TOTAL) == 3
 
 
 def test_loopback_is_exempt_when_trusted_but_not_from_the_cap_of_the_server() -> None:
@@ -136,6 +140,16 @@ def test_a_rate_is_summed_over_workers_and_slides() -> None:
     assert one.rate("192.0.2.1", 4)
 
 
+def test_a_window_of_another_length() -> None:
+    clock = Clock()
+    _, one, _ = pair(Caps(), clock=clock)
+    assert one.rate("192.0.2.1", 1) and not one.rate("192.0.2.1", 1)
+    one.window = 60
+    assert one.rate("192.0.2.1", 1) and not one.rate("192.0.2.1", 1)
+    clock.now += 120
+    assert one.rate("192.0.2.1", 1)
+
+
 def test_rates_of_kinds_and_costs() -> None:
     _, one, _ = pair(Caps())
     assert one.rate_of(b"user", b"anna", 10, cost=9)
@@ -158,7 +172,7 @@ def test_the_cap_is_exact_under_a_race() -> None:
     for number in range(1, 5):
         pid = os.fork()
         if not pid:
-            limiter = Limiter(ledger.attach(number), {Role.SMTP: Caps(server=100)})
+            limiter = Limiter(ledger.attach(number), Caps(server=100))
             worst = 0
             for _ in range(300):
                 if limiter.enter(f"192.0.2.{number}"):
