@@ -133,7 +133,9 @@ def _fix(setting: Setting, shown: str) -> str:
             return f"did you mean `{near[0].strip(',')}`?"
     default = setting.default_for("production")
     example = "true" if default is True else "false" if default is False else default
-    return f"set {setting.name}={example}" if example not in (None, ()) else f"correct it or remove {setting.name}"
+    if example in (None, ()):
+        return f"correct it or remove {setting.name}"
+    return f"use an allowed value, such as {setting.name}={example}"
 
 
 def gather(

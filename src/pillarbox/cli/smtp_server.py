@@ -1,0 +1,119 @@
+"""`smtp-server`: loads the settings and runs the server, or only checks them.
+
+Kept light: `--version` imports nothing of the server, `--validate-only` only the settings.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Flag, Parsed, UsageError, complain, describe, parse
+
+if TYPE_CHECKING:
+    from pillarbox.config import Settings
+
+FLAGS = (
+    Flag(("-h", "--help"), "this text"),
+    Flag(("-v", "--version"), "the version"),
+    Flag(
+        ("-c", "--config"), "a TOML file with settings (default: /etc/smtp-server/config.toml if it is there)", "FILE"
+    ),
+    Flag(("-p", "--port"), "the SMTP port", "PORT"),
+    Flag(("--host",), "the address to listen on", "ADDRESS"),
+    Flag(("--log-level",), "debug, info, warn, error or critical", "LEVEL"),
+    Flag(("--log-file",), "write log lines to this file too", "FILE"),
+    Flag(("--max-connections",), "connections at once, all protocols together", "N"),
+    Flag(("--enable-tls",), "offer STARTTLS"),
+    Flag(("--disable-tls",), "do not offer it"),
+    Flag(("--enable-auth",), "let accounts log in over SMTP"),
+    Flag(("--disable-auth",), "do not"),
+    Flag(("--set",), "any other setting, such as SMTP_IMAPS_PORT=993; may be repeated", "NAME=VALUE", repeated=True),
+    Flag(("--validate-only",), "check the settings, start nothing; exit 0 when they are good"),
+)
+
+_VALUES = {
+    "--config": "SMTP_CONFIG_FILE",
+    "--port": "SMTP_PORT",
+    "--host": "SMTP_HOST",
+    "--log-level": "SMTP_LOG_LEVEL",
+    "--log-file": "SMTP_LOG_FILE",
+    "--max-connections": "SMTP_MAX_CONNECTIONS",
+}
+_SWITCHES = {"tls": "SMTP_ENABLE_TLS", "auth": "SMTP_ENABLE_AUTH"}
+
+
+def usage() -> str:
+    return f"""Usage: smtp-server [OPTION]...
+
+Runs the mail server until SIGTERM or SIGINT. SIGHUP reloads settings and certificates.
+
+{describe(FLAGS)}
+
+Settings come from these options, then SMTP_* in the environment, then /etc/smtp-server/config.env, then the TOML
+file, then the profile (SMTP_PROFILE=development, testing, staging or production). docs/configuration.md has them all.
+Exit status: 0 after a clean stop, 1 for an error, 2 for wrong usage."""
+
+
+def version() -> str:
+    from pillarbox import __version__
+
+    return f"SMTP Server v{__version__}\nBuilt with Python {'.'.join(map(str, sys.version_info[:3]))}"
+
+
+def overrides(parsed: Parsed) -> dict[str, str]:
+    """The settings that the command line gives, by SMTP_ name. Raises UsageError for contradictions."""
+    given: dict[str, str] = {}
+    for pair in parsed.options.get("--set", []):
+        name, equals, value = pair.partition("=")
+        if not equals or not name.startswith("SMTP_"):
+            raise UsageError(f"Error: --set takes SMTP_NAME=VALUE, not {pair}")
+        given[name] = value
+    given |= {name: parsed.options[flag][-1] for flag, name in _VALUES.items() if parsed.has(flag)}
+    for what, name in _SWITCHES.items():
+        on, off = parsed.has(f"--enable-{what}"), parsed.has(f"--disable-{what}")
+        if on and off:
+            raise UsageError(f"Error: --enable-{what} and --disable-{what} exclude each other")
+        if on or off:
+            given[name] = "true" if on else "false"
+    return given
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns the exit status."""
+    try:
+        parsed = parse(sys.argv[1:] if argv is None else argv, FLAGS)
+        if parsed.has("--help"):
+            print(usage())
+            return EXIT_OK
+        if parsed.has("--version"):
+            print(version())
+            return EXIT_OK
+        if parsed.words:
+            raise UsageError(f"Unknown argument: {parsed.words[0]}")
+        given = overrides(parsed)
+    except UsageError as error:
+        complain(error, "Use --help for usage information")
+        return EXIT_USAGE
+    return _start(given, validate_only=parsed.has("--validate-only"))
+
+
+def _start(given: dict[str, str], *, validate_only: bool) -> int:
+    from pillarbox.config import load
+
+    loaded = load(given)
+    if validate_only or loaded.errors:
+        complain(*(f"Configuration Warning: {warning}" for warning in loaded.warnings))
+    if loaded.errors:
+        complain(*(f"Configuration Error: {problem}" for problem in loaded.errors))
+        kinds = dict.fromkeys(problem.kind for problem in loaded.errors)
+        complain(f"Configuration validation failed: {', '.join(kinds)}")
+        return EXIT_FAILED
+    if validate_only:
+        print("Configuration validation successful!")
+        print("All configuration values are acceptable.")
+        return EXIT_OK
+    run: Callable[[Settings], int] = import_module("pillarbox.server").run
+    return run(loaded.settings)
