@@ -20,8 +20,9 @@ class Limits(Struct, frozen=True):
     """RFC 5321 asks for 1000; real messages have longer ones."""
     errors: int = 5
     """Bad commands; the last of them closes the connection with 421. An accepted message starts the count again."""
-    refused_recipients: int = 100
-    """RCPTs that the session refused; the last of them closes the connection. An accepted message starts it again."""
+    refusals: int = 100
+    """RCPTs that the session refused, and what a pipelining client sent after a refusal (RCPT, DATA and BDAT out of
+    sequence); the last of them closes the connection. An accepted message starts the count again."""
     empty_commands: int = 200
     """Commands that do no work (NOOP, RSET, HELP, VRFY, EXPN, greetings) between two messages; one more closes."""
 
