@@ -1,0 +1,114 @@
+"""The trace fields that a server puts in front of a message: Received and Return-Path (RFC 5321 section 4.4)."""
+
+import re
+import time
+from ipaddress import ip_address
+
+from msgspec import Struct
+
+from pillarbox.smtp.address import AddressError, Path, parse_domain
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+")
+_FOLD_AT = 78  # RFC 5322 section 2.1.1
+
+
+class Trace(Struct, frozen=True):
+    """How a message came.
+
+    `helo` is what the client called itself, `address` its IP address ("" for a local socket), `host` its name by
+    reverse lookup ("" unknown). `protocol` is what `with_protocol` gives. `message_id` is the server's own id of the
+    message (an atom). `tls` is a remark on the encryption, `TLSv1.3 TLS_AES_256_GCM_SHA384`. `epoch` is in seconds.
+    """
+
+    helo: str
+    address: str
+    by: str
+    protocol: str
+    message_id: str
+    epoch: float
+    host: str = ""
+    tls: str = ""
+
+
+def with_protocol(*, esmtp: bool, lmtp: bool = False, tls: bool = False, auth: bool = False, utf8: bool = False) -> str:
+    """The `with` keyword: RFC 3848, for SMTPUTF8 RFC 6531 section 4.3."""
+    if not (esmtp or lmtp):
+        return "SMTP"
+    security = ("S" if tls else "") + ("A" if auth else "")
+    if utf8:
+        return f"UTF8{'LMTP' if lmtp else 'SMTP'}{security}"
+    return f"{'LMTP' if lmtp else 'ESMTP'}{security}"
+
+
+def received(trace: Trace, recipient: Path | None = None) -> bytes:
+    """The Received field, folded, with CRLF. Give `recipient` only when the transaction has a single one: `for` would
+    tell the others who else got the message (RFC 5321 section 7.6)."""
+    words = [f"Received: from {_from(trace)}", f"by {trace.by}"]
+    words.append(f"with {trace.protocol}")
+    if trace.tls:
+        words.append(f"({_comment(trace.tls)})")
+    words.append(f"id {trace.message_id}")
+    if recipient is not None:
+        words.append(f"for <{recipient.address}>")
+    return _folded(words, f"; {rfc5322_date(trace.epoch)}").encode()
+
+
+def return_path(sender: Path) -> bytes:
+    """The Return-Path field with CRLF; added at final delivery only."""
+    return f"Return-Path: <{sender.address}>\r\n".encode()
+
+
+def rfc5322_date(epoch: float) -> str:
+    """`Fri, 21 Nov 2025 23:20:00 +0000`; always UTC, never by the locale."""
+    at = time.gmtime(epoch)
+    return (
+        f"{_DAYS[at.tm_wday]}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year} "
+        f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} +0000"
+    )
+
+
+def _from(trace: Trace) -> str:
+    """Extended-Domain: a name with TCP-info. What the client called itself stands first if it is a domain, else in a
+    comment, since anything else would be no trace field."""
+    literal = _literal(trace.address)
+    info = f"{trace.host} {literal}" if trace.host and literal else literal
+    try:
+        parse_domain(trace.helo)
+    except AddressError:
+        named = _comment(trace.helo)
+        return f"{literal or 'localhost'} (HELO {named})" if named else literal or "localhost"
+    return f"{trace.helo} ({info})" if info else trace.helo
+
+
+def _literal(address: str) -> str:
+    if not address:
+        return ""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return ""
+    return f"[IPv6:{ip}]" if ip.version == 6 else f"[{ip}]"
+
+
+def _comment(text: str) -> str:
+    """Text that may stand in a comment: no parentheses, backslashes or control characters."""
+    return " ".join("".join(char if " " <= char <= "~" and char not in "()\\" else "?" for char in text).split())
+
+
+def _folded(words: list[str], end: str) -> str:
+    """The words on lines of at most 78 octets where that can be, `end` behind the last."""
+    lines, line = [], ""
+    for word in words:
+        if line and len(line) + 1 + len(word) > _FOLD_AT:
+            lines.append(line)
+            line = f"\t{word}"
+        else:
+            line = f"{line} {word}" if line else word
+    if len(line) + len(end) > _FOLD_AT:
+        lines.append(line + ";")
+        line = "\t" + end.removeprefix("; ")
+    else:
+        line += end
+    return "\r\n".join([*lines, line]) + "\r\n"
