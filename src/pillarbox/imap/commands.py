@@ -6,7 +6,7 @@ and keywords, dates are seconds since 1970 UTC. Commands without arguments have 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pillarbox.imap.fetch import FetchItem
 from pillarbox.imap.search import Key
@@ -32,7 +32,7 @@ class Login:
     """LOGIN, RFC 9051 section 6.2.3."""
 
     username: str
-    password: str
+    password: str = field(repr=False)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pillarbox.imap.commands import Append, Args
 
@@ -37,7 +37,7 @@ class Authenticate:
 
     tag: bytes
     mechanism: str
-    initial: bytes | None = None
+    initial: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class AuthResponse:
     """The client's answer to a challenge, decoded; None when it cancelled (`*`) or sent no base64: answer BAD."""
 
     tag: bytes
-    data: bytes | None
+    data: bytes | None = field(repr=False)
 
 
 @dataclass(slots=True)

@@ -115,10 +115,9 @@ class Not:
 
 @dataclass(slots=True, frozen=True)
 class Or:
-    """OR."""
+    """OR: at least one of the keys holds. `OR a OR b c` is one `Or` of three, however long clients make the chain."""
 
-    left: Key
-    right: Key
+    keys: tuple[Key, ...]
 
 
 @dataclass(slots=True, frozen=True)

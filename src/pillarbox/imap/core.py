@@ -1,0 +1,503 @@
+"""IMAP server core: bytes in, events out, no I/O, no clock, no storage (RFC 3501, RFC 9051).
+
+The session that drives it owns the socket, TLS, the mailbox and every deadline:
+
+    core.receive(data)                         # bytes that come while we answer only join the buffer
+    while (event := core.next_event()):        # one event per complete command, see `events`
+        ...; core.untagged(...); core.tagged(event.tag, "OK", "FETCH completed")
+    for piece in core.output(): ...            # pulled while the transport takes it
+
+Rules that hold here:
+- One event waits for its answer at a time: `next_event` gives None until the answer is in.
+- It never raises on input, and the same bytes in another split end in the same events and replies.
+- A command has at most `Limits.command` octets without its literals and `Limits.literals` in them (APPEND's message
+  apart); what is over is refused at once and skipped without being kept.
+- What is legal when is in `rules.COMMANDS`, what is advertised in `extensions.EXTENSIONS`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, cast
+
+from pillarbox.imap.commands import Append, Args, Login
+from pillarbox.imap.events import (
+    AppendEnd,
+    AppendStart,
+    Authenticate,
+    AuthResponse,
+    Command,
+    Event,
+    Idle,
+    IdleDone,
+    LiteralChunk,
+    Logout,
+    StartTls,
+)
+from pillarbox.imap.extensions import ENABLES, MISSING_COMMANDS, Offer, capabilities
+from pillarbox.imap.outbox import Outbox, response_text
+from pillarbox.imap.reader import Overlong, Reader
+from pillarbox.imap.rules import COMMANDS, Parsed, Rule
+from pillarbox.imap.session_grammar import unbase64
+from pillarbox.imap.state import State
+from pillarbox.imap.syntax import BadSyntax, Cursor, Refused
+
+
+@dataclass(slots=True, frozen=True)
+class Limits:
+    """What a client may send; octets and counts."""
+
+    append: int = 50 * 1024 * 1024  # a message; advertised as APPENDLIMIT
+    command: int = 64 * 1024  # a command without its literals
+    literals: int = 1024 * 1024  # all literals of a command, APPEND's message apart
+    command_before_login: int = 16 * 1024  # strangers get less: there may be many
+    literals_before_login: int = 16 * 1024
+    errors_before_login: int = 5  # BAD and refused logins, then BYE
+    errors: int = 50  # BAD in a row once logged in, then BYE
+
+
+class _Mode(Enum):
+    COMMAND = auto()  # a line of a command: its first, or one after a literal
+    LITERAL = auto()  # a literal that belongs to the command
+    MESSAGE = auto()  # the literal of APPEND, given out as it comes
+    MESSAGE_END = auto()  # the line after it
+    IDLE = auto()
+    SASL = auto()
+    SKIP = auto()  # a literal of a refused command
+    REST = auto()  # the line after it, or an overlong one
+    UPGRADING = auto()  # STARTTLS was accepted: nothing is heard until `tls_started`
+
+
+class _More:
+    """The step needs more bytes."""
+
+
+_MORE: Final = _More()
+
+# tag, RFC 9051 section 9: ASTRING-CHARs but "+"
+_HEAD = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,255}) ((?:[Uu][Ii][Dd] )?[A-Za-z]{1,20})( |\Z)")
+_TAG = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,255})(?: |\Z)")
+_ANNOUNCED = re.compile(rb"(~?)\{([0-9]{1,40})(\+?)\}\Z")
+
+_TAIL = 64  # octets of a skipped line that are kept, to see whether it announces a literal
+_MAX_LITERAL = (1 << 63) - 1
+
+
+class ImapCore:
+    """One client's conversation. Not thread-safe; one instance a connection."""
+
+    def __init__(
+        self, hostname: str, *, tls: bool = False, limits: Limits | None = None, offer: Offer | None = None
+    ) -> None:
+        self.hostname = hostname
+        self.tls = tls
+        self.limits = limits or Limits()
+        self.offer = offer or Offer()
+        self.state = State.NOT_AUTHENTICATED
+        self.enabled: set[str] = set()
+        self.errors = 0
+        self._reader = Reader()
+        self._out = Outbox()
+        self._mode = _Mode.COMMAND
+        self._pending: Event | None = None
+        self._tag = b""  # of the command that is being answered
+        self._parts: list[bytes] = []  # lines and literals of a command that has literals
+        self._text = 0  # octets of its lines
+        self._literals = 0  # octets of its literals
+        self._left = 0  # octets of the literal that is being read or skipped
+        self._sync = True  # the announced literal waits for a continuation
+        self._resume = _Mode.COMMAND  # what is read once the pending event is answered
+        self._tail = bytearray()
+
+    # What comes in
+
+    @property
+    def closed(self) -> bool:
+        """BYE was said: write the output and close."""
+        return self.state is State.LOGOUT
+
+    @property
+    def utf8(self) -> bool:
+        """Names and quoted strings go out in UTF-8: IMAP4rev2 is enabled."""
+        return "IMAP4REV2" in self.enabled
+
+    @property
+    def buffered(self) -> int:
+        """Octets received and not understood yet: stop reading while an event is answered and this grows."""
+        return len(self._reader.buffer)
+
+    def receive(self, data: bytes) -> None:
+        """Take what arrived. Ignored while TLS is being set up and after the end."""
+        if self._mode is not _Mode.UPGRADING and self.state is not State.LOGOUT:
+            self._reader.feed(data)
+
+    def next_event(self) -> Event | None:
+        """The next event, or None: more bytes are needed, or the last event waits for its answer."""
+        while self._pending is None and self.state is not State.LOGOUT:
+            step = self._step()
+            if step is None:
+                continue
+            if isinstance(step, _More):
+                return None
+            if not isinstance(step, LiteralChunk):
+                self._pending = step
+            return step
+        return None
+
+    # What goes out
+
+    def output(self) -> Iterator[bytes]:
+        """All that is to be written, in pieces; what is not asked for stays for the next call."""
+        return self._out.pull()
+
+    @property
+    def has_output(self) -> bool:
+        return bool(self._out)
+
+    def write(self, data: bytes) -> None:
+        """Whole responses, rendered, each with its `* ` and CRLF: many FETCH responses at once."""
+        self._out.write(data)
+
+    def stream(self, pieces: Iterable[bytes]) -> None:
+        """The same, taken from the iterable only as the transport asks for it."""
+        self._out.stream(pieces)
+
+    def untagged(self, *pieces: bytes) -> None:
+        """`* ` and the pieces and CRLF."""
+        if len(pieces) == 1 and len(pieces[0]) < 4096:
+            self._out.write(b"* %b\r\n" % pieces[0])
+            return
+        self._out.write(b"* ")
+        for piece in pieces:
+            self._out.write(piece)
+        self._out.write(b"\r\n")
+
+    def condition(self, status: str, text: str, code: str | None = None) -> None:
+        """`* OK [code] text`: an untagged OK, NO or BAD."""
+        self._out.write(b"* %b %b\r\n" % (status.encode("ascii"), response_text(text, code, self.utf8)))
+
+    def tagged(self, tag: bytes, status: str, text: str, code: str | None = None) -> None:
+        """Answer the pending event: "OK", "NO" or "BAD". A refused APPEND literal is skipped."""
+        if self.state is State.LOGOUT:
+            return
+        self._pending = None
+        self._mode, self._resume = self._resume, _Mode.COMMAND
+        self._out.write(b"%b %b %b\r\n" % (tag, status.encode("ascii"), response_text(text, code, self.utf8)))
+        if status == "OK":
+            if self.state is not State.NOT_AUTHENTICATED:
+                self.errors = 0
+        elif status == "BAD" or self.state is State.NOT_AUTHENTICATED:  # a refused login counts, RFC 9051 section 11.4
+            self._count()
+
+    def continuation(self, text: str = "idling") -> None:
+        """`+ text`: accept the pending Idle."""
+        self._out.write(b"+ %b\r\n" % response_text(text, None, self.utf8))
+        if isinstance(self._pending, Idle):
+            self._pending = None
+            self._mode = _Mode.IDLE
+
+    def challenge(self, data: bytes = b"") -> None:
+        """Answer Authenticate or AuthResponse with the mechanism's next challenge."""
+        self._out.write(b"+ %b\r\n" % base64.b64encode(data))
+        self._pending = None
+        self._mode = _Mode.SASL
+
+    def accept_literal(self) -> None:
+        """Answer AppendStart: the literal may come."""
+        if self._sync:
+            self._out.write(b"+ Ready for literal data\r\n")
+        self._pending = None
+        self._mode, self._resume = _Mode.MESSAGE, _Mode.COMMAND
+
+    def greet(self, text: str = "Pillarbox IMAP ready") -> None:
+        """The greeting, with the capabilities (RFC 9051 section 7.1)."""
+        self.condition("OK", f"{self.hostname} {text}", self.capability_code())
+
+    def bye(self, text: str, code: str | None = None) -> None:
+        """`* BYE text`; nothing is heard after it."""
+        self.condition("BYE", text, code)
+        self._pending = None
+        self.state = State.LOGOUT
+        self._reader.clear()
+        self._parts.clear()
+
+    def logout(self) -> None:
+        """Answer Logout."""
+        tag = self._tag
+        self.bye("logging out")
+        self._out.write(b"%b OK LOGOUT completed\r\n" % tag)
+
+    # What changes the state
+
+    def capabilities(self) -> str:
+        """The capabilities of this moment: `IMAP4rev1 IMAP4rev2 ...`."""
+        return capabilities(self.state, self.tls, self.offer, self.limits.append)
+
+    def capability_code(self) -> str:
+        """The response code for the answer to LOGIN and AUTHENTICATE (after `authenticated`)."""
+        return "CAPABILITY " + self.capabilities()
+
+    def tls_started(self) -> None:
+        """TLS is up: the client is to ask for capabilities again."""
+        self.tls = True
+        self._pending = None
+        self._mode = _Mode.COMMAND
+
+    def authenticated(self) -> None:
+        """The login is good (or the mailbox was let go of: `unselected`)."""
+        self.state = State.AUTHENTICATED
+        self.errors = 0
+
+    def selected(self) -> None:
+        self.state = State.SELECTED
+
+    def unselected(self) -> None:
+        self.state = State.AUTHENTICATED
+
+    def enable(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Turn on what can be turned on; those that were not on before. QRESYNC turns on CONDSTORE (RFC 7162 3.2.3)."""
+        fresh = tuple(name for name in names if name in ENABLES and name not in self.enabled)
+        self.enabled.update(fresh)
+        if "QRESYNC" in fresh:
+            self.enabled.add("CONDSTORE")
+        return fresh
+
+    # Reading, one method a mode; each gives an event, None when it made progress, or _MORE
+
+    def _step(self) -> Event | _More | None:
+        match self._mode:
+            case _Mode.COMMAND:
+                return self._command_line()
+            case _Mode.LITERAL:
+                if self.buffered < self._left:
+                    return _MORE
+                self._parts.append(self._reader.take(self._left))
+                self._mode = _Mode.COMMAND
+            case _Mode.MESSAGE:
+                if not self._left:
+                    self._mode = _Mode.MESSAGE_END
+                    return None
+                chunk = self._reader.take(self._left)
+                self._left -= len(chunk)
+                return LiteralChunk(chunk) if chunk else _MORE
+            case _Mode.MESSAGE_END:
+                return self._message_end()
+            case _Mode.IDLE | _Mode.SASL:
+                return self._answer_line()
+            case _Mode.SKIP:
+                self._left -= self._reader.drop(self._left)
+                if self._left:
+                    return _MORE
+                self._mode = _Mode.REST
+            case _Mode.REST:
+                if not self._reader.drop_line(self._tail, _TAIL):
+                    return _MORE
+                self._rest_of_line()
+            case _Mode.UPGRADING:
+                return _MORE
+        return None
+
+    def _line_limit(self) -> int:
+        limits = self.limits
+        return limits.command_before_login if self.state is State.NOT_AUTHENTICATED else limits.command
+
+    def _command_line(self) -> Event | _More | None:
+        line = self._reader.line(max(0, self._line_limit() - self._text))
+        if line is None:
+            return _MORE
+        if isinstance(line, Overlong):
+            start = b"".join(self._parts) or bytes(self._reader.buffer[:300])
+            self._resume = _Mode.REST
+            self._refuse(start, "BAD", "the command line is too long", "TOOBIG")
+            return None
+        if line.endswith(b"}"):
+            announced = _ANNOUNCED.search(line)
+            if announced:
+                return self._announced(line, announced)
+        if line.endswith(b" "):
+            line = line.rstrip(b" ")  # some clients leave one there
+        if self._parts:
+            self._parts.append(line)
+            line = b"".join(self._parts)
+            self._parts.clear()
+            self._text = self._literals = 0
+        return self._complete(line)
+
+    def _announced(self, line: bytes, announced: re.Match[bytes]) -> Event | None:
+        """The line ends in a literal: is it wanted?"""
+        size = int(announced[2])
+        self._left = size
+        self._sync = not announced[3]
+        self._resume = _Mode.COMMAND if self._sync else _Mode.SKIP  # should the command be refused
+        self._parts.append(line)
+        text = b"".join(self._parts)
+        if size > _MAX_LITERAL:
+            self._refuse(text, "BAD", "no literal is that long", "TOOBIG")
+            return None
+        head = _HEAD.match(text)
+        rule = self._legal(head) if head else None
+        if head is None or rule is None:
+            self._refuse(text, "BAD", self._why_not(head))
+            return None
+        self._tag = head[1]
+        if rule.name == "APPEND" and not _ANNOUNCED.match(text, head.end()):  # else it is the mailbox's name
+            return self._message(text, head.end())
+        before = self.state is State.NOT_AUTHENTICATED
+        self._literals += size
+        self._text += len(line)
+        if rule.bare or self._literals > (self.limits.literals_before_login if before else self.limits.literals):
+            self._refuse(text, "BAD", f"{rule.name} has no such long literal", None if rule.bare else "TOOBIG")
+            return None
+        if self._sync:
+            self._out.write(b"+ Ready for literal data\r\n")
+        self._parts.append(b"\r\n")
+        self._mode, self._resume = _Mode.LITERAL, _Mode.COMMAND
+        return None
+
+    def _message(self, text: bytes, start: int) -> Event | None:
+        """The literal of APPEND is announced: the session says whether it may come."""
+        try:
+            args = cast(Append, COMMANDS["APPEND"].parse(self._cursor(text, start)))
+        except (BadSyntax, Refused) as error:
+            self._refuse(text, *_reason(error))
+            return None
+        if args.size > self.limits.append:
+            self._refuse(text, "NO", f"a message has at most {self.limits.append} octets", "TOOBIG")  # RFC 7889
+            return None
+        self._parts.clear()
+        self._text = self._literals = 0
+        return AppendStart(self._tag, args)
+
+    def _message_end(self) -> Event | _More:
+        line = self._reader.line(self._line_limit())
+        if line is None:
+            return _MORE
+        if isinstance(line, Overlong):
+            self._resume = _Mode.REST
+        elif line.strip(b" "):
+            self._left = _unasked(line)
+            self._resume = _Mode.SKIP if self._left else _Mode.COMMAND
+        else:
+            return AppendEnd(self._tag)
+        return AppendEnd(self._tag, "nothing but CRLF follows the message: MULTIAPPEND and CATENATE are not available")
+
+    def _answer_line(self) -> Event | _More:
+        """A line of the client that is no command: DONE, or its answer to a SASL challenge."""
+        line = self._reader.line(self._line_limit())
+        if line is None:
+            return _MORE
+        mode, fault = self._mode, None
+        if isinstance(line, Overlong):
+            line, fault = b"", "the line is too long"
+            self._resume = _Mode.REST
+        if mode is _Mode.SASL:
+            return AuthResponse(self._tag, None if fault or line == b"*" else unbase64(line))
+        if not fault and line.rstrip(b" ").upper() != b"DONE":
+            fault = "DONE ends IDLE, RFC 9051 section 6.3.13"
+        return IdleDone(self._tag, fault)
+
+    def _rest_of_line(self) -> None:
+        self._left = _unasked(bytes(self._tail).removesuffix(b"\n").removesuffix(b"\r"))
+        self._tail.clear()
+        self._mode = _Mode.SKIP if self._left else _Mode.COMMAND
+
+    # Understanding
+
+    def _cursor(self, text: bytes, at: int) -> Cursor:
+        return Cursor(text, at, utf8=self.utf8, qresync="QRESYNC" in self.enabled)
+
+    def _legal(self, head: re.Match[bytes]) -> Rule | None:
+        rule = COMMANDS.get(head[2].upper().decode("ascii"))
+        return rule if rule is not None and self.state in rule.states else None
+
+    def _why_not(self, head: re.Match[bytes] | None) -> str:
+        if head is None:
+            return "a command is a tag, a space and a name"
+        name = head[2].upper().decode("ascii")
+        rule = COMMANDS.get(name)
+        if rule is None:
+            missing = MISSING_COMMANDS.get(name)
+            if missing is not None:
+                return f"{name} needs {missing.name} (RFC {missing.rfc}), which this server does not have"
+            return f"there is no command {name}"
+        if self.state is State.NOT_AUTHENTICATED:
+            return f"{name} is for later: log in first"
+        if State.SELECTED in rule.states:
+            return f"{name} needs a mailbox: SELECT one first"
+        return f"{name} is not for now: you are logged in already"
+
+    def _refuse(self, text: bytes, status: str, why: str, code: str | None = None) -> None:
+        """Answer a command that no event is made of; `text` begins with its tag, if it has one."""
+        tag = _TAG.match(text)
+        self._parts.clear()
+        self._text = self._literals = 0
+        self.tagged(tag[1] if tag else b"*", status, why, code)
+
+    def _complete(self, line: bytes) -> Event | None:
+        """A whole command is here."""
+        head = _HEAD.match(line)
+        rule = self._legal(head) if head else None
+        if head is None or rule is None:
+            self._refuse(line, "BAD", self._why_not(head))
+            return None
+        self._tag = tag = head[1]
+        try:
+            args = rule.parse(self._cursor(line, head.end()))
+        except (BadSyntax, Refused) as error:
+            self.tagged(tag, *_reason(error))
+            return None
+        match rule.name:
+            case "CAPABILITY":
+                self.untagged(self.capability_code().encode("ascii"))
+                self.tagged(tag, "OK", "CAPABILITY completed")
+                return None
+            case "STARTTLS":
+                return self._starttls(tag)
+            case "LOGIN" | "AUTHENTICATE":
+                return self._login(tag, rule.name, args)
+            case "LOGOUT":
+                return Logout(tag)
+            case "IDLE":
+                return Idle(tag)
+        return Command(tag, rule.name, cast("Args | None", args), rule.uid)
+
+    def _starttls(self, tag: bytes) -> Event | None:
+        if self.tls or not self.offer.starttls:
+            self.tagged(tag, "BAD", "TLS is on already" if self.tls else "STARTTLS is not available")
+            return None
+        self.tagged(tag, "OK", "begin TLS negotiation now")
+        self._reader.clear()  # nothing said in the clear is heard after it (CVE-2011-0411, RFC 9051 section 11.1)
+        self._mode = _Mode.UPGRADING
+        return StartTls(tag)
+
+    def _login(self, tag: bytes, name: str, args: Parsed) -> Event | None:
+        if not self.tls and not self.offer.plaintext:
+            self.tagged(tag, "NO", "passwords go over TLS only: STARTTLS first", "PRIVACYREQUIRED")  # RFC 9051 6.2.3
+            return None
+        if isinstance(args, Login):
+            return Command(tag, name, args)
+        mechanism, initial = cast("tuple[str, bytes | None]", args)
+        if mechanism not in self.offer.auth:
+            self.tagged(tag, "NO", f"the mechanisms are {' '.join(self.offer.auth)}")
+            return None
+        return Authenticate(tag, mechanism, initial)
+
+    def _count(self) -> None:
+        self.errors += 1
+        before = self.state is State.NOT_AUTHENTICATED
+        if self.errors >= (self.limits.errors_before_login if before else self.limits.errors):
+            self.bye("too many errors")
+
+
+def _reason(error: BadSyntax | Refused) -> tuple[str, str, str | None]:
+    return ("NO", str(error), error.code) if isinstance(error, Refused) else ("BAD", str(error), None)
+
+
+def _unasked(line: bytes) -> int:
+    """Octets of the non-synchronizing literal that a refused line announces: they come whatever we say."""
+    announced = _ANNOUNCED.search(line)
+    return int(announced[2]) if announced and announced[3] else 0

@@ -1,0 +1,78 @@
+"""Which command is legal in which state, how its arguments are read, and where that is written.
+
+`COMMANDS` is the only place that says so. LOGOUT state hears nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pillarbox.imap import fetch_grammar, mailbox_grammar, search_grammar, session_grammar
+from pillarbox.imap.commands import Append, Args
+from pillarbox.imap.state import State
+from pillarbox.imap.syntax import Cursor
+
+Parsed = Args | Append | tuple[str, bytes | None] | None
+
+
+@dataclass(slots=True, frozen=True)
+class Rule:
+    """One command: legal states, parser of what follows the name, RFC and section."""
+
+    name: str
+    uid: bool
+    states: frozenset[State]
+    parse: Callable[[Cursor], Parsed]
+    rfc: str
+    bare: bool  # nothing may follow the name, not even a space
+
+
+_ANY = frozenset({State.NOT_AUTHENTICATED, State.AUTHENTICATED, State.SELECTED})
+_BEFORE = frozenset({State.NOT_AUTHENTICATED})
+_AFTER = frozenset({State.AUTHENTICATED, State.SELECTED})
+_SELECTED = frozenset({State.SELECTED})
+
+_TABLE: tuple[tuple[str, frozenset[State], Callable[[Cursor], Parsed], str], ...] = (
+    ("CAPABILITY", _ANY, session_grammar.nothing, "RFC 9051 6.1.1"),
+    ("NOOP", _ANY, session_grammar.nothing, "RFC 9051 6.1.2"),
+    ("LOGOUT", _ANY, session_grammar.nothing, "RFC 9051 6.1.3"),
+    ("ID", _ANY, session_grammar.identification, "RFC 2971 3.1"),
+    ("STARTTLS", _BEFORE, session_grammar.nothing, "RFC 9051 6.2.1"),
+    ("AUTHENTICATE", _BEFORE, session_grammar.authenticate, "RFC 9051 6.2.2, RFC 4959"),
+    ("LOGIN", _BEFORE, session_grammar.login, "RFC 9051 6.2.3"),
+    ("ENABLE", _AFTER, session_grammar.enable, "RFC 9051 6.3.1"),
+    ("SELECT", _AFTER, mailbox_grammar.select, "RFC 9051 6.3.2, RFC 7162 7"),
+    ("EXAMINE", _AFTER, mailbox_grammar.examine, "RFC 9051 6.3.3, RFC 7162 7"),
+    ("CREATE", _AFTER, mailbox_grammar.create, "RFC 9051 6.3.4, RFC 6154 3"),
+    ("DELETE", _AFTER, mailbox_grammar.one_mailbox, "RFC 9051 6.3.5"),
+    ("RENAME", _AFTER, mailbox_grammar.rename, "RFC 9051 6.3.6"),
+    ("SUBSCRIBE", _AFTER, mailbox_grammar.one_mailbox, "RFC 9051 6.3.7"),
+    ("UNSUBSCRIBE", _AFTER, mailbox_grammar.one_mailbox, "RFC 9051 6.3.8"),
+    ("LIST", _AFTER, mailbox_grammar.listing, "RFC 9051 6.3.9, RFC 5258, RFC 5819"),
+    ("LSUB", _AFTER, mailbox_grammar.lsub, "RFC 3501 6.3.9"),
+    ("NAMESPACE", _AFTER, session_grammar.nothing, "RFC 9051 6.3.10"),
+    ("STATUS", _AFTER, mailbox_grammar.status, "RFC 9051 6.3.11"),
+    ("APPEND", _AFTER, mailbox_grammar.append, "RFC 9051 6.3.12"),
+    ("IDLE", _AFTER, session_grammar.nothing, "RFC 9051 6.3.13"),
+    ("CHECK", _SELECTED, session_grammar.nothing, "RFC 3501 6.4.1"),
+    ("CLOSE", _SELECTED, session_grammar.nothing, "RFC 9051 6.4.1"),
+    ("UNSELECT", _SELECTED, session_grammar.nothing, "RFC 9051 6.4.2"),
+    ("EXPUNGE", _SELECTED, session_grammar.nothing, "RFC 9051 6.4.3"),
+    ("SEARCH", _SELECTED, search_grammar.search, "RFC 9051 6.4.4, RFC 4731, RFC 5182"),
+    ("FETCH", _SELECTED, fetch_grammar.fetch, "RFC 9051 6.4.5, RFC 3516, RFC 7162"),
+    ("STORE", _SELECTED, fetch_grammar.store, "RFC 9051 6.4.6, RFC 7162 3.1.3"),
+    ("COPY", _SELECTED, fetch_grammar.copy, "RFC 9051 6.4.7"),
+    ("MOVE", _SELECTED, fetch_grammar.copy, "RFC 9051 6.4.8"),
+    ("UID SEARCH", _SELECTED, search_grammar.search, "RFC 9051 6.4.9"),
+    ("UID FETCH", _SELECTED, fetch_grammar.uid_fetch, "RFC 9051 6.4.9"),
+    ("UID STORE", _SELECTED, fetch_grammar.store, "RFC 9051 6.4.9"),
+    ("UID COPY", _SELECTED, fetch_grammar.copy, "RFC 9051 6.4.9"),
+    ("UID MOVE", _SELECTED, fetch_grammar.copy, "RFC 9051 6.4.9"),
+    ("UID EXPUNGE", _SELECTED, fetch_grammar.uid_expunge, "RFC 9051 6.4.9, RFC 4315 2.1"),
+)
+
+COMMANDS: dict[str, Rule] = {
+    name: Rule(name.removeprefix("UID "), name.startswith("UID "), states, parse, rfc, parse is session_grammar.nothing)
+    for name, states, parse, rfc in _TABLE
+}

@@ -1,0 +1,208 @@
+"""SEARCH (RFC 9051 section 6.4.4) with RETURN (RFC 4731, RFC 5182), CHARSET and MODSEQ (RFC 7162 section 3.1.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pillarbox.imap import flags
+from pillarbox.imap.commands import Search
+from pillarbox.imap.search import (
+    All,
+    And,
+    Body,
+    Flag,
+    Header,
+    Key,
+    Keyword,
+    ModSeq,
+    Not,
+    Numbers,
+    Or,
+    Received,
+    Recent,
+    Sent,
+    Size,
+    Text,
+    Uids,
+)
+from pillarbox.imap.syntax import BadSyntax, Cursor, Refused
+
+MAX_DEPTH = 50  # of parentheses, NOT and OR; deeper needs stack here and in whoever evaluates it
+MAX_KEYS = 1000  # in all
+MAX_TEXT = 8192  # octets of one text to look for
+
+RETURN_OPTIONS = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE"})
+
+# IANA name -> Python codec; what RFC 9051 asks for and the few that clients still send.
+CHARSETS = {
+    "US-ASCII": "ascii",
+    "UTF-8": "utf-8",
+    "ISO-8859-1": "iso8859-1",
+    "ISO-8859-15": "iso8859-15",
+    "WINDOWS-1252": "cp1252",
+}
+
+_SIMPLE: dict[str, Key] = {
+    "ALL": All(),
+    "ANSWERED": Flag(flags.ANSWERED, True),
+    "DELETED": Flag(flags.DELETED, True),
+    "DRAFT": Flag(flags.DRAFT, True),
+    "FLAGGED": Flag(flags.FLAGGED, True),
+    "SEEN": Flag(flags.SEEN, True),
+    "UNANSWERED": Flag(flags.ANSWERED, False),
+    "UNDELETED": Flag(flags.DELETED, False),
+    "UNDRAFT": Flag(flags.DRAFT, False),
+    "UNFLAGGED": Flag(flags.FLAGGED, False),
+    "UNSEEN": Flag(flags.SEEN, False),
+    "RECENT": Recent(True),  # RECENT, OLD, NEW: RFC 3501 section 6.4.4
+    "OLD": Recent(False),
+    "NEW": And((Recent(True), Flag(flags.SEEN, False))),
+}
+
+
+def search(cursor: Cursor) -> Search:
+    """`search` after the space that follows the command's name."""
+    returns: frozenset[str] | None = None
+    if cursor.keyword(b"RETURN "):
+        options = cursor.parenthesized(_option, 20, "RETURN options")
+        returns = frozenset(options) or frozenset({"ALL"})
+        cursor.space()
+    charset = "UTF-8"  # without CHARSET: ASCII, of which UTF-8 is the lenient reading
+    if cursor.keyword(b"CHARSET "):
+        charset = cursor.astring("a charset").decode("ascii", "replace").upper()
+        if charset not in CHARSETS:
+            raise Refused("the charset is not known", f"BADCHARSET ({' '.join(CHARSETS)})")
+        cursor.space()
+    program = _Program(CHARSETS[charset])
+    keys = [program.key(cursor, 1)]
+    while not cursor.done:
+        cursor.space()
+        keys.append(program.key(cursor, 1))
+    key = keys[0] if len(keys) == 1 else And(tuple(keys))
+    return Search(key, returns, charset, program.modseq)
+
+
+def _option(cursor: Cursor) -> str:
+    option = cursor.word("a RETURN option")
+    if option not in RETURN_OPTIONS:
+        raise BadSyntax(f"there is no RETURN option {option[:40]}")
+    return option
+
+
+class _Program:
+    """Parses keys by recursive descent, counting keys and depth."""
+
+    def __init__(self, codec: str) -> None:
+        self.codec = codec
+        self.modseq = False
+        self.count = 0
+
+    def key(self, cursor: Cursor, depth: int) -> Key:
+        self.count += 1
+        if depth > MAX_DEPTH:
+            raise BadSyntax(f"search keys nest deeper than {MAX_DEPTH}")
+        if self.count > MAX_KEYS:
+            raise BadSyntax(f"more than {MAX_KEYS} search keys")
+        if cursor.skip(b"("):
+            return self._group(cursor, depth)
+        if cursor.text[cursor.at : cursor.at + 1] in _SET_START:
+            return Numbers(cursor.sequence())
+        name = cursor.word("a search key")
+        simple = _SIMPLE.get(name)
+        if simple is not None:
+            return simple
+        argument = _ARGUMENTS.get(name)
+        if argument is None:
+            raise BadSyntax(f"there is no search key {name[:40]}")
+        cursor.space()
+        return argument(self, cursor, depth)
+
+    def _group(self, cursor: Cursor, depth: int) -> Key:
+        keys = [self.key(cursor, depth + 1)]
+        while not cursor.skip(b")"):
+            cursor.space()
+            keys.append(self.key(cursor, depth + 1))
+        return keys[0] if len(keys) == 1 else And(tuple(keys))
+
+    def text(self, cursor: Cursor) -> str:
+        raw = cursor.astring("a text")
+        if len(raw) > MAX_TEXT:
+            raise Refused(f"a text to look for has at most {MAX_TEXT} octets", "LIMIT")
+        try:
+            return raw.decode(self.codec)
+        except UnicodeDecodeError:
+            raise BadSyntax("a text does not fit its charset") from None
+
+    def negated(self, cursor: Cursor, depth: int) -> Key:
+        return Not(self.key(cursor, depth + 1))
+
+    def either(self, cursor: Cursor, depth: int) -> Key:
+        # OR a OR b OR c d: mail clients chain by the hundred; the chain costs no depth.
+        keys = [self.key(cursor, depth + 1)]
+        cursor.space()
+        while cursor.keyword(b"OR "):
+            self.count += 1
+            keys.append(self.key(cursor, depth + 1))
+            cursor.space()
+        keys.append(self.key(cursor, depth + 1))
+        return Or(tuple(keys))
+
+    def header(self, cursor: Cursor, depth: int) -> Key:
+        field = cursor.astring("a header field name").decode("utf-8", "replace").lower()
+        cursor.space()
+        return Header(field, self.text(cursor))
+
+    def since_modseq(self, cursor: Cursor, depth: int) -> Key:
+        self.modseq = True
+        if cursor.peek(b'"'):  # entry-name and entry-type: flags have one mod-sequence together here
+            cursor.string()
+            cursor.space()
+            if cursor.word("all, priv or shared") not in ("ALL", "PRIV", "SHARED"):
+                cursor.fail("all, priv or shared")
+            cursor.space()
+        return ModSeq(cursor.number(name="a mod-sequence"))
+
+
+_SET_START = frozenset(bytes([octet]) for octet in b"0123456789*$")
+
+Argument = Callable[[_Program, Cursor, int], Key]
+
+
+def _named_header(field: str) -> Argument:
+    return lambda program, cursor, depth: Header(field, program.text(cursor))
+
+
+def _keyword(present: bool) -> Argument:
+    def parse(program: _Program, cursor: Cursor, depth: int) -> Key:
+        word = flags.canonical_keyword(cursor.atom("a keyword").decode("ascii"))
+        if word is None:
+            raise BadSyntax("a keyword is an atom of at most 255 octets")
+        return Keyword(word, present)
+
+    return parse
+
+
+def _received(relation: str) -> Argument:
+    return lambda program, cursor, depth: Received(relation, cursor.date())
+
+
+def _sent(relation: str) -> Argument:
+    return lambda program, cursor, depth: Sent(relation, cursor.date())
+
+
+_ARGUMENTS: dict[str, Argument] = {
+    **{name: _named_header(name.lower()) for name in ("BCC", "CC", "FROM", "SUBJECT", "TO")},
+    **{relation: _received(relation) for relation in ("BEFORE", "ON", "SINCE")},
+    **{"SENT" + relation: _sent(relation) for relation in ("BEFORE", "ON", "SINCE")},
+    "BODY": lambda program, cursor, depth: Body(program.text(cursor)),
+    "TEXT": lambda program, cursor, depth: Text(program.text(cursor)),
+    "HEADER": _Program.header,
+    "KEYWORD": _keyword(True),
+    "UNKEYWORD": _keyword(False),
+    "LARGER": lambda program, cursor, depth: Size(True, cursor.number(name="a size")),
+    "SMALLER": lambda program, cursor, depth: Size(False, cursor.number(name="a size")),
+    "UID": lambda program, cursor, depth: Uids(cursor.sequence()),
+    "MODSEQ": _Program.since_modseq,
+    "NOT": _Program.negated,
+    "OR": _Program.either,
+}
