@@ -44,10 +44,13 @@ class Settings:
     worker_threads: int
     memory_budget: int
     disk_reserve: int
+    user: str | None
     runtime_dir: Path
     proxy_networks: tuple[Network, ...]
     trust_loopback: bool
     accept_all: bool
+    maintenance: bool
+    user: str | None
     imap_port: int | None
     imaps_port: int | None
     lmtp_port: int | None

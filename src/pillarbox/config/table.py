@@ -57,6 +57,9 @@ _SERVER = (
     Setting("SMTP_DISK_RESERVE", "server.disk_reserve", integer(0, 1024 * GIB, "bytes"),
             (256 * MIB, 16 * MIB, 256 * MIB, 256 * MIB),
             "With less than this left on the disk of the database new mail is answered 452.", "InvalidDiskReserve"),
+    Setting("SMTP_USER", "server.user", text(), None,
+            "When root starts the server, the account that the workers become. Without it they stay root; a service unit "
+            "with User= needs none.", "InvalidUser", reload="restart"),
     Setting("SMTP_RUNTIME_DIR", "server.runtime_dir", path(), None,
             "A folder the server may write: self-made certificates, sockets between workers. Without it the "
             "folder of the database.", "InvalidRuntimeDir", reload="restart"),
@@ -68,6 +71,24 @@ _SERVER = (
             "addresses.", "InvalidBoolean"),
     Setting("SMTP_ACCEPT_ALL", "server.accept_all", boolean(), False,
             "The developer's test inbox: any recipient is accepted and gets a mailbox.", "InvalidBoolean"),
+    Setting(
+        "SMTP_MAINTENANCE",
+        "server.maintenance",
+        boolean(),
+        False,
+        "New SMTP connections are answered 421, so that other servers come back later. The file `maintenance` in "
+        "SMTP_RUNTIME_DIR does the same within a second, without a reload, until it is removed.",
+        "InvalidBoolean",
+    ),
+    Setting(
+        "SMTP_USER",
+        "server.user",
+        text(),
+        None,
+        "The account that the workers become when the server is started as root. Without it they stay root.",
+        "InvalidUser",
+        reload="restart",
+    ),
 )
 
 _LISTENERS = (
