@@ -17,7 +17,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from pillarbox.store import Store, StoreError, Tx, directory
+from pillarbox.store import directory
+from pillarbox.store.errors import StoreError
+from pillarbox.store.records import User
+from pillarbox.store.store import Store
+from pillarbox.store.tx import Tx
 
 from . import passwords
 from .ledger import Field, Slot
@@ -143,7 +147,7 @@ class Authenticator:
             self._slot.add(field)
 
 
-def _identity(user: directory.User | None) -> Identity | None:
+def _identity(user: User | None) -> Identity | None:
     if user is None or not user.enabled:
         return None
     return Identity(user.id, user.username, user.email, user.role, user.credentials_version)

@@ -27,6 +27,7 @@ used up a spool writes out what it has, however little, so somebody always frees
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Coroutine
 from concurrent.futures import Executor
 from typing import Protocol
@@ -34,8 +35,10 @@ from typing import Protocol
 import structlog
 
 from pillarbox.mime.analysis import Scanner, analyse
-from pillarbox.store import Store, StoreError, blobs
-from pillarbox.store.messages import NewMessage
+from pillarbox.store import blobs
+from pillarbox.store.errors import StoreError
+from pillarbox.store.records import NewMessage
+from pillarbox.store.store import Store
 
 from .memory import DiskGauge, MemoryBudget
 
@@ -48,6 +51,7 @@ CHUNK_DUE = CHUNK - 256 * 1024  # octets at which one goes out: with one more re
 PRESSED_CHUNK = 128 * 1024  # octets at which a chunk goes out while memory is short
 HEAD = 64 * 1024  # octets of a large message's start that stay at hand, for reports
 PATIENCE = 60.0  # seconds that a sender waits for memory
+_serial = itertools.count()
 _SMALL_PIECE = 2048  # octets; smaller pieces are put together, a list entry costs more than they do
 
 
@@ -81,11 +85,13 @@ class Spool:
         "_flushed",
         "_held",
         "_host",
+        "_owner",
         "_pieces",
         "_scanner",
         "_sequence",
         "_stored",
         "head",
+        "hops",
         "size",
     )
 
@@ -96,12 +102,14 @@ class Spool:
         self._flushed = 0
         self._sequence = 0
         self._blob_id: int | None = None
+        self._owner = ""  # of the blob: this spool alone
         self._scanner: Scanner | None = None
         self._busy = False  # a chunk is on its way
         self._closed = False
         self._stored = False
         self._fault: Exception | None = SpoolError("the disk is almost full") if host.disk.is_low() else None
         self.size = 0
+        self.hops = 0  # after finish: Received fields
         self.head = b""  # after finish: the message, or the first HEAD octets of a large one
 
     def feed(self, data: bytes) -> Awaitable[None] | None:
@@ -174,7 +182,9 @@ class Spool:
         data = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
         self._pieces = [data]
         self.head = data
-        return NewMessage(packed=blobs.pack(data), blob_id=None, analysis=analyse(data))
+        analysis = analyse(data)
+        self.hops = _hops(data[: analysis.header_size])
+        return NewMessage(packed=blobs.pack(data), blob_id=None, analysis=analysis)
 
     async def _squeeze(self, data: bytes) -> None:
         """The budget is used up: write out what we hold, else wait for others to do so."""
@@ -199,7 +209,8 @@ class Spool:
                 loop = asyncio.get_running_loop()
                 chunks = await loop.run_in_executor(host.threads, self._pack, pieces)
                 if self._blob_id is None:
-                    self._blob_id = await host.store.write(blobs.begin, host.owner)
+                    self._owner = f"{host.owner}/{next(_serial)}"
+                    self._blob_id = await host.store.write(blobs.begin, self._owner)
                 for size, packed in chunks:
                     await host.store.write(
                         blobs.add_chunk, self._blob_id, self._sequence, self._flushed, size, packed, size=len(packed)
@@ -221,6 +232,7 @@ class Spool:
         if self._scanner is None:
             self._scanner = Scanner()
             self.head = raw[:HEAD]
+            self.hops = _hops(raw.partition(b"\r\n\r\n")[0])
         self._scanner.feed(raw)
         if len(raw) <= CHUNK:
             return [(len(raw), blobs.pack(raw))]
@@ -233,8 +245,14 @@ class Spool:
         self._host.memory.release(self._held)
         self._held = 0
         if self._blob_id is not None and not self._stored:
-            blob_id, self._blob_id = self._blob_id, None
-            _background(_free(self._host.store, blob_id))
+            self._blob_id = None
+            _background(_free(self._host.store, self._owner))
+
+
+def _hops(header: bytes) -> int:
+    """Received fields in a header."""
+    lower = header.lower()
+    return lower.count(b"\nreceived:") + lower.startswith(b"received:")
 
 
 _running: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before it ends
@@ -247,12 +265,12 @@ def _background(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
     return task
 
 
-async def _free(store: Store, blob_id: int) -> None:
+async def _free(store: Store, owner: str) -> None:
     try:
-        await store.write(blobs.discard, blob_id)
+        await store.write(blobs.free_unfinished, lambda other: other != owner)
     except StoreError as error:
         # Not lost: chunks of unfinished blobs are freed again when their worker is gone.
-        log.warning("Chunks of an unfinished message were not freed", blob=blob_id, error=str(error))
+        log.warning("Chunks of an unfinished message were not freed", owner=owner, error=str(error))
 
 
 __all__ = ["CHUNK", "INLINE", "SMALL", "Spool", "SpoolError", "SpoolHost"]

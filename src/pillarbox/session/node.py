@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,10 @@ from pillarbox.access.ledger import Slot
 from pillarbox.access.limits import Limiter
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
-from pillarbox.flow.memory import DEFAULT_BUDGET, DiskGauge, MemoryBudget
+from pillarbox.flow.memory import DiskGauge, MemoryBudget
 from pillarbox.flow.message_id import MessageIds
-from pillarbox.store import Store
+from pillarbox.flow.owner import this_process
+from pillarbox.store.store import Store
 
 from .deadlines import Deadlines
 from .tls import TlsHolder
@@ -53,12 +53,13 @@ class Node:
     memory: MemoryBudget
     disk: DiskGauge
     threads: ThreadPoolExecutor
-    owner: str  # who unfinished blobs belong to; unique among living workers
+    owner: str  # who unfinished blobs belong to, see `flow.owner`
     ids: MessageIds
     deadlines: Deadlines
     watch: MailboxWatch
     logins: LoginWatch
     clock: Callable[[], float] = time.time  # epoch seconds
+    inbox_secrets: tuple[str, str] = ("!", "")  # password hash and SCRAM keys of accounts that accept_all makes
     sessions: set[Session] = field(default_factory=set)
     draining: bool = False
 
@@ -72,11 +73,9 @@ class Node:
         gate: HashGate,
         *,
         tls: TlsHolder | None = None,
-        owner: str | None = None,
-        memory_budget: int = DEFAULT_BUDGET,
         clock: Callable[[], float] = time.time,
     ) -> Node:
-        """The node of a worker, with its loop running. `memory_budget`: octets for message content."""
+        """The node of a worker, with its loop running."""
         threads = ThreadPoolExecutor(THREADS, "content")
         authenticator = Authenticator(store, gate, slot)
         node = cls(
@@ -86,10 +85,10 @@ class Node:
             limiter=limiter,
             authenticator=authenticator,
             tls=tls or TlsHolder(),
-            memory=MemoryBudget(memory_budget),
-            disk=DiskGauge(str(settings.db_path), threads),
+            memory=MemoryBudget(settings.memory_budget),
+            disk=DiskGauge(str(settings.db_path), threads, least=settings.disk_reserve),
             threads=threads,
-            owner=owner or f"{os.getpid()}.{slot.number}",
+            owner=this_process(),
             ids=MessageIds(slot.number, clock),
             deadlines=Deadlines(),
             watch=MailboxWatch(),

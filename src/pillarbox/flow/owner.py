@@ -1,0 +1,32 @@
+"""Whose an unfinished blob is: a process, told from a later one with the same number by the time it was started."""
+
+from __future__ import annotations
+
+import os
+
+
+def this_process() -> str:
+    """`pid:starttime` of this process, as `alive` understands it."""
+    pid = os.getpid()
+    return f"{pid}:{_started(pid)}"
+
+
+def alive(owner: str) -> bool:
+    """Whether the process that wrote an unfinished blob still runs on this machine; for `blobs.free_unfinished`.
+
+    `owner` may have a "/" and more behind it, which tells its blobs apart. False for what cannot be an owner.
+    """
+    pid, _, started = owner.partition("/")[0].partition(":")
+    if not pid.isdigit() or not started:
+        return False
+    return _started(int(pid)) == started
+
+
+def _started(pid: int) -> str:
+    """The start time in clock ticks since boot (field 22 of proc(5)'s stat); "" when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # the name before it may hold anything
+    except OSError:
+        return ""
+    return fields[19].decode()

@@ -1,0 +1,145 @@
+"""What comes before a protocol's first octet: the PROXY header of a load balancer, and TLS where it is implicit.
+
+The PROXY header is taken from the socket itself, exactly as many octets as it has, so that what follows (a TLS
+handshake, or the first command) is still there for whoever comes next. Only connections from the listed networks are
+asked for one; from those it must come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import cast
+
+import structlog
+
+from pillarbox.access.ledger import Field
+from pillarbox.smtp.proxy import MAX_V2, ProxyError, parse
+
+from . import tls
+from .node import Node
+from .peer import Peer, peer_of
+
+log = structlog.get_logger()
+
+PROXY_PATIENCE = 10.0  # seconds for the PROXY header
+Factory = Callable[[Peer | None], asyncio.Protocol]
+
+
+def entrance(node: Node, make: Factory, *, implicit_tls: bool = False) -> Callable[[], asyncio.Protocol]:
+    """The protocol factory for a listener. `make` builds a session, given its peer when that is already known.
+
+    Looks at the settings for every connection, so a reload of SMTP_PROXY_NETWORKS works.
+    """
+
+    def factory() -> asyncio.Protocol:
+        if implicit_tls or node.settings.proxy_networks:
+            return Entrance(node, make, implicit_tls=implicit_tls)
+        return make(None)
+
+    return factory
+
+
+class Entrance(asyncio.Protocol):
+    """One connection on its way to its session."""
+
+    def __init__(self, node: Node, make: Factory, *, implicit_tls: bool) -> None:
+        self._node = node
+        self._make = make
+        self._implicit_tls = implicit_tls
+        self._early: list[bytes] = []  # what TLS brings before the session is there
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        stream = cast(asyncio.Transport, transport)
+        stream.pause_reading()
+        self._task = asyncio.get_running_loop().create_task(self._enter(stream))
+
+    def data_received(self, data: bytes) -> None:
+        self._early.append(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _enter(self, transport: asyncio.Transport) -> None:
+        peer = peer_of(transport)
+        try:
+            if behind_proxy(peer.address, self._node):
+                async with asyncio.timeout(PROXY_PATIENCE):
+                    peer = await _proxied(transport, peer)
+            if self._implicit_tls:
+                transport = await self._secure(transport)
+        except (ProxyError, OSError) as error:  # TimeoutError is one
+            log.info("Connection refused: %s", error or "no PROXY header in time", peer=str(peer))
+            transport.abort()
+            return
+        session = self._make(peer)
+        transport.set_protocol(session)
+        session.connection_made(transport)
+        for data in self._early:
+            session.data_received(data)
+        if not self._implicit_tls:
+            transport.resume_reading()
+
+    async def _secure(self, transport: asyncio.Transport) -> asyncio.Transport:
+        context = self._node.tls.context
+        if context is None:
+            raise OSError("no certificate")
+        try:
+            secured = await tls.upgrade(transport, self, context)
+        except OSError:
+            self._node.slot.add(Field.TLS_FAILURES)
+            raise
+        self._node.slot.add(Field.TLS_HANDSHAKES)
+        return secured
+
+
+def behind_proxy(address: str, node: Node) -> bool:
+    """Whether a connection from this address must begin with a PROXY header."""
+    networks = node.settings.proxy_networks
+    if not networks or not address:
+        return False
+    ip = ip_address(address)
+    return any(ip in network for network in networks)
+
+
+async def _proxied(transport: asyncio.Transport, proxy: Peer) -> Peer:
+    """Read the PROXY header off the socket; who the client is. Raises ProxyError and OSError."""
+    loop = asyncio.get_running_loop()
+    shared = transport.get_extra_info("socket")
+    # The transport keeps its descriptor to itself; a duplicate is the same socket with a registration of its own.
+    with socket.socket(fileno=os.dup(shared.fileno())) as sock:
+        sock.setblocking(False)
+        header = b""
+        while True:
+            await _readable(loop, sock)
+            seen = sock.recv(MAX_V2, socket.MSG_PEEK)
+            if not seen:
+                raise ProxyError("the connection ended before its PROXY header")
+            parsed = parse(header + seen)
+            take = len(seen) if parsed is None else parsed.length - len(header)
+            header += sock.recv(take)
+            if parsed is not None:
+                break
+    if parsed.source is None:
+        return proxy  # the proxy speaks for itself
+    local = parsed.destination[0] if parsed.destination is not None else proxy.local
+    return Peer(parsed.source[0], parsed.source[1], local)
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def readable() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(sock.fileno(), readable)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock.fileno())

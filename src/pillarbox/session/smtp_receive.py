@@ -1,0 +1,177 @@
+"""From the last octet of a message to the reply: traced, stored by one commit, answered and logged."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from pillarbox.access.ledger import Field
+from pillarbox.access.limits import Role
+from pillarbox.flow import deliver as flow
+from pillarbox.flow.deliver import Envelope, Recipient, Result
+from pillarbox.flow.spool import Spool, SpoolError
+from pillarbox.smtp.address import Path
+from pillarbox.smtp.events import Hello, Mail
+from pillarbox.smtp.received import Trace, received, with_protocol
+from pillarbox.smtp.replies import ACCEPTED, Reply
+from pillarbox.store.errors import Full, StoreError
+from pillarbox.store.records import NewMessage
+
+from . import smtp_replies as say
+
+if TYPE_CHECKING:
+    from .smtp import SmtpSession
+
+log = structlog.get_logger()
+
+MAX_HOPS = 100  # Received fields, RFC 5321 section 6.3
+
+
+class Reception:
+    """One whole message of one session."""
+
+    __slots__ = ("_hello", "_mail", "_only", "_recipients", "_session", "_spool", "message_id")
+
+    def __init__(
+        self,
+        session: SmtpSession,
+        mail: Mail,
+        hello: Hello,
+        message_id: str,
+        recipients: list[Recipient],
+        only: Path | None,
+        spool: Spool,
+    ) -> None:
+        """`only`: the recipient, when there is a single one."""
+        self._session = session
+        self._mail = mail
+        self._hello = hello
+        self._recipients = tuple(recipients)
+        self._only = only
+        self._spool = spool
+        self.message_id = message_id
+
+    async def complete(self) -> NewMessage | None:
+        """The message, when that needs waiting; None when it was refused."""
+        try:
+            return await self._spool.finish()
+        except (SpoolError, StoreError) as error:
+            self.failed(error)
+            return None
+
+    def complete_now(self) -> NewMessage | None:
+        """The message, when it is small; None when it was refused or needs `complete`. Raises as the spool does."""
+        return self._spool.finish_now()
+
+    def store(self, message: NewMessage) -> asyncio.Future[Result] | None:
+        """Hand the message to the store; None when it was refused."""
+        session = self._session
+        if self._spool.hops > MAX_HOPS:
+            log.warning("Message refused: too many hops", message_id=self.message_id, peer=str(session.peer))
+            session.node.slot.add(Field.MESSAGES_REJECTED)
+            self._answer_all(say.TOO_MANY_HOPS)
+            return None
+        sender = self._mail.sender
+        arrived = session.node.clock()
+        envelope = Envelope(
+            message_id=self.message_id,
+            sender=sender.address,
+            sender_local=sender.local,
+            sender_domain=sender.domain_key,
+            recipients=self._recipients,
+            trace=self._trace(arrived),
+            arrived=arrived,
+            hostname=session.core.hostname,
+            envid=self._mail.envid,
+            full=self._mail.ret == "FULL",
+            reports=session.role is not Role.LMTP,
+        )
+        planned = flow.plan(envelope)
+        size = len(message.packed) if message.packed is not None else 0
+        return session.node.store.write(flow.deliver, envelope, planned, message, self._spool.head, size=size)
+
+    def stored(self, done: asyncio.Future[Result]) -> bool:
+        """Answer with what the store says; whether anything of the message was kept."""
+        try:
+            result = done.result()
+        except StoreError as error:
+            self.failed(error)
+            return False
+        session = self._session
+        slot = session.node.slot
+        if result.delivered + result.queued == 0:
+            slot.add(Field.MESSAGES_REJECTED)
+            log.info("Message refused: %s", result.errors[0], message_id=self.message_id, peer=str(session.peer))
+        else:
+            slot.add(Field.LMTP_MESSAGES_RECEIVED if session.role is Role.LMTP else Field.MESSAGES_RECEIVED)
+            slot.add(Field.BYTES_RECEIVED, self._spool.size)
+            slot.add(Field.MESSAGES_DELIVERED, result.delivered)
+            slot.add(Field.MESSAGES_QUEUED, result.queued)
+            self._log(result)
+        self._answer(result)
+        return result.delivered + result.queued > 0
+
+    def failed(self, error: Exception) -> None:
+        """The message could not be kept for now: the client tries again."""
+        node = self._session.node
+        node.slot.add(Field.ERRORS)
+        node.slot.add(Field.MESSAGES_REJECTED)
+        if isinstance(error, Full):
+            node.disk.full()
+        log.error("Message not stored: %s", error, message_id=self.message_id, peer=str(self._session.peer))
+        self._answer_all(say.NO_ROOM if isinstance(error, Full | SpoolError) else say.LOCAL_ERROR)
+
+    def _trace(self, arrived: float) -> bytes:
+        session = self._session
+        secured = session.secured
+        protocol = with_protocol(
+            esmtp=self._hello.esmtp,
+            lmtp=session.role is Role.LMTP,
+            tls=secured is not None,
+            auth=session.identity is not None,
+            utf8=self._mail.smtputf8,
+        )
+        trace = Trace(
+            helo=self._hello.name,
+            address=session.peer.address,
+            by=session.core.hostname,
+            protocol=protocol,
+            message_id=self.message_id,
+            epoch=arrived,
+            tls=" ".join(secured) if secured is not None else "",
+        )
+        return received(trace, self._only)
+
+    def _answer(self, result: Result) -> None:
+        core = self._session.core
+        if self._session.role is Role.LMTP:  # one reply a recipient, RFC 2033 section 4.2
+            for error in result.errors:
+                core.reply(*(ACCEPTED if error is None else _outcome(error)))
+        elif None in result.errors:
+            core.accept()
+        else:
+            core.reply(*_outcome(result.errors[0] or ""))
+
+    def _answer_all(self, reply: Reply) -> None:
+        for _ in self._recipients if self._session.role is Role.LMTP else (0,):
+            self._session.core.reply(*reply)
+
+    def _log(self, result: Result) -> None:
+        sender = self._mail.sender.address
+        recipients = self._recipients
+        log.info(
+            f"Message received: FROM={sender}, recipients={len(recipients)}, size={self._spool.size} bytes",
+            message_id=self.message_id,
+            peer=str(self._session.peer),
+        )
+        for recipient, error in zip(recipients, result.errors, strict=True):
+            if error is not None:
+                log.warning("Not delivered: TO=%s: %s", recipient.address, error, message_id=self.message_id)
+        if result.dropped_reports:
+            log.warning("%d failures without a report", result.dropped_reports, message_id=self.message_id)
+
+
+def _outcome(error: str) -> Reply:
+    return say.OUTCOMES.get(error, say.LOCAL_ERROR)

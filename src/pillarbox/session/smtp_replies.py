@@ -1,0 +1,42 @@
+"""What the session says to SMTP and LMTP clients, beside what the core says by itself."""
+
+from __future__ import annotations
+
+from pillarbox.flow.route import Refusal
+from pillarbox.smtp.replies import Reply
+
+SERVER_FULL = Reply(421, "4.3.2", "Too many connections, try again later")
+ADDRESS_FULL = Reply(421, "4.7.0", "Too many connections from your address, try again later")
+SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down, try again later")
+CONNECTION_TIMEOUT = Reply(421, "4.4.2", "Connection timeout")
+DATA_TIMEOUT = Reply(451, "4.4.2", "DATA timeout - message transfer took too long")
+INTERNAL_ERROR = Reply(421, "4.3.0", "Internal server error")
+
+RATE_LIMITED = Reply(450, "4.7.1", "Rate limit exceeded, try again later")
+NEEDS_TLS = Reply(530, "5.7.0", "Must issue STARTTLS first")
+NEEDS_AUTH = Reply(530, "5.7.0", "Authentication required")
+NO_ROOM = Reply(452, "4.3.1", "Insufficient system storage")
+LOCAL_ERROR = Reply(451, "4.3.0", "Requested action aborted: local error in processing")
+TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many hops: the message goes round in circles")
+NO_TLS = Reply(454, "4.7.0", "TLS not available")
+
+AUTH_FAILED = Reply(535, "5.7.8", "Authentication failed")
+AUTH_TEMPORARY = Reply(454, "4.7.0", "Temporary authentication failure")
+AUTH_SYNTAX = Reply(501, "5.5.2", "Cannot decode the response")
+AUTH_TOO_OFTEN = Reply(421, "4.7.0", "Too many authentication failures, closing")
+
+# At RCPT: RFC 3463 has the meaning of the enhanced codes.
+ROUTES: dict[Refusal, Reply] = {
+    Refusal.UNKNOWN: Reply(550, "5.1.1", "Recipient address rejected: no such user here"),
+    Refusal.NOT_OURS: Reply(550, "5.7.1", "Relay access denied"),
+    Refusal.DISABLED: Reply(550, "5.2.1", "Mailbox disabled"),
+    Refusal.LOOP: Reply(550, "5.4.6", "The address is an alias that leads back to itself"),
+    Refusal.FULL: Reply(452, "4.2.2", "Mailbox full"),
+    Refusal.TOO_BIG: Reply(552, "5.2.2", "The message is larger than the mailbox may be"),
+}
+
+# After the content: what the store said of a recipient.
+OUTCOMES: dict[str, Reply] = {
+    "over quota": Reply(552, "5.2.2", "Mailbox full"),
+    "no such user": Reply(550, "5.1.1", "Recipient address rejected: no such user here"),
+}
