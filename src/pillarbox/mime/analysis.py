@@ -1,0 +1,115 @@
+"""Everything that is computed once, when a message is delivered, and stored with it."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from pillarbox.mime.date import parse_date
+from pillarbox.mime.encoded_word import decode_words
+from pillarbox.mime.envelope import render_envelope
+from pillarbox.mime.header import unfold
+from pillarbox.mime.scanner import OffsetScanner
+from pillarbox.mime.subject import MAX_SUBJECT, base_subject
+from pillarbox.mime.text import preview_of
+from pillarbox.mime.tree import Part, dump_parts, load_parts
+
+__all__ = ["Analysis", "Part", "Scanner", "analyse", "load_parts"]
+
+MAX_REFERENCES = 100  # message ids that are kept of References and of In-Reply-To
+_MAX_MESSAGE_ID = 998  # octets; a line is not longer (RFC 5322 section 2.1.1)
+
+_MESSAGE_ID = re.compile(rb"<([^<>]*+)>")
+_SPACE = re.compile(rb"\s++")
+
+
+class Analysis(msgspec.Struct, frozen=True, array_like=True):
+    """What IMAP, threads and lists need of a message without reading it again.
+
+    `parts` is the tree of `Part` as msgpack (`load_parts`). `envelope`, `bodystructure` and `body` are the IMAP data
+    items, ready to be sent to any client (see `render`). `header_size` counts the octets of the header block with its
+    empty line. Message ids are with their angle brackets. `sent_at` is the Date field in seconds since 1970, None when
+    there is none that can be read; `sent_zone` is its zone in minutes east of UTC (IMAP's SENTSINCE and SENTBEFORE look
+    at the sender's own day). `preview` is text of up to 256 characters.
+    """
+
+    size: int
+    parts: bytes
+    envelope: bytes
+    bodystructure: bytes
+    body: bytes
+    header_size: int
+    message_id: str
+    in_reply_to: tuple[str, ...]
+    references: tuple[str, ...]
+    subject: str
+    base_subject: str
+    sent_at: int | None
+    preview: str
+    sent_zone: int = 0
+
+
+class Scanner:
+    """Takes a message in pieces as they arrive and analyses it; see `scanner` for what it keeps and how it reads."""
+
+    __slots__ = ("_scan",)
+
+    def __init__(self) -> None:
+        self._scan = OffsetScanner()
+
+    def feed(self, data: bytes) -> None:
+        """The next octets. Never raises."""
+        self._scan.feed(data)
+
+    def finish(self) -> Analysis:
+        """The message is complete. Call it once."""
+        return _analysis(self._scan, self._scan.end())
+
+
+def analyse(data: bytes) -> Analysis:
+    """`Scanner` for a message that is all there."""
+    scan = OffsetScanner()
+    return _analysis(scan, scan.end(data))
+
+
+def _analysis(scan: OffsetScanner, size: int) -> Analysis:
+    root, fields = scan.root, scan.fields
+    subject = decode_words(unfold(fields[b"subject"])[: 8 * MAX_SUBJECT])[:MAX_SUBJECT] if b"subject" in fields else ""
+    sent = parse_date(fields[b"date"]) if b"date" in fields else None
+    return Analysis(
+        size,
+        dump_parts(root),
+        render_envelope(fields),
+        scan.structure,
+        scan.body,
+        root.body,
+        next(iter(message_ids(fields.get(b"message-id", b""), 1)), ""),
+        message_ids(fields.get(b"in-reply-to", b"")),
+        message_ids(fields.get(b"references", b"")),
+        subject,
+        base_subject(subject),
+        sent[0] if sent is not None else None,
+        _preview(scan),
+        sent[1] if sent is not None else 0,
+    )
+
+
+def message_ids(value: bytes, limit: int = MAX_REFERENCES) -> tuple[str, ...]:
+    """The message ids of a raw field value, with angle brackets; of too many the first and the last ones."""
+    if b"<" not in value:
+        return ()
+    found = [_SPACE.sub(b"", text) for text in _MESSAGE_ID.findall(value)]
+    ids = [f"<{text.decode('utf-8', 'replace')}>" for text in found if 0 < len(text) <= _MAX_MESSAGE_ID]
+    if len(ids) > limit:
+        ids = [*ids[:1], *ids[len(ids) - limit + 1 :]]  # the root of the thread and the nearest ancestors
+    return tuple(ids)
+
+
+def _preview(scan: OffsetScanner) -> str:
+    """Of the first text/plain that says anything, else of the first text/html."""
+    for content, raw in sorted(scan.captured, key=lambda entry: entry[0].subtype != "plain"):
+        preview = preview_of(bytes(raw), content.encoding, content.charset, content.subtype)
+        if preview:
+            return preview
+    return ""

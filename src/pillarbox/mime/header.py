@@ -1,0 +1,82 @@
+"""A header block: its fields, selection of fields with their octets kept, and decoded values.
+
+A header block is everything before a body with the empty line in it. Lines may end in CRLF or in a bare LF (messages
+that came by BDAT or from files). A line that is neither a field nor a continuation (an mbox `From ` line, for example)
+belongs to no field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from pillarbox.mime.encoded_word import decode_words
+
+MAX_HEADER = 256 * 1024  # octets of one header block that are read; what follows in it is kept but not understood
+
+# One match a line group, no gaps, possessive: linear whatever the input. RFC 5322 section 3.6.8 has the name, section
+# 4.5 the white space before the colon.
+_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:((?:[^\n]*+\n)(?:[ \t][^\n]*+\n)*+)|[^\n]*+\n")
+
+# Fields whose repetitions (RFC 5322 forbids them) are read as one list; of all others the first one counts.
+_MERGED = frozenset((b"to", b"cc", b"bcc"))
+
+
+def fields_of(block: bytes) -> dict[bytes, bytes]:
+    """The fields of a header block by lower-case name: raw values, still folded, with their line ends."""
+    fields: dict[bytes, bytes] = {}
+    repeated: dict[bytes, list[bytes]] = {}
+    for spelled, value in _FIELD.findall(block if block[-1:] == b"\n" else block + b"\n"):
+        if spelled:
+            name = spelled.lower()
+            if name not in fields:
+                fields[name] = value
+            elif name in _MERGED:
+                repeated.setdefault(name, [fields[name]]).append(value)
+    for name, values in repeated.items():
+        fields[name] = b",".join(values)
+    return fields
+
+
+def unfold(value: bytes) -> bytes:
+    """A raw value without its line ends (RFC 5322 section 2.2.3) and without white space at both ends."""
+    if b"\n" in value:
+        value = value.replace(b"\r\n", b"").replace(b"\n", b"")
+    return value.strip(b" \t")
+
+
+def select_fields(header: bytes, names: Iterable[bytes], invert: bool = False) -> bytes:
+    """IMAP HEADER.FIELDS (with `invert`: HEADER.FIELDS.NOT): the fields of these names, octets and order kept.
+
+    Names are compared without case. The answer ends with an empty line. Lines that belong to no field are left out.
+    """
+    wanted = frozenset(name.lower() for name in names)
+    block = header if header[-1:] == b"\n" else header + b"\r\n"
+    kept = []
+    for match in _FIELD.finditer(block):
+        name = match[1]
+        if name is not None and (name.lower() in wanted) != invert:
+            kept.append(match[0])
+    kept.append(b"\r\n")
+    return b"".join(kept)
+
+
+def raw_values(header: bytes, name: bytes) -> list[bytes]:
+    """Every value of a field, unfolded, as sent."""
+    name = name.lower()
+    block = header if header[-1:] == b"\n" else header + b"\r\n"
+    return [unfold(match[2]) for match in _FIELD.finditer(block) if match[1] is not None and match[1].lower() == name]
+
+
+def decoded_value(header: bytes, name: bytes) -> list[str]:
+    """Every value of a field, unfolded, with its encoded words decoded (RFC 2047)."""
+    return [decode_words(value) for value in raw_values(header, name)]
+
+
+def header_text(header: bytes) -> str:
+    """A whole header block as text for searching: one decoded `Name: value` a line."""
+    block = header[:MAX_HEADER]
+    block = block if block[-1:] == b"\n" else block + b"\n"
+    return "\n".join(
+        f"{name.decode('ascii')}: {decode_words(unfold(value))}" for name, value in _FIELD.findall(block) if name
+    )
