@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, cast
+from typing import cast
 
 from pillarbox.imap.commands import Append, Args, Login
 from pillarbox.imap.events import (
@@ -39,8 +39,8 @@ from pillarbox.imap.events import (
     StartTls,
 )
 from pillarbox.imap.extensions import ENABLES, MISSING_COMMANDS, Offer, capabilities
+from pillarbox.imap.intake import Announced, Chunk, Intake, Line, TooLong
 from pillarbox.imap.outbox import Outbox, response_text
-from pillarbox.imap.reader import Overlong, Reader
 from pillarbox.imap.rules import COMMANDS, Parsed, Rule
 from pillarbox.imap.session_grammar import unbase64
 from pillarbox.imap.state import State
@@ -60,31 +60,19 @@ class Limits:
     errors: int = 50  # BAD in a row once logged in, then BYE
 
 
-class _Mode(Enum):
-    COMMAND = auto()  # a line of a command: its first, or one after a literal
-    LITERAL = auto()  # a literal that belongs to the command
-    MESSAGE = auto()  # the literal of APPEND, given out as it comes
-    MESSAGE_END = auto()  # the line after it
-    IDLE = auto()
-    SASL = auto()
-    SKIP = auto()  # a literal of a refused command
-    REST = auto()  # the line after it, or an overlong one
-    UPGRADING = auto()  # STARTTLS was accepted: nothing is heard until `tls_started`
+class _Hearing(Enum):
+    COMMANDS = auto()
+    MESSAGE = auto()  # the literal of APPEND and the line after it
+    IDLE = auto()  # DONE
+    SASL = auto()  # the answer to a challenge
+    NOTHING = auto()  # STARTTLS was accepted: nothing is heard until `tls_started`
 
-
-class _More:
-    """The step needs more bytes."""
-
-
-_MORE: Final = _More()
 
 # tag, RFC 9051 section 9: ASTRING-CHARs but "+"
 _HEAD = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,255}) ((?:[Uu][Ii][Dd] )?[A-Za-z]{1,20})( |\Z)")
 _TAG = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,255})(?: |\Z)")
-_ANNOUNCED = re.compile(rb"(~?)\{([0-9]{1,40})(\+?)\}\Z")
-
-_TAIL = 64  # octets of a skipped line that are kept, to see whether it announces a literal
-_MAX_LITERAL = (1 << 63) - 1
+_GO_ON = b"+ Ready for literal data\r\n"
+_ONLY_LITERAL = re.compile(rb"~?\{[0-9]+\+?\}\Z")
 
 
 class ImapCore:
@@ -100,18 +88,12 @@ class ImapCore:
         self.state = State.NOT_AUTHENTICATED
         self.enabled: set[str] = set()
         self.errors = 0
-        self._reader = Reader()
+        self._intake = Intake()
         self._out = Outbox()
-        self._mode = _Mode.COMMAND
+        self._hearing = _Hearing.COMMANDS
         self._pending: Event | None = None
         self._tag = b""  # of the command that is being answered
-        self._parts: list[bytes] = []  # lines and literals of a command that has literals
-        self._text = 0  # octets of its lines
-        self._literals = 0  # octets of its literals
-        self._left = 0  # octets of the literal that is being read or skipped
-        self._sync = True  # the announced literal waits for a continuation
-        self._resume = _Mode.COMMAND  # what is read once the pending event is answered
-        self._tail = bytearray()
+        self._sync = True  # the literal of APPEND waits for a continuation
 
     # What comes in
 
@@ -128,24 +110,26 @@ class ImapCore:
     @property
     def buffered(self) -> int:
         """Octets received and not understood yet: stop reading while an event is answered and this grows."""
-        return len(self._reader.buffer)
+        return self._intake.buffered
 
     def receive(self, data: bytes) -> None:
         """Take what arrived. Ignored while TLS is being set up and after the end."""
-        if self._mode is not _Mode.UPGRADING and self.state is not State.LOGOUT:
-            self._reader.feed(data)
+        if self._hearing is not _Hearing.NOTHING and self.state is not State.LOGOUT:
+            self._intake.feed(data)
 
     def next_event(self) -> Event | None:
         """The next event, or None: more bytes are needed, or the last event waits for its answer."""
+        limits = self.limits
         while self._pending is None and self.state is not State.LOGOUT:
-            step = self._step()
-            if step is None:
-                continue
-            if isinstance(step, _More):
-                return None
-            if not isinstance(step, LiteralChunk):
-                self._pending = step
-            return step
+            before = self.state is State.NOT_AUTHENTICATED
+            frame = self._intake.next(limits.command_before_login if before else limits.command)
+            if frame is None:
+                break
+            event = self._complete(frame) if isinstance(frame, bytes) else self._partly(frame)
+            if event is not None:
+                if not isinstance(event, LiteralChunk):
+                    self._pending = event
+                return event
         return None
 
     # What goes out
@@ -185,7 +169,8 @@ class ImapCore:
         if self.state is State.LOGOUT:
             return
         self._pending = None
-        self._mode, self._resume = self._resume, _Mode.COMMAND
+        self._hearing = _Hearing.COMMANDS
+        self._intake.forget()
         self._out.write(b"%b %b %b\r\n" % (tag, status.encode("ascii"), response_text(text, code, self.utf8)))
         if status == "OK":
             if self.state is not State.NOT_AUTHENTICATED:
@@ -198,20 +183,23 @@ class ImapCore:
         self._out.write(b"+ %b\r\n" % response_text(text, None, self.utf8))
         if isinstance(self._pending, Idle):
             self._pending = None
-            self._mode = _Mode.IDLE
+            self._hearing = _Hearing.IDLE
+            self._intake.plain_line()
 
     def challenge(self, data: bytes = b"") -> None:
         """Answer Authenticate or AuthResponse with the mechanism's next challenge."""
         self._out.write(b"+ %b\r\n" % base64.b64encode(data))
         self._pending = None
-        self._mode = _Mode.SASL
+        self._hearing = _Hearing.SASL
+        self._intake.plain_line()
 
     def accept_literal(self) -> None:
         """Answer AppendStart: the literal may come."""
         if self._sync:
-            self._out.write(b"+ Ready for literal data\r\n")
+            self._out.write(_GO_ON)
         self._pending = None
-        self._mode, self._resume = _Mode.MESSAGE, _Mode.COMMAND
+        self._hearing = _Hearing.MESSAGE
+        self._intake.hand_out()
 
     def greet(self, text: str = "Pillarbox IMAP ready") -> None:
         """The greeting, with the capabilities (RFC 9051 section 7.1)."""
@@ -222,8 +210,7 @@ class ImapCore:
         self.condition("BYE", text, code)
         self._pending = None
         self.state = State.LOGOUT
-        self._reader.clear()
-        self._parts.clear()
+        self._intake.clear()
 
     def logout(self) -> None:
         """Answer Logout."""
@@ -245,7 +232,7 @@ class ImapCore:
         """TLS is up: the client is to ask for capabilities again."""
         self.tls = True
         self._pending = None
-        self._mode = _Mode.COMMAND
+        self._hearing = _Hearing.COMMANDS
 
     def authenticated(self) -> None:
         """The login is good (or the mailbox was let go of: `unselected`)."""
@@ -266,146 +253,69 @@ class ImapCore:
             self.enabled.add("CONDSTORE")
         return fresh
 
-    # Reading, one method a mode; each gives an event, None when it made progress, or _MORE
+    # Understanding what came
 
-    def _step(self) -> Event | _More | None:
-        match self._mode:
-            case _Mode.COMMAND:
-                return self._command_line()
-            case _Mode.LITERAL:
-                if self.buffered < self._left:
-                    return _MORE
-                self._parts.append(self._reader.take(self._left))
-                self._mode = _Mode.COMMAND
-            case _Mode.MESSAGE:
-                if not self._left:
-                    self._mode = _Mode.MESSAGE_END
-                    return None
-                chunk = self._reader.take(self._left)
-                self._left -= len(chunk)
-                return LiteralChunk(chunk) if chunk else _MORE
-            case _Mode.MESSAGE_END:
-                return self._message_end()
-            case _Mode.IDLE | _Mode.SASL:
-                return self._answer_line()
-            case _Mode.SKIP:
-                self._left -= self._reader.drop(self._left)
-                if self._left:
-                    return _MORE
-                self._mode = _Mode.REST
-            case _Mode.REST:
-                if not self._reader.drop_line(self._tail, _TAIL):
-                    return _MORE
-                self._rest_of_line()
-            case _Mode.UPGRADING:
-                return _MORE
-        return None
+    def _partly(self, frame: Announced | TooLong | Chunk | Line) -> Event | None:
+        """What is no whole command."""
+        match frame:
+            case Chunk(data):
+                return LiteralChunk(data)
+            case Line(line):
+                return self._line(line)
+            case TooLong(start):
+                self._refuse(start, "BAD", "the command line is too long", "TOOBIG")
+                return None
+            case Announced():
+                return self._announced(frame)
 
-    def _line_limit(self) -> int:
-        limits = self.limits
-        return limits.command_before_login if self.state is State.NOT_AUTHENTICATED else limits.command
+    def _line(self, line: bytes | None) -> Event:
+        """A line that is no command; None: it was too long."""
+        match self._hearing:
+            case _Hearing.SASL:
+                return AuthResponse(self._tag, None if line is None or line == b"*" else unbase64(line))
+            case _Hearing.MESSAGE:
+                # With MULTIAPPEND or CATENATE there may be more.
+                good = line is not None and not line.strip(b" ")
+                return AppendEnd(self._tag, None if good else "nothing but CRLF follows the message")
+            case _:
+                good = line is not None and line.rstrip(b" ").upper() == b"DONE"
+                return IdleDone(self._tag, None if good else "only DONE ends IDLE, RFC 9051 section 6.3.13")
 
-    def _command_line(self) -> Event | _More | None:
-        line = self._reader.line(max(0, self._line_limit() - self._text))
-        if line is None:
-            return _MORE
-        if isinstance(line, Overlong):
-            start = b"".join(self._parts) or bytes(self._reader.buffer[:300])
-            self._resume = _Mode.REST
-            self._refuse(start, "BAD", "the command line is too long", "TOOBIG")
-            return None
-        if line.endswith(b"}"):
-            announced = _ANNOUNCED.search(line)
-            if announced:
-                return self._announced(line, announced)
-        if line.endswith(b" "):
-            line = line.rstrip(b" ")  # some clients leave one there
-        if self._parts:
-            self._parts.append(line)
-            line = b"".join(self._parts)
-            self._parts.clear()
-            self._text = self._literals = 0
-        return self._complete(line)
-
-    def _announced(self, line: bytes, announced: re.Match[bytes]) -> Event | None:
-        """The line ends in a literal: is it wanted?"""
-        size = int(announced[2])
-        self._left = size
-        self._sync = not announced[3]
-        self._resume = _Mode.COMMAND if self._sync else _Mode.SKIP  # should the command be refused
-        self._parts.append(line)
-        text = b"".join(self._parts)
-        if size > _MAX_LITERAL:
-            self._refuse(text, "BAD", "no literal is that long", "TOOBIG")
-            return None
-        head = _HEAD.match(text)
+    def _announced(self, frame: Announced) -> Event | None:
+        """A command came as far as a literal: is it wanted?"""
+        start = frame.start
+        head = _HEAD.match(start)
         rule = self._legal(head) if head else None
         if head is None or rule is None:
-            self._refuse(text, "BAD", self._why_not(head))
+            self._refuse(start, "BAD", self._why_not(head))
             return None
-        self._tag = head[1]
-        if rule.name == "APPEND" and not _ANNOUNCED.match(text, head.end()):  # else it is the mailbox's name
-            return self._message(text, head.end())
+        if rule.name == "APPEND" and not (frame.first and _ONLY_LITERAL.match(start, head.end())):
+            self._tag = head[1]
+            return self._message(frame, head.end())
+        limits = self.limits
         before = self.state is State.NOT_AUTHENTICATED
-        self._literals += size
-        self._text += len(line)
-        if rule.bare or self._literals > (self.limits.literals_before_login if before else self.limits.literals):
-            self._refuse(text, "BAD", f"{rule.name} has no such long literal", None if rule.bare else "TOOBIG")
-            return None
-        if self._sync:
-            self._out.write(b"+ Ready for literal data\r\n")
-        self._parts.append(b"\r\n")
-        self._mode, self._resume = _Mode.LITERAL, _Mode.COMMAND
+        if rule.bare:
+            self._refuse(start, "BAD", f"{rule.name} takes no literal")
+        elif frame.literals > (limits.literals_before_login if before else limits.literals):
+            self._refuse(start, "BAD", "the literal is too long", "TOOBIG")
+        else:  # a string: for APPEND the mailbox's name
+            if frame.sync:
+                self._out.write(_GO_ON)
+            self._intake.collect()
         return None
 
-    def _message(self, text: bytes, start: int) -> Event | None:
+    def _message(self, frame: Announced, start: int) -> Event | None:
         """The literal of APPEND is announced: the session says whether it may come."""
         try:
-            args = cast(Append, COMMANDS["APPEND"].parse(self._cursor(text, start)))
+            args = cast(Append, COMMANDS["APPEND"].parse(self._cursor(self._intake.text(), start)))
         except (BadSyntax, Refused) as error:
-            self._refuse(text, *_reason(error))
+            self.tagged(self._tag, *_reason(error))
             return None
-        if args.size > self.limits.append:
-            self._refuse(text, "NO", f"a message has at most {self.limits.append} octets", "TOOBIG")  # RFC 7889
+        if args.size > self.limits.append:  # RFC 7889 section 3
+            self.tagged(self._tag, "NO", f"a message has at most {self.limits.append} octets", "TOOBIG")
             return None
-        self._parts.clear()
-        self._text = self._literals = 0
+        self._sync = frame.sync
         return AppendStart(self._tag, args)
-
-    def _message_end(self) -> Event | _More:
-        line = self._reader.line(self._line_limit())
-        if line is None:
-            return _MORE
-        if isinstance(line, Overlong):
-            self._resume = _Mode.REST
-        elif line.strip(b" "):
-            self._left = _unasked(line)
-            self._resume = _Mode.SKIP if self._left else _Mode.COMMAND
-        else:
-            return AppendEnd(self._tag)
-        return AppendEnd(self._tag, "nothing but CRLF follows the message: MULTIAPPEND and CATENATE are not available")
-
-    def _answer_line(self) -> Event | _More:
-        """A line of the client that is no command: DONE, or its answer to a SASL challenge."""
-        line = self._reader.line(self._line_limit())
-        if line is None:
-            return _MORE
-        mode, fault = self._mode, None
-        if isinstance(line, Overlong):
-            line, fault = b"", "the line is too long"
-            self._resume = _Mode.REST
-        if mode is _Mode.SASL:
-            return AuthResponse(self._tag, None if fault or line == b"*" else unbase64(line))
-        if not fault and line.rstrip(b" ").upper() != b"DONE":
-            fault = "DONE ends IDLE, RFC 9051 section 6.3.13"
-        return IdleDone(self._tag, fault)
-
-    def _rest_of_line(self) -> None:
-        self._left = _unasked(bytes(self._tail).removesuffix(b"\n").removesuffix(b"\r"))
-        self._tail.clear()
-        self._mode = _Mode.SKIP if self._left else _Mode.COMMAND
-
-    # Understanding
 
     def _cursor(self, text: bytes, at: int) -> Cursor:
         return Cursor(text, at, utf8=self.utf8, qresync="QRESYNC" in self.enabled)
@@ -433,8 +343,6 @@ class ImapCore:
     def _refuse(self, text: bytes, status: str, why: str, code: str | None = None) -> None:
         """Answer a command that no event is made of; `text` begins with its tag, if it has one."""
         tag = _TAG.match(text)
-        self._parts.clear()
-        self._text = self._literals = 0
         self.tagged(tag[1] if tag else b"*", status, why, code)
 
     def _complete(self, line: bytes) -> Event | None:
@@ -470,8 +378,8 @@ class ImapCore:
             self.tagged(tag, "BAD", "TLS is on already" if self.tls else "STARTTLS is not available")
             return None
         self.tagged(tag, "OK", "begin TLS negotiation now")
-        self._reader.clear()  # nothing said in the clear is heard after it (CVE-2011-0411, RFC 9051 section 11.1)
-        self._mode = _Mode.UPGRADING
+        self._intake.clear()  # nothing said in the clear is heard after it (CVE-2011-0411, RFC 9051 section 11.1)
+        self._hearing = _Hearing.NOTHING
         return StartTls(tag)
 
     def _login(self, tag: bytes, name: str, args: Parsed) -> Event | None:
@@ -495,9 +403,3 @@ class ImapCore:
 
 def _reason(error: BadSyntax | Refused) -> tuple[str, str, str | None]:
     return ("NO", str(error), error.code) if isinstance(error, Refused) else ("BAD", str(error), None)
-
-
-def _unasked(line: bytes) -> int:
-    """Octets of the non-synchronizing literal that a refused line announces: they come whatever we say."""
-    announced = _ANNOUNCED.search(line)
-    return int(announced[2]) if announced and announced[3] else 0
