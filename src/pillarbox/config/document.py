@@ -55,7 +55,8 @@ cert_path = "/etc/letsencrypt/live/mail.example.com/fullchain.pem"
 key_path = "/etc/letsencrypt/live/mail.example.com/privkey.pem"
 ```
 
-`kill -HUP` applies what is marked *live*, certificates included, without dropping a connection; *restart* settings take
+`kill -HUP` applies what is marked *live*, certificates included, inside the running workers, and starts new workers
+for what is marked *workers* while the old ones finish what they have; no connection is dropped. *restart* settings take
 a new start of the server.
 
 ## Three things that surprise

@@ -11,7 +11,7 @@ PROFILES = ("development", "testing", "staging", "production")
 PROFILE_ALIASES = {"dev": "development", "test": "testing", "stage": "staging", "prod": "production"}
 
 Effect = Literal["now", "later", "none"]
-Reload = Literal["live", "restart"]
+Reload = Literal["live", "workers", "restart"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Setting:
     `default` holds one value for every profile, or a tuple of four in the order of `PROFILES`. `toml` is `section.key`
     in a TOML file. `effect` says what setting it does today: `now` it works, `later` its feature is not there yet (the
     value is checked all the same), `none` Pillarbox needs no such knob and the name is only accepted. `reload` says
-    whether SIGHUP applies a change or the server must be started anew. `error` is the kind printed when it is wrong.
+    what SIGHUP does with a change: `live` the running workers take it, `workers` new ones are started for it, `restart`
+    nothing, it waits for the next start of the server. `error` is the kind printed when the value is wrong.
     """
 
     name: str

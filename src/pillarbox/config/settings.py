@@ -44,7 +44,6 @@ class Settings:
     worker_threads: int
     memory_budget: int
     disk_reserve: int
-    user: str | None
     runtime_dir: Path
     proxy_networks: tuple[Network, ...]
     trust_loopback: bool

@@ -33,9 +33,9 @@ _SERVER = (
             "A TOML file with settings. It must exist when it is named; without it /etc/smtp-server/config.toml "
             "is read if it is there.", "InvalidConfigFile", reload="restart"),
     Setting("SMTP_HOST", "server.host", address(), "0.0.0.0",
-            "The address the mail listeners bind. `::` takes IPv4 too.", "InvalidHost", reload="restart"),
+            "The address the mail listeners bind. `::` takes IPv4 too.", "InvalidHost", reload="workers"),
     Setting("SMTP_PORT", "server.port", port(), (2525, 0, 25, 25),
-            "The port of SMTP from other servers (the port-25 role).", "InvalidPort", reload="restart"),
+            "The port of SMTP from other servers (the port-25 role).", "InvalidPort", reload="workers"),
     Setting("SMTP_HOSTNAME", "server.hostname", hostname(), "localhost",
             "The name of this server in the banner, in EHLO and in trace fields; other servers look it up.",
             "InvalidHostname"),
@@ -49,7 +49,7 @@ _SERVER = (
     Setting("SMTP_MAX_RECIPIENTS", "server.max_recipients", integer(1, 10_000), (100, 10, 100, 100),
             "Recipients of one message; one more is answered 452.", "InvalidMaxRecipients"),
     Setting("SMTP_WORKER_THREADS", "server.worker_threads", integer(1, 256), (2, 1, 4, 8),
-            "Worker processes; never more than the machine has CPUs.", "InvalidWorkerThreads", reload="restart"),
+            "Worker processes; never more than the machine has CPUs.", "InvalidWorkerThreads", reload="workers"),
     Setting("SMTP_MEMORY_BUDGET", "server.memory_budget", integer(MIB, 64 * GIB, "bytes"),
             (64 * MIB, 16 * MIB, 64 * MIB, 64 * MIB),
             "Bytes of messages in transfer that one worker holds in memory; over it the answer is 452.",
@@ -57,9 +57,6 @@ _SERVER = (
     Setting("SMTP_DISK_RESERVE", "server.disk_reserve", integer(0, 1024 * GIB, "bytes"),
             (256 * MIB, 16 * MIB, 256 * MIB, 256 * MIB),
             "With less than this left on the disk of the database new mail is answered 452.", "InvalidDiskReserve"),
-    Setting("SMTP_USER", "server.user", text(), None,
-            "When root starts the server, the account that the workers become. Without it they stay root; a service unit "
-            "with User= needs none.", "InvalidUser", reload="restart"),
     Setting("SMTP_RUNTIME_DIR", "server.runtime_dir", path(), None,
             "A folder the server may write: self-made certificates, sockets between workers. Without it the "
             "folder of the database.", "InvalidRuntimeDir", reload="restart"),
@@ -71,41 +68,30 @@ _SERVER = (
             "addresses.", "InvalidBoolean"),
     Setting("SMTP_ACCEPT_ALL", "server.accept_all", boolean(), False,
             "The developer's test inbox: any recipient is accepted and gets a mailbox.", "InvalidBoolean"),
-    Setting(
-        "SMTP_MAINTENANCE",
-        "server.maintenance",
-        boolean(),
-        False,
-        "New SMTP connections are answered 421, so that other servers come back later. The file `maintenance` in "
-        "SMTP_RUNTIME_DIR does the same within a second, without a reload, until it is removed.",
-        "InvalidBoolean",
-    ),
-    Setting(
-        "SMTP_USER",
-        "server.user",
-        text(),
-        None,
-        "The account that the workers become when the server is started as root. Without it they stay root.",
-        "InvalidUser",
-        reload="restart",
-    ),
+    Setting("SMTP_MAINTENANCE", "server.maintenance", boolean(), False,
+            "New SMTP connections are answered 421, so that other servers come back later. The file `maintenance` "
+            "in SMTP_RUNTIME_DIR does the same within a second, without a reload, until it is removed.",
+            "InvalidBoolean"),
+    Setting("SMTP_USER", "server.user", text(), None,
+            "The account that the workers become when the server is started as root. Without it they stay root.",
+            "InvalidUser", reload="restart"),
 )
 
 _LISTENERS = (
     Setting("SMTP_IMAP_PORT", "listeners.imap_port", optional_port(), None, "IMAP with STARTTLS (143 by convention).",
-            "InvalidPort", reload="restart"),
+            "InvalidPort", reload="workers"),
     Setting("SMTP_IMAPS_PORT", "listeners.imaps_port", optional_port(), None,
-            "IMAP over TLS from the first byte (993 by convention).", "InvalidPort", reload="restart"),
+            "IMAP over TLS from the first byte (993 by convention).", "InvalidPort", reload="workers"),
     Setting("SMTP_LMTP_PORT", "listeners.lmtp_port", optional_port(), None,
-            "LMTP, on 127.0.0.1 only: who reaches it may deliver to any mailbox.", "InvalidPort", reload="restart"),
+            "LMTP, on 127.0.0.1 only: who reaches it may deliver to any mailbox.", "InvalidPort", reload="workers"),
     Setting("SMTP_LMTP_SOCKET", "listeners.lmtp_socket", path(), None, "LMTP on a Unix socket at this path.",
-            "InvalidPath", reload="restart"),
+            "InvalidPath", reload="workers"),
     Setting("SMTP_API_PORT", "listeners.api_port", optional_port(), 8080, "The management API.", "InvalidPort",
-            reload="restart"),
+            reload="workers"),
     Setting("SMTP_HEALTH_PORT", "listeners.health_port", optional_port(), 8081, "/health, /stats and /metrics.",
-            "InvalidPort", reload="restart", aliases=("SMTP_METRICS_PORT",)),
+            "InvalidPort", reload="workers", aliases=("SMTP_METRICS_PORT",)),
     Setting("SMTP_HTTP_HOST", "listeners.http_host", address(), "127.0.0.1",
-            "The address that the API and health ports bind.", "InvalidHost", reload="restart"),
+            "The address that the API and health ports bind.", "InvalidHost", reload="workers"),
     Setting("SMTP_SUBMISSION_PORT", "listeners.submission_port", optional_port(), None,
             "Submission with STARTTLS (587 by convention).", "InvalidPort", effect="later", reload="restart"),
     Setting("SMTP_SMTPS_PORT", "listeners.smtps_port", optional_port(), None,
@@ -127,7 +113,7 @@ _TIMEOUTS = (
 _SECURITY = (
     Setting("SMTP_ENABLE_TLS", "tls.enabled", boolean(), (False, False, True, True),
             "STARTTLS is offered. Without a certificate the server makes one of its own and says so.",
-            "InvalidBoolean", reload="restart"),
+            "InvalidBoolean", reload="workers"),
     Setting("SMTP_REQUIRE_TLS", "tls.required", boolean(), (False, False, True, True),
             "Before TLS no password is taken and nothing is relayed. As a profile's default it means only that, "
             "since a public mail exchanger takes mail without TLS (RFC 3207 section 4); set by you it also "
@@ -139,7 +125,7 @@ _SECURITY = (
             "The oldest TLS spoken. As a profile's default it does not bind the port-25 role, where refusing TLS "
             "1.2 would mean mail in the clear; set by you it does.", "InvalidTLSConfiguration"),
     Setting("SMTP_ENABLE_AUTH", "auth.enabled", boolean(), (False, False, True, True),
-            "Accounts may log in over SMTP.", "InvalidBoolean", reload="restart", effect="later"),
+            "Accounts may log in over SMTP.", "InvalidBoolean", reload="workers", effect="later"),
     Setting("SMTP_REQUIRE_AUTH", "auth.required", boolean(), (False, False, True, True),
             "Only accounts may send to other servers.", "InvalidBoolean", effect="later"),
 )

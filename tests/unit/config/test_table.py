@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+from ipaddress import ip_network
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
 from pillarbox.config import Settings, load
-from pillarbox.config.changes import changes
 from pillarbox.config.document import document
 from pillarbox.config.gather import BY_TOML
 from pillarbox.config.kinds import Network
@@ -77,16 +78,11 @@ def test_the_documentation_is_generated() -> None:
     assert page.read_text() == document(), "run `make docs`"
 
 
-def test_changes_say_what_needs_a_restart() -> None:
-    old = Settings.of("development", database_url="postgres://a/b")
-    new = old.replace(port=2526, max_connections=7, enable_greylist=True, database_url="postgres://a/c")
-    assert [str(change) for change in changes(old, new)] == [
-        "Config change: port 2525 -> 2526 (requires restart)",
-        "Config change: max_connections 100 -> 7",
-        "Config change: database_url *** -> *** (requires restart)",
-        "Config change: enable_greylist false -> true",
-    ]
-    assert changes(old, old.replace()) == []
+def test_settings_travel_to_another_process() -> None:
+    settings = Settings.of("production", port=2526, proxy_networks=(ip_network("10.0.0.0/8"),))
+    there = pickle.loads(pickle.dumps(settings))
+    assert vars(there) == vars(settings)
+    assert there.source("SMTP_PORT") == "code"
 
 
 def test_the_runbooks_configuration_is_good() -> None:

@@ -1,0 +1,34 @@
+# The same commands as CI's, in parts. `./pillarbox test` makes the environment that all of them use.
+BIN := .venv/bin
+SECONDS ?= 3600
+ROUNDS ?= 200
+TARGETS ?= $(wildcard tests/fuzz/fuzz_*.py)
+
+.PHONY: test unit lint docs fuzz crash system bench
+
+test: ## everything CI runs
+	./pillarbox test
+
+unit: ## only the tests that need no other program
+	$(BIN)/pytest
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: ## the pages that are written from declarations
+	$(BIN)/python -m pillarbox.config.document > docs/configuration.md
+
+fuzz: ## for long; `make fuzz SECONDS=60 TARGETS=tests/fuzz/fuzz_mime.py` for less
+	printf '%s\n' $(TARGETS) | xargs -P "$$(nproc)" -I{} $(BIN)/python {} --seconds $(SECONDS)
+
+crash: ## kill -9 under load
+	PILLARBOX_CRASH_ROUNDS=$(ROUNDS) $(BIN)/pytest tests/crash
+
+system: ## real programs against a real server
+	$(BIN)/pytest tests/system
+
+bench: ## beside Postfix and Dovecot; as root, see bench/RESULTS.md
+	$(BIN)/python bench/smtp.py
