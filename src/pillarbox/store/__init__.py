@@ -2,4 +2,48 @@
 
 Engines (SQLite, PostgreSQL), migrations, blobs, mailboxes, directory, queue. Functions over a transaction; imports no
 protocol, only `mime` for what is computed once at delivery. Must not know: sessions, replies, settings' sources.
+
+    store = await open_store("/var/lib/smtp-server/smtp.db")
+    outcomes = await store.write(messages.deliver, message, plans)     # after the durable commit
+    found = await store.read(mailboxes.find, user_id, "INBOX")         # at once, by key
+    view = await store.read(messages.open_view, found.id)              # moves to a thread when it is large
 """
+
+from __future__ import annotations
+
+from pillarbox.store.errors import (
+    Busy,
+    Closed,
+    Conflict,
+    Corrupt,
+    Full,
+    Invalid,
+    IoFault,
+    NotFound,
+    OverQuota,
+    StoreError,
+    Temporary,
+)
+from pillarbox.store.opening import migrate, open_store
+from pillarbox.store.store import Store
+from pillarbox.store.tx import DIRECTORY, Touched, Tx
+
+__all__ = [
+    "DIRECTORY",
+    "Busy",
+    "Closed",
+    "Conflict",
+    "Corrupt",
+    "Full",
+    "Invalid",
+    "IoFault",
+    "NotFound",
+    "OverQuota",
+    "Store",
+    "StoreError",
+    "Temporary",
+    "Touched",
+    "Tx",
+    "migrate",
+    "open_store",
+]

@@ -161,6 +161,7 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
     size: int
     header_size: int
     sent_at: int | None
+    sent_zone: int
     message_id: str
     subject: str
     base_subject: str

@@ -1,0 +1,205 @@
+"""The bytes of messages: written once, compressed, shared by all mailboxes and queue rows that refer to them.
+
+A packed piece says by its first octet what it is: a zstd frame (0x28), or a zero and then the bytes as they are,
+where compressing does not pay. A message up to 256 KiB is one piece in its row of `blobs`; a larger one is written as
+chunks of an unfinished blob while it arrives, and only the last transaction makes it complete.
+
+There are no reference counters. A blob that no row refers to is noted (`free_unreferenced` looks through all of them, a
+few at a time) and freed a day later, so rows may vanish by anybody's hand and an old view can still be read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from pillarbox.store.errors import Conflict, Corrupt, NotFound
+from pillarbox.store.tx import Tx
+
+if TYPE_CHECKING:
+    from pillarbox.mime.analysis import Analysis
+
+INLINE_SIZE = 256 * 1024  # octets of a message that stands whole in its row
+CHUNK_SIZE = 1024 * 1024  # the most a chunk may hold
+LEVEL = 1
+KEEP = 24 * 3600  # seconds an unreferenced blob stays
+
+_MAX_REFERENCES = 8192  # characters of message ids kept for threads
+
+_FREE = (
+    "complete = 1 AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.blob_id = blobs.id) "
+    "AND NOT EXISTS (SELECT 1 FROM message_queue WHERE message_queue.blob_id = blobs.id)"
+)
+
+
+class _Contexts(threading.local):
+    def __init__(self) -> None:
+        self.compress = zstandard.ZstdCompressor(level=LEVEL).compress
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_contexts = _Contexts()
+
+
+def pack(data: bytes) -> bytes:
+    """The piece to be stored for these bytes."""
+    packed = _contexts.compress(data)
+    return packed if len(packed) < len(data) else b"\0" + data
+
+
+def unpack(piece: bytes, size: int) -> bytes:
+    """The bytes again; `size` is how many there must be. Raises Corrupt."""
+    if piece[:1] == b"\0":
+        data = piece[1:]
+    else:
+        try:
+            data = _contexts.decompress(piece, max_output_size=size)
+        except zstandard.ZstdError as error:
+            raise Corrupt(f"a piece of a message cannot be decompressed: {error}") from error
+    if len(data) != size:
+        raise Corrupt(f"a piece of a message has {len(data)} octets instead of {size}")
+    return data
+
+
+def add(tx: Tx, packed: bytes, analysis: Analysis) -> int:
+    """Store a whole message; the new blob's id."""
+    return tx.insert(_INSERT, (*_computed(analysis), tx.now, packed))
+
+
+_COMPUTED = (
+    "complete, size, header_size, sent_at, sent_zone, message_id, in_reply_to, refs, subject, base_subject, preview, "
+    "envelope, bodystructure, body, parts"
+)
+_INSERT = f"INSERT INTO blobs ({_COMPUTED}, created_at, data) VALUES (1, {'?, ' * 15}?)"
+_FINISH = f"UPDATE blobs SET ({_COMPUTED}, owner) = (1, {'?, ' * 14}'') WHERE id = ? AND complete = 0"
+
+
+def _computed(analysis: Analysis) -> tuple[object, ...]:
+    return (
+        analysis.size,
+        analysis.header_size,
+        analysis.sent_at,
+        analysis.sent_zone,
+        _text(analysis.message_id),
+        _text(" ".join(analysis.in_reply_to)[:_MAX_REFERENCES]),
+        _text(" ".join(analysis.references)[-_MAX_REFERENCES:]),
+        _text(analysis.subject),
+        _text(analysis.base_subject),
+        _text(analysis.preview),
+        analysis.envelope,
+        analysis.bodystructure,
+        analysis.body,
+        analysis.parts,
+    )
+
+
+def _text(value: str) -> str:
+    """Text both engines take: PostgreSQL has no NUL in it, neither takes lone surrogates."""
+    if "\0" in value:
+        value = value.replace("\0", "\ufffd")
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode()
+    return value
+
+
+def begin(tx: Tx, owner: str) -> int:
+    """An unfinished blob. `owner` says whose it is ("pid:starttime"), for `free_unfinished`."""
+    return tx.insert("INSERT INTO blobs (complete, owner, created_at) VALUES (0, ?, ?)", (owner, tx.now))
+
+
+def add_chunk(tx: Tx, blob_id: int, sequence: int, start: int, size: int, packed: bytes) -> None:
+    """Chunk number `sequence` (from 0): `size` octets of the message from offset `start` on. At most CHUNK_SIZE."""
+    tx.insert(
+        "INSERT INTO blob_chunks (blob_id, sequence, start, size, data) VALUES (?, ?, ?, ?, ?)",
+        (blob_id, sequence, start, size, packed),
+    )
+
+
+def finish(tx: Tx, blob_id: int, analysis: Analysis) -> None:
+    """Make the blob complete. Raises NotFound (freed, or never there) and Conflict when chunks are missing."""
+    (stored,) = tx.row("SELECT coalesce(sum(size), 0) FROM blob_chunks WHERE blob_id = ?", (blob_id,)) or (0,)
+    if stored != analysis.size:
+        raise Conflict(f"blob {blob_id} has {stored} of {analysis.size} octets")
+    if not tx.run(_FINISH, (*_computed(analysis), blob_id)):
+        raise NotFound(f"no unfinished blob {blob_id}")
+
+
+def read_slice(tx: Tx, blob_id: int, start: int, length: int) -> bytes:
+    """Octets of a blob, fewer at its end. Reads and decompresses only the chunks it needs. Raises NotFound, Corrupt."""
+    row = tx.row("SELECT size, complete, length(data) FROM blobs WHERE id = ?", (blob_id,))
+    if row is None or not row[1]:
+        raise NotFound(f"no blob {blob_id}")
+    size, _, stored = row
+    end = min(start + length, size)
+    if start >= end:
+        return b""
+    if stored is not None:
+        tx.heavy(octets=stored)
+        (piece,) = tx.row("SELECT data FROM blobs WHERE id = ?", (blob_id,)) or (b"",)
+        return unpack(piece, size)[start:end]
+    tx.heavy(octets=end - start)
+    chunks = tx.rows(
+        "SELECT start, size, data FROM blob_chunks WHERE blob_id = ? AND start < ? AND start + size > ? ORDER BY start",
+        (blob_id, end, start),
+    )
+    pieces = []
+    for at, chunk_size, piece in chunks:
+        data = unpack(piece, chunk_size)
+        pieces.append(data[max(0, start - at) : end - at])
+    joined = b"".join(pieces)
+    if len(joined) != end - start:
+        raise Corrupt(f"blob {blob_id} lacks chunks")
+    return joined
+
+
+def free_unreferenced(tx: Tx, before: int, limit: int = 200) -> int:
+    """One small step of the clean-up; how many blobs were freed.
+
+    Notes those nobody refers to among the next `limit` blobs, and frees at most `limit` that were noted before the time
+    `before` (now minus KEEP) and still have nobody. To be called again and again, slowly.
+    """
+    _note_unreferenced(tx, limit)
+    rows = tx.rows("SELECT id FROM unreferenced_blobs WHERE since < ? ORDER BY since LIMIT ?", (before, limit))
+    if not rows:
+        return 0
+    condition, values = tx.among("id", [row[0] for row in rows])
+    free = [row[0] for row in tx.rows(f"SELECT id FROM blobs WHERE {condition} AND {_FREE}", (values,))]
+    _delete(tx, free)
+    tx.run(f"DELETE FROM unreferenced_blobs WHERE {condition}", (values,))  # freed, or wanted again
+    return len(free)
+
+
+def _note_unreferenced(tx: Tx, limit: int) -> None:
+    (after,) = tx.row("SELECT value FROM store_counters WHERE name = 'blob_sweep'") or (0,)
+    ids = [row[0] for row in tx.rows("SELECT id FROM blobs WHERE id > ? ORDER BY id LIMIT ?", (after, limit))]
+    last = ids[-1] if len(ids) == limit else 0  # at the end begin again
+    if ids:
+        condition, values = tx.among("id", ids)
+        tx.run(
+            f"INSERT INTO unreferenced_blobs (id, since) SELECT id, ? FROM blobs WHERE {condition} AND {_FREE} "
+            "ON CONFLICT (id) DO NOTHING",
+            (tx.now, values),
+        )
+    if last != after:
+        tx.run("UPDATE store_counters SET value = ? WHERE name = 'blob_sweep'", (last,))
+
+
+def free_unfinished(tx: Tx, alive: Callable[[str], bool], limit: int = 50) -> int:
+    """Free unfinished blobs whose owner is gone, at most `limit`; how many."""
+    rows = tx.rows("SELECT id, owner FROM blobs WHERE complete = 0 ORDER BY id")
+    dead = [blob_id for blob_id, owner in rows if not alive(owner)][:limit]
+    _delete(tx, dead)
+    return len(dead)
+
+
+def _delete(tx: Tx, ids: list[int]) -> None:
+    if not ids:
+        return
+    condition, values = tx.among("blob_id", ids)
+    tx.run(f"DELETE FROM blob_chunks WHERE {condition}", (values,))
+    tx.run(f"UPDATE expunged SET blob_id = NULL, prefix = ? WHERE {condition}", (b"", values))
+    condition, values = tx.among("id", ids)
+    tx.run(f"DELETE FROM blobs WHERE {condition}", (values,))

@@ -1,0 +1,149 @@
+"""COPY, MOVE and EXPUNGE: small rows in one statement each, however many messages (RFC 9051 section 6.4, RFC 6851).
+
+An expunged message leaves its row's id, blob and prefix in `expunged`: QRESYNC tells of it (RFC 7162), and a session
+that was not told yet can still fetch it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pillarbox.store.errors import OverQuota
+from pillarbox.store.mailbox_lookup import get
+from pillarbox.store.records import Copied, Expunged, Mailbox
+from pillarbox.store.tx import Tx
+
+HISTORY = 100_000  # expunges a mailbox remembers
+
+_COPY = (
+    "INSERT INTO messages (mailbox_id, uid, blob_id, flags, keywords, modseq, internal_date, save_date, size, prefix) "
+    "SELECT ?, ? + row_number() OVER (ORDER BY uid), blob_id, flags, keywords, ?, internal_date, ?, size, prefix "
+    "FROM messages WHERE "
+)
+_SUMS = (
+    "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(CASE WHEN flags & 1 = 0 THEN 1 ELSE 0 END), 0), "
+    "coalesce(sum(CASE WHEN flags & 8 <> 0 THEN 1 ELSE 0 END), 0) FROM messages WHERE "
+)
+
+
+def expunge(tx: Tx, mailbox_id: int, uids: Sequence[int] | None = None) -> Expunged:
+    """Remove the messages with \\Deleted: all of them, or those among `uids` (UID EXPUNGE, RFC 4315).
+
+    `modseq` is that of the expunge, HIGHESTMODSEQ when there was nothing to do. Raises NotFound.
+    """
+    mailbox = get(tx, mailbox_id)
+    tx.lock([mailbox.user_id])
+    sql = "SELECT id, uid FROM messages WHERE mailbox_id = ? AND (flags & 8) <> 0"
+    if uids is None:
+        rows = tx.rows(sql + " ORDER BY uid", (mailbox_id,))
+    else:
+        condition, values = tx.among("uid", uids)
+        rows = tx.rows(f"{sql} AND {condition} ORDER BY uid", (mailbox_id, values))
+    if not rows:
+        return Expunged([], get(tx, mailbox_id).highestmodseq)
+    modseq = _remove(tx, mailbox, [row[0] for row in rows])
+    return Expunged([row[1] for row in rows], modseq)
+
+
+def copy(tx: Tx, mailbox_id: int, uids: Sequence[int], target_mailbox_id: int) -> Copied:
+    """Copy messages, flags and dates with them, into a mailbox (also the same one). UIDs not there are passed over.
+
+    Raises NotFound, OverQuota.
+    """
+    source, target = _both(tx, mailbox_id, target_mailbox_id)
+    condition, values = tx.among("uid", uids)
+    return _copy(tx, source, target, condition, values, charge=True)
+
+
+def move(tx: Tx, mailbox_id: int, uids: Sequence[int], target_mailbox_id: int) -> Copied:
+    """Copy, then remove from the source, whatever their flags; `modseq` is the source's. Raises NotFound, OverQuota."""
+    source, target = _both(tx, mailbox_id, target_mailbox_id)
+    condition, values = tx.among("uid", uids)
+    return _move(tx, source, target, condition, values)
+
+
+def move_all(tx: Tx, mailbox_id: int, target_mailbox_id: int) -> Copied:
+    """Move every message (RENAME of INBOX). Raises NotFound, OverQuota."""
+    source, target = _both(tx, mailbox_id, target_mailbox_id)
+    return _move(tx, source, target, "uid > ?", 0)
+
+
+def trim_history(tx: Tx, mailbox_id: int, keep: int = HISTORY) -> int:
+    """Forget all but about the last `keep` expunges of a mailbox; how many. Older clients must compare every UID
+    then.
+    """
+    row = tx.row(
+        "SELECT modseq FROM expunged WHERE mailbox_id = ? ORDER BY modseq DESC LIMIT 1 OFFSET ?", (mailbox_id, keep)
+    )
+    if row is None:
+        return 0
+    tx.run("UPDATE mailboxes SET history_from = ? WHERE id = ? AND history_from < ?", (row[0], mailbox_id, row[0]))
+    return tx.run("DELETE FROM expunged WHERE mailbox_id = ? AND modseq <= ?", (mailbox_id, row[0]))
+
+
+def _both(tx: Tx, source_id: int, target_id: int) -> tuple[Mailbox, Mailbox]:
+    source, target = get(tx, source_id), get(tx, target_id)
+    tx.lock({source.user_id, target.user_id})
+    return get(tx, source_id), get(tx, target_id)
+
+
+def _copy(tx: Tx, source: Mailbox, target: Mailbox, condition: str, values: object, *, charge: bool) -> Copied:
+    where = f"mailbox_id = ? AND {condition}"
+    count, size, unseen, deleted = tx.row(_SUMS + where, (source.id, values)) or (0, 0, 0, 0)
+    if not count:
+        return Copied(target.uidvalidity, [], target.highestmodseq)
+    uids = [row[0] for row in tx.rows(f"SELECT uid FROM messages WHERE {where} ORDER BY uid", (source.id, values))]
+    if charge:
+        _charge(tx, target.user_id, size)
+    modseq = tx.next_modseq(target.user_id)
+    tx.run(_COPY + where, (target.id, target.uidnext - 1, modseq, tx.now, source.id, values))
+    tx.run(
+        "UPDATE mailboxes SET uidnext = uidnext + ?, highestmodseq = ?, message_count = message_count + ?, "
+        "unseen_count = unseen_count + ?, deleted_count = deleted_count + ?, total_size = total_size + ? WHERE id = ?",
+        (count, modseq, count, unseen, deleted, size, target.id),
+    )
+    tx.touch(target.user_id, target.id)
+    pairs = list(zip(uids, range(target.uidnext, target.uidnext + count), strict=True))
+    return Copied(target.uidvalidity, pairs, modseq)
+
+
+def _move(tx: Tx, source: Mailbox, target: Mailbox, condition: str, values: object) -> Copied:
+    where = f"mailbox_id = ? AND {condition}"
+    ids = [row[0] for row in tx.rows(f"SELECT id FROM messages WHERE {where}", (source.id, values))]
+    # Within one account a move changes nothing of what is used: a full account can still tidy up.
+    copied = _copy(tx, source, target, condition, values, charge=source.user_id != target.user_id)
+    if not ids:
+        return Copied(target.uidvalidity, [], source.highestmodseq)
+    modseq = _remove(tx, source, ids, uncharge=source.user_id != target.user_id)
+    return Copied(copied.uidvalidity, copied.uids, modseq)
+
+
+def _charge(tx: Tx, user_id: int, size: int) -> None:
+    if not tx.run(
+        "UPDATE users SET quota_used = quota_used + ? "
+        "WHERE id = ? AND (quota_limit = 0 OR quota_used + ? <= quota_limit)",
+        (size, user_id, size),
+    ):
+        raise OverQuota("over quota")
+
+
+def _remove(tx: Tx, mailbox: Mailbox, ids: list[int], *, uncharge: bool = True) -> int:
+    """Take these rows out of a mailbox into its history; the modification number of it."""
+    condition, values = tx.among("id", ids)
+    count, size, unseen, deleted = tx.row(_SUMS + condition, (values,)) or (0, 0, 0, 0)
+    modseq = tx.next_modseq(mailbox.user_id)
+    tx.run(
+        "INSERT INTO expunged (id, mailbox_id, uid, modseq, blob_id, size, prefix) "
+        f"SELECT id, mailbox_id, uid, ?, blob_id, size, prefix FROM messages WHERE {condition}",
+        (modseq, values),
+    )
+    tx.run(f"DELETE FROM messages WHERE {condition}", (values,))
+    tx.run(
+        "UPDATE mailboxes SET highestmodseq = ?, message_count = message_count - ?, unseen_count = unseen_count - ?, "
+        "deleted_count = deleted_count - ?, total_size = total_size - ? WHERE id = ?",
+        (modseq, count, unseen, deleted, size, mailbox.id),
+    )
+    if uncharge:
+        tx.run("UPDATE users SET quota_used = quota_used - ? WHERE id = ?", (size, mailbox.user_id))
+    tx.touch(mailbox.user_id, mailbox.id)
+    return modseq

@@ -1,0 +1,157 @@
+"""Putting a message into mailboxes and into the queue: the hot path.
+
+Each mailbox entry costs three statements: the account is charged and gives the modification number, the mailbox gives
+the UID and counts, the row is inserted. The order account, then mailbox, is the order of locks everywhere
+(PostgreSQL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pillarbox.store import blobs
+from pillarbox.store.errors import NotFound, OverQuota, StoreError, Temporary
+from pillarbox.store.flags import DELETED, SEEN, join_keywords
+from pillarbox.store.mailboxes import ensure_inbox
+from pillarbox.store.records import Appended, Delivery, NewMessage, Outcome, Queued
+from pillarbox.store.tx import Tx
+
+if TYPE_CHECKING:
+    from pillarbox.mime.analysis import Analysis
+
+CHARGE = (
+    "UPDATE users SET modseq = modseq + 1, quota_used = quota_used + ? "
+    "WHERE id = ? AND (quota_limit = 0 OR quota_used + ? <= quota_limit) RETURNING modseq"
+)
+_COUNT = (
+    "UPDATE mailboxes SET uidnext = uidnext + 1, highestmodseq = ?, message_count = message_count + 1, "
+    "unseen_count = unseen_count + ?, deleted_count = deleted_count + ?, total_size = total_size + ? "
+)
+_COUNT_BY_NAME = _COUNT + "WHERE user_id = ? AND name = ? RETURNING id, uidnext - 1, uidvalidity"
+_COUNT_BY_ID = _COUNT + "WHERE id = ? RETURNING id, uidnext - 1, uidvalidity"
+_INSERT = (
+    "INSERT INTO messages (mailbox_id, uid, blob_id, flags, keywords, modseq, internal_date, save_date, size, prefix) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_ENQUEUE = (
+    "INSERT INTO message_queue "
+    "(from_address, to_address, priority, created_at, updated_at, next_retry_at, blob_id, prefix) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def deliver(tx: Tx, message: NewMessage, plans: Sequence[Delivery | Queued]) -> list[Outcome]:
+    """Carry out every plan, each for itself; one outcome a plan, in their order.
+
+    Over quota or a user who is gone is an outcome, and so is what is wrong with one of several mailboxes. Raises what
+    makes all of it fail (Full, Busy, a blob that is not there).
+    """
+    blob = _Blob(message)
+    if len(plans) == 1:
+        return [_carry_out(tx, blob, plans[0])]
+    tx.lock(plan.user_id for plan in plans if isinstance(plan, Delivery))
+    blob.id(tx)
+    outcomes = []
+    for plan in plans:
+        try:
+            with tx.savepoint():
+                outcomes.append(_carry_out(tx, blob, plan))
+        except Temporary:
+            raise
+        except StoreError as error:
+            outcomes.append(Outcome(plan.recipient, error=str(error)))
+    return outcomes
+
+
+def append(
+    tx: Tx,
+    mailbox_id: int,
+    message: NewMessage,
+    flags: int = 0,
+    keywords: Sequence[str] = (),
+    internal_date: int | None = None,
+) -> Appended:
+    """Put one message into a mailbox (IMAP APPEND). Raises NotFound, OverQuota."""
+    row = tx.row("SELECT user_id FROM mailboxes WHERE id = ? AND deleted_at IS NULL", (mailbox_id,))
+    if row is None:
+        raise NotFound("no such mailbox")
+    size = message.analysis.size
+    modseq = charge(tx, row[0], size)
+    placed = tx.row(_COUNT_BY_ID, (modseq, int(not flags & SEEN), int(bool(flags & DELETED)), size, mailbox_id))
+    if placed is None:
+        raise NotFound("no such mailbox")
+    _, uid, uidvalidity = placed
+    date = tx.now if internal_date is None else internal_date
+    blob_id = _Blob(message).id(tx)
+    tx.insert(_INSERT, (mailbox_id, uid, blob_id, flags, join_keywords(keywords), modseq, date, tx.now, size, b""))
+    tx.touch(row[0], mailbox_id)
+    return Appended(uid, uidvalidity, modseq)
+
+
+def charge(tx: Tx, user_id: int, size: int) -> int:
+    """Add to what the account uses and draw its next modification number. Raises OverQuota, NotFound."""
+    row = tx.row(CHARGE, (size, user_id, size))
+    if row is None:
+        if tx.row("SELECT 1 FROM users WHERE id = ?", (user_id,)) is None:
+            raise NotFound("no such user")
+        raise OverQuota("over quota")
+    modseq: int = row[0]
+    return modseq
+
+
+class _Blob:
+    """The message's blob, written when the first plan needs it."""
+
+    __slots__ = ("_id", "_message", "size")
+
+    def __init__(self, message: NewMessage) -> None:
+        self._message = message
+        self._id: int | None = None
+        self.size = message.analysis.size
+
+    def id(self, tx: Tx) -> int:
+        if self._id is None:
+            self._id = _store(tx, self._message.packed, self._message.blob_id, self._message.analysis)
+        return self._id
+
+
+def _store(tx: Tx, packed: bytes | None, blob_id: int | None, analysis: Analysis) -> int:
+    if packed is not None:
+        return blobs.add(tx, packed, analysis)
+    row = tx.row("SELECT complete FROM blobs WHERE id = ?", (blob_id,))
+    if row is None or blob_id is None:
+        raise NotFound(f"no blob {blob_id}")
+    if not row[0]:
+        blobs.finish(tx, blob_id, analysis)
+    return blob_id
+
+
+def _carry_out(tx: Tx, blob: _Blob, plan: Delivery | Queued) -> Outcome:
+    if isinstance(plan, Queued):
+        return _enqueue(tx, blob, plan)
+    size = blob.size + len(plan.prefix)
+    try:
+        modseq = charge(tx, plan.user_id, size)
+    except (OverQuota, NotFound) as error:
+        return Outcome(plan.recipient, error=str(error))
+    flags = plan.flags
+    counts = (modseq, int(not flags & SEEN), int(bool(flags & DELETED)), size)
+    placed = tx.row(_COUNT_BY_NAME, (*counts, plan.user_id, plan.mailbox))
+    if placed is None:  # the folder was deleted since the plan was made
+        placed = tx.row(_COUNT_BY_ID, (*counts, ensure_inbox(tx, plan.user_id)))
+        assert placed is not None
+    mailbox_id, uid, uidvalidity = placed
+    date = tx.now if plan.internal_date is None else plan.internal_date
+    keywords = join_keywords(plan.keywords) if plan.keywords else ""
+    tx.insert(_INSERT, (mailbox_id, uid, blob.id(tx), flags, keywords, modseq, date, tx.now, size, plan.prefix))
+    tx.touch(plan.user_id, mailbox_id)
+    return Outcome(plan.recipient, mailbox_id, uid, uidvalidity)
+
+
+def _enqueue(tx: Tx, blob: _Blob, plan: Queued) -> Outcome:
+    now = tx.now
+    queue_id = tx.insert(
+        _ENQUEUE, (plan.sender, plan.recipient, plan.priority, now, now, now, blob.id(tx), plan.prefix)
+    )
+    return Outcome(plan.recipient, queue_id=queue_id)

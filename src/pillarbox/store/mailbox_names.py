@@ -1,0 +1,47 @@
+"""What a mailbox may be called (RFC 9051 section 5.1): names are Unicode here, '/' separates levels."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from pillarbox.store.errors import Invalid
+
+DELIMITER = "/"
+INBOX = "INBOX"
+
+MAX_LEVELS = 30
+MAX_LEVEL_OCTETS = 255
+MAX_OCTETS = 1000
+
+# Control characters, line and paragraph separators, surrogates; and LIST's wildcards, which could not be asked for.
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff%*]")
+
+
+def normalised(name: str) -> str:
+    """The name as it is stored: NFC, no delimiter at the end, INBOX in capitals at the first level.
+
+    Raises Invalid for a name that no mailbox can have.
+    """
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
+    name = name.removesuffix(DELIMITER)
+    levels = name.split(DELIMITER)
+    if levels[0].upper() == INBOX:
+        levels[0] = INBOX
+    if "" in levels:
+        raise Invalid("a mailbox name has an empty level")
+    if found := _FORBIDDEN.search(name):
+        raise Invalid(f"a mailbox name cannot contain {found[0]!r}")
+    if len(levels) > MAX_LEVELS or any(len(level.encode()) > MAX_LEVEL_OCTETS for level in levels):
+        raise Invalid("a mailbox name has too many levels, or one that is too long")
+    name = DELIMITER.join(levels)
+    if len(name.encode()) > MAX_OCTETS:
+        raise Invalid("a mailbox name is too long")
+    return name
+
+
+def parents(name: str) -> list[str]:
+    """The names above this one, outermost first."""
+    levels = name.split(DELIMITER)
+    return [DELIMITER.join(levels[:depth]) for depth in range(1, len(levels))]

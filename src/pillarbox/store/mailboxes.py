@@ -1,0 +1,163 @@
+"""Mailboxes of an account: made, found, listed, renamed, deleted, subscribed to (RFC 9051 section 6.3).
+
+Names come as the client meant them (decoded) and are brought into their stored form here. Every change is stamped with
+the account's next modification number.
+"""
+
+from __future__ import annotations
+
+from pillarbox.store import copying
+from pillarbox.store.errors import Conflict, Invalid
+from pillarbox.store.mailbox_lookup import find, get, list_mailboxes, status
+from pillarbox.store.mailbox_names import DELIMITER, INBOX, normalised, parents
+from pillarbox.store.records import Mailbox
+from pillarbox.store.tx import Tx
+
+__all__ = [
+    "create",
+    "delete",
+    "ensure_inbox",
+    "find",
+    "get",
+    "list_mailboxes",
+    "purge_deleted",
+    "rename",
+    "set_special_use",
+    "status",
+    "subscribe",
+    "subscriptions",
+    "unsubscribe",
+]
+
+MAX_MAILBOXES = 10_000  # an account may have
+
+_NEXT_UIDVALIDITY = (
+    "UPDATE store_counters SET value = CASE WHEN value < ? THEN ? ELSE value + 1 END WHERE id = 2 RETURNING value"
+)
+_INSERT = (
+    "INSERT INTO mailboxes (user_id, name, uidvalidity, highestmodseq, history_from, special_use, created_at) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_BELOW = "user_id = ? AND substr(name, 1, ?) = ?"
+
+
+def create(tx: Tx, user_id: int, name: str, special_use: str | None = None) -> Mailbox:
+    """Make a mailbox, and those above it that are not there. `special_use`: "\\Sent" etc. (RFC 6154).
+
+    Raises Conflict (there is one), Invalid, NotFound (no such user).
+    """
+    name = normalised(name)
+    tx.lock([user_id])
+    if find(tx, user_id, name) is not None:
+        raise Conflict("a mailbox of that name exists")
+    (count,) = tx.row("SELECT count(*) FROM mailboxes WHERE user_id = ?", (user_id,)) or (0,)
+    if count >= MAX_MAILBOXES:
+        raise Conflict(f"an account has at most {MAX_MAILBOXES} mailboxes")
+    modseq = tx.next_modseq(user_id)
+    _make_parents(tx, user_id, name, modseq)
+    return get(tx, _make(tx, user_id, name, modseq, special_use))
+
+
+def ensure_inbox(tx: Tx, user_id: int) -> int:
+    """The id of the account's INBOX, made when it is not there. Raises NotFound (no such user)."""
+    row = tx.row("SELECT id FROM mailboxes WHERE user_id = ? AND name = ?", (user_id, INBOX))
+    return row[0] if row else _make(tx, user_id, INBOX, tx.next_modseq(user_id), None)
+
+
+def rename(tx: Tx, user_id: int, old: str, new: str) -> Mailbox:
+    """Rename a mailbox and all below it; subscriptions follow. INBOX stays and only loses its messages.
+
+    (RFC 9051 section 6.3.6.) Raises NotFound, Conflict (there is one of the new name), Invalid.
+    """
+    old, new = normalised(old), normalised(new)
+    tx.lock([user_id])
+    mailbox = status(tx, user_id, old)
+    if find(tx, user_id, new) is not None:
+        raise Conflict("a mailbox of that name exists")
+    if old == INBOX:
+        target = create(tx, user_id, new)
+        copying.move_all(tx, mailbox.id, target.id)
+        return get(tx, target.id)
+    if new.startswith(old + DELIMITER):
+        raise Invalid("a mailbox cannot be put below itself")
+    modseq = tx.next_modseq(user_id)
+    _make_parents(tx, user_id, new, modseq)
+    below = old + DELIMITER
+    for table, stamp in (("mailboxes", ", highestmodseq = ?"), ("subscriptions", "")):
+        stamped = (modseq,) if stamp else ()
+        tx.run(f"UPDATE {table} SET name = ?{stamp} WHERE user_id = ? AND name = ?", (new, *stamped, user_id, old))
+        tx.run(
+            f"UPDATE {table} SET name = ? || substr(name, ?){stamp} WHERE {_BELOW}",
+            (new, len(old) + 1, *stamped, user_id, len(below), below),
+        )
+    tx.touch(user_id, mailbox.id)
+    return get(tx, mailbox.id)
+
+
+def delete(tx: Tx, user_id: int, name: str) -> int:
+    """Delete a mailbox and its messages; those below it stay. Its id, for sessions that have it open.
+
+    The rows go later, page by page (`purge_deleted`). Raises NotFound, Invalid (INBOX).
+    """
+    if normalised(name) == INBOX:
+        raise Invalid("INBOX cannot be deleted")
+    tx.lock([user_id])
+    mailbox = status(tx, user_id, name)
+    tx.next_modseq(user_id)
+    tx.run("UPDATE users SET quota_used = quota_used - ? WHERE id = ?", (mailbox.total_size, user_id))
+    tx.run("UPDATE mailboxes SET user_id = NULL, deleted_at = ? WHERE id = ?", (tx.now, mailbox.id))
+    tx.touch(user_id, mailbox.id)
+    return mailbox.id
+
+
+def set_special_use(tx: Tx, user_id: int, name: str, special_use: str | None) -> None:
+    """Raises NotFound."""
+    tx.lock([user_id])
+    mailbox = status(tx, user_id, name)
+    modseq = tx.next_modseq(user_id)
+    tx.run("UPDATE mailboxes SET special_use = ?, highestmodseq = ? WHERE id = ?", (special_use, modseq, mailbox.id))
+    tx.touch(user_id, mailbox.id)
+
+
+def subscribe(tx: Tx, user_id: int, name: str) -> None:
+    """Subscribe to a name, whether there is such a mailbox or not. Raises Invalid."""
+    tx.run(
+        "INSERT INTO subscriptions (user_id, name) VALUES (?, ?) ON CONFLICT (user_id, name) DO NOTHING",
+        (user_id, normalised(name)),
+    )
+
+
+def unsubscribe(tx: Tx, user_id: int, name: str) -> None:
+    tx.run("DELETE FROM subscriptions WHERE user_id = ? AND name = ?", (user_id, normalised(name)))
+
+
+def subscriptions(tx: Tx, user_id: int) -> list[str]:
+    """Every subscribed name, in order."""
+    return [row[0] for row in tx.rows("SELECT name FROM subscriptions WHERE user_id = ? ORDER BY name", (user_id,))]
+
+
+def purge_deleted(tx: Tx, limit: int = 1000) -> int:
+    """Remove up to `limit` rows of deleted mailboxes; how many. To be called until it gives 0."""
+    row = tx.row("SELECT id FROM mailboxes WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT 1")
+    if row is None:
+        return 0
+    for table in ("messages", "expunged"):
+        gone = tx.run(
+            f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE mailbox_id = ? LIMIT ?)", (row[0], limit)
+        )
+        if gone:
+            return gone
+    return tx.run("DELETE FROM mailboxes WHERE id = ?", (row[0],))
+
+
+def _make(tx: Tx, user_id: int, name: str, modseq: int, special_use: str | None) -> int:
+    (uidvalidity,) = tx.row(_NEXT_UIDVALIDITY, (tx.now, tx.now)) or (0,)
+    mailbox_id = tx.insert(_INSERT, (user_id, name, uidvalidity, modseq, modseq, special_use, tx.now))
+    tx.touch(user_id, mailbox_id)
+    return mailbox_id
+
+
+def _make_parents(tx: Tx, user_id: int, name: str, modseq: int) -> None:
+    for parent in parents(name):
+        if tx.row("SELECT 1 FROM mailboxes WHERE user_id = ? AND name = ?", (user_id, parent)) is None:
+            _make(tx, user_id, parent, modseq, None)

@@ -1,0 +1,28 @@
+"""Everything about messages in one place to import from; each file behind it has one of the ideas."""
+
+from __future__ import annotations
+
+from pillarbox.store.copying import copy, expunge, move, trim_history
+from pillarbox.store.delivery import append, deliver
+from pillarbox.store.flagging import store_flags
+from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued
+from pillarbox.store.views import changes, claim_recent, count_recent, open_view, rendered
+
+__all__ = [
+    "Delivery",
+    "NewMessage",
+    "Outcome",
+    "Queued",
+    "append",
+    "changes",
+    "claim_recent",
+    "copy",
+    "count_recent",
+    "deliver",
+    "expunge",
+    "move",
+    "open_view",
+    "rendered",
+    "store_flags",
+    "trim_history",
+]

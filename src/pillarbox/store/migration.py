@@ -1,0 +1,68 @@
+"""Applying the numbered steps of `migrations`, and taking them back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pillarbox.store.migrations import ALL, POSTGRESQL, SQLITE, Migration
+from pillarbox.store.tx import Tx
+
+CURRENT = ALL[-1].version
+
+
+class Applied(NamedTuple):
+    version: int
+    name: str
+
+
+def version_of(tx: Tx) -> int:
+    """The newest step in this database, 0 for an empty one."""
+    if tx.engine == "sqlite":
+        exists = tx.row("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'")
+    else:
+        exists = tx.row(
+            "SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'schema_migrations'"
+        )
+    if exists is None:
+        return 0
+    row = tx.row("SELECT max(version) FROM schema_migrations")
+    return (row[0] or 0) if row else 0
+
+
+def upgrade(tx: Tx, steps: Sequence[Migration] = ALL) -> list[Applied]:
+    """Apply what is missing, all within this transaction. A database newer than this program is left as it is."""
+    words = SQLITE if tx.engine == "sqlite" else POSTGRESQL
+    applied = []
+    version = version_of(tx)
+    if version == 0:
+        tx.run(
+            "CREATE TABLE IF NOT EXISTS schema_migrations "
+            f"(version {words['key']}, name TEXT NOT NULL, applied_at {words['int']} NOT NULL)"
+        )
+    for step in steps:
+        if step.version <= version:
+            continue
+        for statement in step.up(words):
+            tx.run(statement)
+        tx.run(
+            "INSERT INTO schema_migrations (version, name, applied_at) VALUES (?, ?, ?)",
+            (step.version, step.name, tx.now),
+        )
+        applied.append(Applied(step.version, step.name))
+    return applied
+
+
+def downgrade(tx: Tx, to_version: int, steps: Sequence[Migration] = ALL) -> list[Applied]:
+    """Take back every step after `to_version`, newest first. Data that only those steps know is lost."""
+    words = SQLITE if tx.engine == "sqlite" else POSTGRESQL
+    taken = []
+    version = version_of(tx)
+    for step in reversed(steps):
+        if not to_version < step.version <= version:
+            continue
+        for statement in step.down(words):
+            tx.run(statement)
+        tx.run("DELETE FROM schema_migrations WHERE version = ?", (step.version,))
+        taken.append(Applied(step.version, step.name))
+    return taken

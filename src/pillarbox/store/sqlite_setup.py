@@ -1,0 +1,168 @@
+"""Making an SQLite store ready: the file, its schema, and a look at the high-water mark.
+
+Everything here is synchronous and leaves no connection open: `migrate` runs in a child before the workers are forked,
+and `truncate_wal` in a child after the last one has ended.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+
+import apsw
+import structlog
+
+from pillarbox.store.errors import IoFault
+from pillarbox.store.files import create_database
+from pillarbox.store.mark import Mark, Verdict, judge
+from pillarbox.store.migration import Applied, downgrade, upgrade, version_of
+from pillarbox.store.sqlite_connection import PAGE_SIZE, connect, translated
+from pillarbox.store.sqlite_tx import SqliteTx
+from pillarbox.store.write_lock import WriteLock
+
+log = structlog.get_logger()
+
+COMMITS, UIDVALIDITY = 1, 2  # rows of store_counters
+
+
+def migrate(path: str, *, clock: Callable[[], float] = time.time) -> list[Applied]:
+    """Create the database when there is none, apply what is missing of the schema, check the mark.
+
+    Safe to run in several processes at once. Raises StoreError.
+    """
+    try:
+        create_database(path)
+        lock = WriteLock(path)
+        mark = Mark(path)
+    except OSError as error:
+        raise IoFault(f"{error.filename or path}: {error.strerror}") from error
+    try:
+        with lock:
+            connection = connect(path, "writer")
+            try:
+                return _prepare(connection, mark, int(clock()))
+            finally:
+                connection.close()
+    except apsw.Error as error:
+        raise translated(error, path) from error
+    finally:
+        mark.close()
+        lock.close()
+
+
+def rollback(path: str, to_version: int, *, clock: Callable[[], float] = time.time) -> list[Applied]:
+    """Take the schema back to `to_version`. The server must not run. Raises StoreError."""
+    lock = WriteLock(path)
+    try:
+        with lock:
+            connection = connect(path, "writer")
+            try:
+                connection.execute("PRAGMA foreign_keys=OFF")
+                tx = SqliteTx(connection, int(clock()))
+                tx.run("BEGIN IMMEDIATE")
+                taken = downgrade(tx, to_version)
+                tx.run("COMMIT")
+                return taken
+            finally:
+                connection.close()
+    finally:
+        lock.close()
+
+
+def truncate_wal(path: str) -> bool:
+    """After the last process: bring everything into the database file and remove `-wal` and `-shm`.
+
+    False when somebody else still has it open (then they stay). Raises StoreError.
+    """
+    if not os.path.exists(path):
+        return True
+    connection = connect(path, "writer")
+    try:
+        connection.set_busy_timeout(5000)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except apsw.BusyError:
+        return False
+    except apsw.Error as error:
+        raise translated(error, path) from error
+    finally:
+        connection.close()
+    return not os.path.exists(path + "-wal")
+
+
+def _prepare(connection: apsw.Connection, mark: Mark, now: int) -> list[Applied]:
+    snapshot = mark.snapshot()
+    tx = SqliteTx(connection, now)
+    if version_of(tx) == 0:
+        # Both only count before the first page is written.
+        connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    (mode,) = tx.row("PRAGMA journal_mode=WAL") or ("?",)
+    if mode != "wal":
+        raise IoFault(f"the file system of the database cannot do WAL (journal mode {mode})")
+    tx.run("BEGIN IMMEDIATE")
+    try:
+        applied = upgrade(tx)
+        known = tx.row("SELECT value FROM store_meta WHERE key = 'id'")
+        if known is None:
+            store_id = _found(tx, snapshot, mark.uidvalidity)
+            verdict = Verdict.NEW
+        else:
+            store_id = known[0]
+            (counter,) = tx.row("SELECT value FROM store_counters WHERE id = ?", (COMMITS,)) or (0,)
+            verdict = judge(snapshot, store_id, counter)
+            if verdict in (Verdict.BEHIND, Verdict.OTHER):
+                _went_back_in_time(tx, snapshot, mark.uidvalidity, verdict)
+        counter, uidvalidity = tx.row(
+            "SELECT value, (SELECT value FROM store_counters WHERE id = ?) FROM store_counters WHERE id = ?",
+            (UIDVALIDITY, COMMITS),
+        ) or (0, 0)
+        tx.run("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    if verdict is not Verdict.SAME:
+        mark.adopt(store_id, counter, uidvalidity)
+    for version, name in applied:
+        log.info("Schema migration applied", version=version, name=name)
+    return applied
+
+
+def _found(tx: SqliteTx, snapshot: tuple[bool, str, int, int], marked_uidvalidity: int) -> str:
+    """A new store. With a mark left of an older one it starts above it."""
+    store_id = secrets.token_hex(16)
+    tx.many(
+        "INSERT INTO store_meta (key, value) VALUES (?, ?)",
+        [("id", store_id), ("jmap_epoch", secrets.token_hex(8)), ("created_at", str(tx.now))],
+    )
+    _, _, committed, reserved = snapshot
+    tx.run("UPDATE store_counters SET value = ? WHERE id = ?", (max(committed, reserved), COMMITS))
+    tx.run("UPDATE store_counters SET value = ? WHERE id = ?", (marked_uidvalidity, UIDVALIDITY))
+    return store_id
+
+
+def _went_back_in_time(
+    tx: SqliteTx, snapshot: tuple[bool, str, int, int], marked_uidvalidity: int, verdict: Verdict
+) -> None:
+    """Clients must forget what they cached: the same UIDs may stand for other messages from now on (RFC 9051
+    2.3.1.1).
+    """
+    _, _, committed, reserved = snapshot
+    (counter,) = tx.row("SELECT value FROM store_counters WHERE id = ?", (COMMITS,)) or (0,)
+    (known,) = tx.row("SELECT value FROM store_counters WHERE id = ?", (UIDVALIDITY,)) or (0,)
+    uidvalidity = max(known + 1, marked_uidvalidity + 1, tx.now)
+    mailboxes = tx.run("UPDATE mailboxes SET uidvalidity = ?", (uidvalidity,))
+    tx.run("UPDATE store_counters SET value = ? WHERE id = ?", (uidvalidity, UIDVALIDITY))
+    tx.run("UPDATE store_counters SET value = ? WHERE id = ?", (max(counter, committed, reserved) + 1, COMMITS))
+    tx.run("UPDATE store_meta SET value = ? WHERE key = 'jmap_epoch'", (secrets.token_hex(8),))
+    log.warning(
+        "Database went back in time: new UIDVALIDITY for every mailbox",
+        reason=verdict.value,
+        counter=counter,
+        marked=committed,
+        reserved=reserved,
+        uidvalidity=uidvalidity,
+        mailboxes=mailboxes,
+    )

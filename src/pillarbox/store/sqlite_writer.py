@@ -1,0 +1,242 @@
+"""Group commit: the one thread of a process that writes.
+
+It takes what is waiting, runs each function under its own savepoint in one transaction, commits once and then
+completes all of them together. The disk is synced once for the group, which makes the group of the next round as
+large as the load asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+import apsw
+import structlog
+
+from pillarbox.store.errors import Busy, Closed, Full, IoFault, StoreError
+from pillarbox.store.mark import Mark
+from pillarbox.store.sqlite_connection import FOREIGN_LOCK_WAIT, connect, fetch, translated
+from pillarbox.store.sqlite_setup import COMMITS, UIDVALIDITY
+from pillarbox.store.sqlite_tx import SqliteTx
+from pillarbox.store.tx import Touched
+from pillarbox.store.write_lock import WriteLock
+
+log = structlog.get_logger()
+
+GROUP_FUNCTIONS = 500
+GROUP_OCTETS = 4 * 1024 * 1024
+
+_COUNT = (
+    "UPDATE store_counters SET value = value + 1 WHERE id = ? "
+    "RETURNING value, (SELECT value FROM store_counters WHERE id = ?)"
+)
+
+
+class Request(NamedTuple):
+    future: asyncio.Future[Any]
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kw: dict[str, Any]
+    size: int
+    since: float  # time.monotonic()
+
+
+class Done(NamedTuple):
+    future: asyncio.Future[Any]
+    value: Any
+    error: BaseException | None
+
+
+class Writer:
+    """`submit` on the loop; everything else happens in the thread."""
+
+    def __init__(
+        self,
+        path: str,
+        mark: Mark,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+        announce: Callable[[frozenset[Touched]], None],
+    ) -> None:
+        self._mark = mark
+        self._loop = loop
+        self._clock = clock
+        self._announce = announce
+        self._connection = connect(path, "writer")
+        self._lock = WriteLock(path)
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._ending = False
+        self._closed = False
+        self._ended: asyncio.Future[None] = loop.create_future()
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kw: dict[str, Any], size: int
+    ) -> asyncio.Future[Any]:
+        future = self._loop.create_future()
+        if self._closed:
+            future.set_exception(Closed("the store is closed"))
+        else:
+            self._queue.put(Request(future, fn, args, kw, size, time.monotonic()))
+        return future
+
+    async def close(self) -> None:
+        """Do what was submitted, then close the connection."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        await asyncio.shield(self._ended)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ending:
+            request = self._queue.get()
+            if request is None:
+                break
+            group = [request]
+            try:
+                done, touched = self._group(group)
+            except BaseException as error:
+                log.exception("Store writer failed")
+                self._roll_back()
+                done, touched = [Done(r.future, None, _again(error)) for r in group], []
+            self._post(self._complete, done, frozenset(touched))
+        self._connection.close()
+        self._lock.close()
+        self._post(self._ended.set_result, None)
+
+    def _post(self, callback: Callable[..., Any], *args: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            log.error("Event loop gone before the store was closed")
+
+    def _complete(self, done: list[Done], touched: frozenset[Touched]) -> None:
+        for future, value, error in done:
+            if future.done():  # cancelled: what was asked for has happened nevertheless
+                continue
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+        if touched:
+            self._announce(touched)
+
+    def _gather(self, group: list[Request]) -> None:
+        """Add what is waiting, up to the limits of a group."""
+        octets = sum(request.size for request in group)
+        while len(group) < GROUP_FUNCTIONS and octets < GROUP_OCTETS:
+            try:
+                request = self._queue.get_nowait()
+            except Empty:
+                return
+            if request is None:
+                self._ending = True
+                return
+            group.append(request)
+            octets += request.size
+
+    def _group(self, group: list[Request]) -> tuple[list[Done], list[Touched]]:
+        """Run a group. `group` grows by what arrived while the lock was awaited."""
+        with self._lock:
+            self._gather(group)
+            try:
+                return self._transaction(group)
+            except _Spoiled:
+                pass
+        # Somebody's error ended the transaction for all: each is tried again for itself.
+        done: list[Done] = []
+        touched: list[Touched] = []
+        for request in group:
+            with self._lock:
+                try:
+                    one, its = self._transaction([request])
+                except _Spoiled as spoiled:
+                    one, its = [Done(request.future, None, spoiled.error)], []
+            done += one
+            touched += its
+        return done, touched
+
+    def _transaction(self, group: list[Request]) -> tuple[list[Done], list[Touched]]:
+        connection = self._connection
+        try:
+            self._wait_no_longer_than(group[0].since + FOREIGN_LOCK_WAIT)
+            connection.execute("BEGIN IMMEDIATE")
+        except apsw.Error as error:
+            return self._failed(group, translated(error))
+        before = connection.total_changes()
+        tx = SqliteTx(connection, int(self._clock()))
+        done = [self._one(tx, request) for request in group if not request.future.cancelled()]
+        try:
+            if connection.total_changes() == before:
+                connection.execute("COMMIT")
+                return done, []
+            counter, uidvalidity = fetch(connection, _COUNT, (COMMITS, UIDVALIDITY))
+            self._mark.reserve(counter)
+            connection.execute("COMMIT")
+        except apsw.Error as error:
+            return self._failed(group, translated(error))
+        except OSError as error:
+            return self._failed(group, Full(f"high-water mark: {error.strerror}"))
+        self._mark.commit(counter, uidvalidity)
+        return done, tx.touched
+
+    def _one(self, tx: SqliteTx, request: Request) -> Done:
+        """Run one function. Raises _Spoiled when its error ended the transaction."""
+        connection = self._connection
+        touched = len(tx.touched)
+        try:
+            tx.run("SAVEPOINT one")
+            value = request.fn(tx, *request.args, **request.kw)
+            tx.run("RELEASE one")
+        except BaseException as error:
+            if not connection.in_transaction:
+                raise _Spoiled(error) from error
+            del tx.touched[touched:]
+            try:
+                tx.run("ROLLBACK TO one")
+                tx.run("RELEASE one")
+            except StoreError as worse:
+                self._roll_back()
+                raise _Spoiled(error) from worse
+            return Done(request.future, None, error)
+        return Done(request.future, value, None)
+
+    def _failed(self, group: list[Request], error: StoreError) -> tuple[list[Done], list[Touched]]:
+        self._roll_back()
+        if not isinstance(error, Busy | Full | IoFault):
+            error = StoreError(str(error))
+        log.warning("Store commit failed", error=str(error), kind=type(error).__name__, functions=len(group))
+        return [Done(request.future, None, _again(error)) for request in group], []
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except apsw.Error as error:
+            log.error("Rollback failed", error=str(error))
+
+    def _wait_no_longer_than(self, deadline: float) -> None:
+        """Time spent at the turnstile counts: nobody waits much over a minute in all."""
+        left = deadline - time.monotonic()
+        self._connection.set_busy_timeout(max(100, int(left * 1000)))
+
+
+class _Spoiled(Exception):
+    """An error ended the transaction that others were in too."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _again(error: BaseException) -> BaseException:
+    """A fresh instance for each waiter: one instance raised in many tasks grows one traceback."""
+    if isinstance(error, StoreError):
+        return type(error)(*error.args)
+    return StoreError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,123 @@
+"""Reading a mailbox: the view a session holds, what changed since, and what was rendered at delivery."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+
+from pillarbox.store.flags import split_keywords
+from pillarbox.store.mailbox_lookup import get
+from pillarbox.store.records import Changes, Flagged, MessageRow, Rendered, View
+from pillarbox.store.tx import Row, Tx
+
+PAGE = 5000  # rows turned into columns at a time, so that a large mailbox never stands as tuples
+
+_VIEW = (
+    "SELECT uid, flags, modseq, size, internal_date, id, save_date, keywords FROM messages "
+    "WHERE mailbox_id = ? AND uid > ? ORDER BY uid LIMIT ?"
+)
+_ROW = "uid, flags, keywords, modseq, size, internal_date, save_date, id"
+_NEW = f"SELECT {_ROW} FROM messages WHERE mailbox_id = ? AND uid >= ? ORDER BY uid"
+_CHANGED = (
+    "SELECT uid, flags, keywords, modseq FROM messages WHERE mailbox_id = ? AND modseq > ? AND uid < ? ORDER BY uid"
+)
+_VANISHED = "SELECT uid FROM expunged WHERE mailbox_id = ? AND modseq > ? AND uid < ? ORDER BY uid"
+
+_COMPUTED = (
+    "b.header_size, b.sent_at, b.sent_zone, b.message_id, b.subject, b.base_subject, b.preview, "
+    "b.envelope, b.bodystructure, b.body, b.parts"
+)
+_RENDERED = (
+    f"SELECT m.id, m.blob_id, m.prefix, m.size, {_COMPUTED} FROM messages m JOIN blobs b ON b.id = m.blob_id WHERE "
+)
+_RENDERED_GONE = (
+    f"SELECT m.id, m.blob_id, m.prefix, m.size, {_COMPUTED} FROM expunged m JOIN blobs b ON b.id = m.blob_id WHERE "
+)
+
+
+def open_view(tx: Tx, mailbox_id: int) -> View:
+    """All messages of a mailbox as columns. Raises NotFound."""
+    mailbox = get(tx, mailbox_id)
+    tx.heavy(rows=mailbox.message_count)
+    view = View(mailbox, array("I"), array("B"), array("q"), array("q"), array("q"), array("q"), array("q"), {})
+    columns = (view.uids, view.flags, view.modseqs, view.sizes, view.dates, view.ids, view.save_dates)
+    last = 0
+    while rows := tx.rows(_VIEW, (mailbox_id, last, PAGE)):
+        *numbers, keywords = zip(*rows, strict=True)
+        for column, values in zip(columns, numbers, strict=True):
+            column.extend(values)
+        if any(keywords):
+            view.keywords.update((row[0], split_keywords(row[7])) for row in rows if row[7])
+        last = view.uids[-1]
+        if len(rows) < PAGE:
+            break
+    return view
+
+
+def changes(tx: Tx, mailbox_id: int, since_modseq: int, known_uidnext: int) -> Changes:
+    """What a holder of a view up to `since_modseq` and `known_uidnext` has missed. Raises NotFound.
+
+    `new` has the messages from `known_uidnext` on; the other two lists only older ones.
+    """
+    mailbox = get(tx, mailbox_id)
+    if mailbox.highestmodseq <= since_modseq and mailbox.uidnext <= known_uidnext:
+        return Changes(mailbox, [], [], [])
+    new = [_message_row(row) for row in tx.rows(_NEW, (mailbox_id, known_uidnext))]
+    changed = flagged(tx.rows(_CHANGED, (mailbox_id, since_modseq, known_uidnext)))
+    vanished = None
+    if since_modseq >= mailbox.history_from:
+        vanished = [row[0] for row in tx.rows(_VANISHED, (mailbox_id, since_modseq, known_uidnext))]
+    return Changes(mailbox, new, changed, vanished)
+
+
+def rendered(tx: Tx, ids: Sequence[int]) -> list[Rendered]:
+    """What was computed at delivery for these messages (`View.ids`), at most 200 in one call to stay on the loop.
+
+    In the order of `ids`; a message that is gone for good is left out, one expunged today is still there.
+    """
+    tx.heavy(rows=len(ids))
+    if len(ids) == 1:
+        rows = tx.rows(_RENDERED + "m.id = ?", (ids[0],))
+    else:
+        condition, values = tx.among("m.id", ids)
+        rows = tx.rows(_RENDERED + condition, (values,))
+    if len(rows) == len(ids) == 1:
+        return [Rendered(*rows[0])]
+    found = {row[0]: row for row in rows}
+    if missing := [id for id in ids if id not in found]:
+        condition, values = tx.among("m.id", missing)
+        found.update((row[0], row) for row in tx.rows(_RENDERED_GONE + condition, (values,)))
+    return [Rendered(*found[id]) for id in ids if id in found]
+
+
+def claim_recent(tx: Tx, mailbox_id: int) -> int:
+    """From which UID on messages are \\Recent for the session that selects now; later sessions get higher ones.
+
+    (RFC 3501 section 2.3.2.) Raises NotFound.
+    """
+    mailbox = get(tx, mailbox_id)
+    if mailbox.first_recent_uid < mailbox.uidnext:
+        tx.run(
+            "UPDATE mailboxes SET first_recent_uid = uidnext WHERE id = ? AND first_recent_uid < uidnext", (mailbox_id,)
+        )
+    return mailbox.first_recent_uid
+
+
+def count_recent(tx: Tx, mailbox_id: int) -> int:
+    """STATUS RECENT: messages no session was told of as \\Recent."""
+    row = tx.row(
+        "SELECT count(*) FROM messages WHERE mailbox_id = ? "
+        "AND uid >= (SELECT first_recent_uid FROM mailboxes WHERE id = ?)",
+        (mailbox_id, mailbox_id),
+    )
+    return row[0] if row else 0
+
+
+def flagged(rows: Iterable[Row]) -> list[Flagged]:
+    """Rows of uid, flags, keywords, modseq with the keywords split."""
+    return [(uid, bits, split_keywords(text), modseq) for uid, bits, text, modseq in rows]
+
+
+def _message_row(row: Row) -> MessageRow:
+    uid, bits, text, *rest = row
+    return MessageRow(uid, bits, split_keywords(text), *rest)

@@ -1,0 +1,67 @@
+"""Who may write to the database file next: a fair hand-over between the processes of one machine.
+
+SQLite's own lock has no queue: who waits sleeps and polls, and the one who just committed gets it again. So a writer
+first takes two locks on a file beside the database, as at a turnstile: the place at the front, then the lock itself,
+then it gives the place away. Who releases the lock and wants it again stands behind whoever already waits at the
+front.
+
+They are open-file-description locks (fcntl(2)): the kernel frees them when a process dies, and two stores in one
+process exclude each other like two processes. A third byte says who checkpoints.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from contextlib import suppress
+from types import TracebackType
+
+from pillarbox.store.files import open_beside
+
+_TURN = 0
+_FRONT = 1
+_CHECKPOINTER = 2
+
+_FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux: type, whence, start, length, pid
+
+
+def _lock_bytes(kind: int, byte: int) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, byte, 1, 0)
+
+
+_LOCK_TURN = _lock_bytes(fcntl.F_WRLCK, _TURN)
+_FREE_TURN = _lock_bytes(fcntl.F_UNLCK, _TURN)
+_LOCK_FRONT = _lock_bytes(fcntl.F_WRLCK, _FRONT)
+_FREE_FRONT = _lock_bytes(fcntl.F_UNLCK, _FRONT)
+_LOCK_CHECKPOINTER = _lock_bytes(fcntl.F_WRLCK, _CHECKPOINTER)
+
+
+class WriteLock:
+    """`with lock:` around a write transaction. One instance a thread; blocks the thread, not the interpreter."""
+
+    def __init__(self, database: str) -> None:
+        self._fd = open_beside(database, ".lock")
+
+    def __enter__(self) -> None:
+        fd = self._fd
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, _LOCK_FRONT)
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, _LOCK_TURN)
+        finally:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FREE_FRONT)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _FREE_TURN)
+
+    def become_checkpointer(self) -> bool:
+        """True when this is now the one that checkpoints, until `close` or death."""
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _LOCK_CHECKPOINTER)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        with suppress(OSError):
+            os.close(self._fd)
