@@ -1,7 +1,7 @@
 """The log: one line an event, on standard error and, when asked for, in a file as well.
 
 JSON lines have the keys timestamp (epoch seconds), level, service, hostname, message in this order, then the event's
-own fields as strings. The text form is `[epoch] [LEVEL] message` and the fields.
+own fields as strings. The text form is `[epoch] [LEVEL] message` and the fields; a traceback follows on indented lines.
 
 A line is one `write`, so lines of several processes do not mix. Nothing here raises: a log that nobody reads, a full
 disk or a broken pipe costs the line, never the mail.
@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
+from textwrap import indent
 from typing import Any
 
 import msgspec
@@ -133,10 +134,14 @@ def text_renderer(clock: Callable[[], float] = time.time) -> Callable[[Any, str,
     def render(_: Any, method: str, fields: MutableMapping[str, Any]) -> bytes:
         message, level = _text(fields.pop("event", "")), _NAMES[method]
         shown = f"{_COLOURS[level]}[{level}]{_RESET}" if SINK.coloured else f"[{level}]"
+        flat = _flat(fields)
+        trace = flat.pop("exception", "")
         rest = "".join(
             f" {name}={value}" if value and value.isprintable() and " " not in value else f" {name}={value!r}"
-            for name, value in _flat(fields).items()
+            for name, value in flat.items()
         )
+        if trace:
+            rest += "\n" + indent(trace, "    ")
         if not message.isprintable():
             message = message.encode("unicode_escape").decode()
         return f"[{int(clock())}] {shown} {message}{rest}\n".encode("utf-8", "backslashreplace")

@@ -1,0 +1,143 @@
+"""TLS certificates: reading, checking, making one of our own, and the context for handshakes.
+
+The supervisor reads certificate and key (it may be root and the key root's) and gives the bytes to the workers, which
+make their contexts from memory. What needs `cryptography` runs in a child (see `children`), so that its memory is not
+kept by processes that need it once in months.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SELF_MADE = "self-made.pem"  # key and certificate, in the runtime folder
+SELF_MADE_DAYS = 825
+WARN_DAYS = 30
+DAY = 86_400
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+class CertificateError(Exception):
+    """Certificate or key cannot be read, or do not belong together; the text names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A certificate with its chain and its private key, PEM in one text, and when the certificate ends."""
+
+    pem: bytes
+    not_after: int  # epoch seconds
+    names: tuple[str, ...]  # DNS names and addresses it is for
+
+    def __repr__(self) -> str:
+        return f"KeyPair({', '.join(self.names)}, not_after={self.not_after})"
+
+
+def read(certificate: Path, key: Path) -> bytes:
+    """Key and certificate chain as one PEM text. Raises CertificateError."""
+    texts = []
+    for path in (key, certificate):
+        try:
+            texts.append(path.read_bytes())
+        except OSError as error:
+            raise CertificateError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    return b"\n".join(texts)
+
+
+def context(pem: bytes, min_version: str = "1.2") -> ssl.SSLContext:
+    """A server context without ALPN that serves the whole chain. Raises CertificateError."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.minimum_version = _VERSIONS[min_version]
+    made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    descriptor = os.memfd_create("key", os.MFD_CLOEXEC)  # the ssl module takes files only
+    try:
+        os.write(descriptor, pem)
+        # An encrypted key would make OpenSSL ask on the terminal; an empty password makes that an error.
+        made.load_cert_chain(f"/proc/self/fd/{descriptor}", password=lambda: "")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise CertificateError(f"certificate and key: {error}") from error
+    finally:
+        os.close(descriptor)
+    return made
+
+
+def inspect(pem: bytes) -> dict[str, Any]:
+    """`not_after` and `names` of the first certificate. Imports cryptography: for a child. Raises CertificateError."""
+    from cryptography import x509
+
+    context(pem)
+    begin = pem.find(b"-----BEGIN CERTIFICATE-----")
+    try:
+        certificate = x509.load_pem_x509_certificate(pem[begin:])
+    except ValueError as error:
+        raise CertificateError(f"certificate: {error}") from error
+    names: list[str] = []
+    with suppress(x509.ExtensionNotFound):
+        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names += alternatives.get_values_for_type(x509.DNSName)
+        names += [str(address) for address in alternatives.get_values_for_type(x509.IPAddress)]
+    return {"not_after": int(certificate.not_valid_after_utc.timestamp()), "names": names}
+
+
+def self_made(folder: Path, hostname: str, now: float) -> bytes:
+    """The certificate of our own in `folder`, made when there is none for this name or it ends soon.
+
+    EC P-256, the file has mode 0600. Imports cryptography: for a child. Raises CertificateError.
+    """
+    path = folder / SELF_MADE
+    with suppress(OSError, CertificateError):
+        pem = path.read_bytes()
+        facts = inspect(pem)
+        if hostname in facts["names"] and facts["not_after"] > now + WARN_DAYS * DAY:
+            return pem
+    pem = _make(hostname, now)
+    fresh = path.with_suffix(".new")
+    try:
+        with suppress(FileNotFoundError):
+            fresh.unlink()
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+        fresh.replace(path)
+    except OSError as error:
+        raise CertificateError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    return pem
+
+
+def _make(hostname: str, now: float) -> bytes:
+    import datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
+    begin = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin - datetime.timedelta(days=1))  # clocks differ
+        .not_valid_after(begin + datetime.timedelta(days=SELF_MADE_DAYS))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(hostname)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return private + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def days_left(not_after: int, now: float) -> int:
+    """Whole days until the certificate ends; negative when it has."""
+    return int((not_after - now) // DAY)

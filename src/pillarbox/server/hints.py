@@ -1,0 +1,99 @@
+"""Workers tell each other what they committed: one small datagram to each sibling.
+
+It is only a hint. When a socket's buffer is full or a worker is just being replaced it is lost, and the sibling finds
+the change by itself a second later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+
+from pillarbox.access.ledger import Ledger
+
+Pair = tuple[int, int]  # user id, mailbox id
+MOST = 1000  # pairs in a datagram; with more it is empty and says "look at everything"
+_AT_ONCE = 100  # datagrams taken in one turn of the loop
+
+
+def encode(pairs: Sequence[Pair]) -> bytes:
+    if len(pairs) > MOST:
+        return b""
+    return array("q", [number for pair in pairs for number in pair]).tobytes()
+
+
+def decode(data: bytes) -> list[Pair]:
+    """The pairs; none of them for "look at everything" and for what is no hint."""
+    if len(data) % 16:
+        return []
+    numbers = array("q", data)
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+class Sockets:
+    """A pair of sockets for each worker slot, made before the fork and kept while workers come and go."""
+
+    def __init__(self, slots: int) -> None:
+        self.pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(slots)]
+        for ends in self.pairs:
+            for end in ends:
+                end.setblocking(False)
+
+    def close(self) -> None:
+        for ends in self.pairs:
+            for end in ends:
+                end.close()
+
+
+class Hints:
+    """One worker's end: `tell` after a commit, `heard` is called with what siblings told."""
+
+    def __init__(self, sockets: Sockets, ledger: Ledger, slot: int, heard: Callable[[list[Pair]], None]) -> None:
+        self._ledger = ledger
+        self._slot = slot
+        self._heard = heard
+        self._inbox = sockets.pairs[slot][0]
+        self._outboxes = [ends[1] for ends in sockets.pairs]
+        self._pending: dict[Pair, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._inbox.fileno(), self._read)
+
+    def stop(self) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._inbox.fileno())
+            self._loop = None
+
+    def tell(self, pairs: Iterable[Pair]) -> None:
+        """Called on the loop after a commit; what is told in one turn of the loop goes out together."""
+        if not self._pending and self._loop is not None:
+            self._loop.call_soon(self._flush)
+        self._pending.update(dict.fromkeys(pairs))
+
+    def _flush(self) -> None:
+        pairs, self._pending = list(self._pending), {}
+        data = encode(pairs)
+        for slot in self._ledger.live():
+            if slot != self._slot:
+                try:
+                    self._outboxes[slot].send(data)
+                except OSError:  # full, or nobody reads it any more: the sibling will look by itself
+                    continue
+
+    def _read(self) -> None:
+        pairs: dict[Pair, None] = {}
+        everything = False
+        for _ in range(_AT_ONCE):
+            try:
+                data = self._inbox.recv(MOST * 16)
+            except OSError:
+                break
+            got = decode(data)
+            everything = everything or not got
+            pairs.update(dict.fromkeys(got))
+        if pairs or everything:
+            self._heard([] if everything else list(pairs))

@@ -1,0 +1,91 @@
+"""Steps of the start that are the same on a reload: settings to the log, account, certificate, limits."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from contextlib import suppress
+
+import structlog
+
+from pillarbox.config import Settings
+
+from . import certificates, logging
+from .certificates import CertificateError, KeyPair
+from .children import ChildFailed, in_child
+from .privileges import NoSuchUser, RunAs, account
+
+log = structlog.get_logger()
+
+
+class StartError(Exception):
+    """The server cannot start; the text is for the operator."""
+
+
+def say_settings(settings: Settings) -> None:
+    for warning in settings.warnings:
+        log.warning(f"Configuration Warning: {warning}")
+    log.info("Configuration loaded and validated successfully:")
+    log.info(f"  Profile: {settings.profile}")
+    log.info(f"  Host: {settings.host}:{settings.port}")
+    log.info(f"  Max connections: {settings.max_connections}")
+    log.info(f"  TLS enabled: {str(settings.enable_tls).lower()}")
+    log.info(f"  Auth enabled: {str(settings.enable_auth).lower()}")
+    log.info(f"  Max message size: {settings.max_message_size}")
+
+
+def find_user(name: str | None) -> RunAs | None:
+    """The account workers become; None when we are not root or nobody is named. Raises StartError."""
+    if os.geteuid() != 0 or not name:
+        return None
+    try:
+        user = account(name)
+    except NoSuchUser as error:
+        raise StartError(f"SMTP_USER: there is no account '{error}'. Fix: create it, or unset it") from error
+    log.info(f"Workers run as {user.name}", uid=user.uid, gid=user.gid)
+    return user
+
+
+def load_pair(settings: Settings) -> KeyPair | None:
+    """Certificate and key as the settings say, checked; None without TLS. Raises CertificateError."""
+    if not settings.enable_tls:
+        return None
+    now = time.time()
+    try:
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            pem = certificates.read(settings.tls_cert, settings.tls_key)
+        else:
+            pem = in_child(lambda: certificates.self_made(settings.runtime_dir, settings.hostname, now))
+            log.warning(
+                "TLS uses a certificate of our own, which clients do not trust; set SMTP_TLS_CERT and SMTP_TLS_KEY"
+            )
+        facts = in_child(lambda: certificates.inspect(pem))
+    except ChildFailed as error:
+        raise CertificateError(str(error)) from error
+    return KeyPair(pem, facts["not_after"], tuple(facts["names"]))
+
+
+def worker_count(settings: Settings) -> int:
+    """As many as configured, and no more than CPUs that we may use."""
+    return max(1, min(settings.worker_threads, len(os.sched_getaffinity(0))))
+
+
+def configure_log(settings: Settings) -> None:
+    """The log as the settings say; a file that cannot be opened costs a warning."""
+    logging.configure(json=settings.log_format == "json", level=settings.log_level)
+    if settings.log_file is None:
+        logging.SINK.replace_file(-1)
+        return
+    try:
+        logging.SINK.replace_file(logging.open_file(settings.log_file))
+    except OSError as error:
+        logging.SINK.replace_file(-1)
+        log.warning(f"The log file cannot be opened: {error.strerror}", file=settings.log_file)
+
+
+def raise_file_limit() -> None:
+    """Use all descriptors that we are allowed; a connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
