@@ -21,10 +21,9 @@ MAX_REFERENCES = 100  # message ids that are kept of References and of In-Reply-
 _MAX_MESSAGE_ID = 998  # octets; a line is not longer (RFC 5322 section 2.1.1)
 
 _MESSAGE_ID = re.compile(rb"<([^<>]*+)>")
-_SPACE = re.compile(rb"\s++")
 
 
-class Analysis(msgspec.Struct, frozen=True, array_like=True):
+class Analysis(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What IMAP, threads and lists need of a message without reading it again.
 
     `parts` is the tree of `Part` as msgpack (`load_parts`). `envelope`, `bodystructure` and `body` are the IMAP data
@@ -84,7 +83,7 @@ def _analysis(scan: OffsetScanner, size: int) -> Analysis:
         scan.structure,
         scan.body,
         root.body,
-        next(iter(message_ids(fields.get(b"message-id", b""), 1)), ""),
+        next(iter(message_ids(fields.get(b"message-id", b""))), ""),
         message_ids(fields.get(b"in-reply-to", b"")),
         message_ids(fields.get(b"references", b"")),
         subject,
@@ -99,7 +98,7 @@ def message_ids(value: bytes, limit: int = MAX_REFERENCES) -> tuple[str, ...]:
     """The message ids of a raw field value, with angle brackets; of too many the first and the last ones."""
     if b"<" not in value:
         return ()
-    found = [_SPACE.sub(b"", text) for text in _MESSAGE_ID.findall(value)]
+    found = [b"".join(text.split()) for text in _MESSAGE_ID.findall(value)]  # folded, or spaced as RFC 822 allowed
     ids = [f"<{text.decode('utf-8', 'replace')}>" for text in found if 0 < len(text) <= _MAX_MESSAGE_ID]
     if len(ids) > limit:
         ids = [*ids[:1], *ids[len(ids) - limit + 1 :]]  # the root of the thread and the nearest ancestors

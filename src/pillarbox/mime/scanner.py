@@ -325,16 +325,15 @@ class OffsetScanner:
         self._take(buffer, end)
         self._close_down_to(level + 1, end)
         self._capture = None
+        multipart = self._stack[level]
+        self._counting = self._messages > 0 or not multipart.children
         if closing:
-            multipart = self._stack[level]
             self._forget_boundary(multipart)
             self._renew_needle()
-            self._counting = self._messages > 0 or not multipart.children
             self._seek = after - 1
             self._take(buffer, self._seek)  # this LF is part of the next delimiter when that comes at once
             self._in_header = False
         else:
-            self._counting = self._messages > 0
             self._take(buffer, after)
             self._begin_header(after)
 

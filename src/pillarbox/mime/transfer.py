@@ -12,6 +12,8 @@ _PADDING = re.compile(rb"=++")
 # White space at the end of a line was added in transport (RFC 2045 section 6.7). The look-behind keeps it linear.
 _LINE_PADDING = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
 
+_PADDED_ENDS = (b" \r\n", b" \n", b"\t\r\n", b"\t\n")
+
 
 def decode_transfer(raw: bytes, encoding: str) -> bytes | None:
     """The content octets; None when the encoding is not known (IMAP BINARY answers UNKNOWN-CTE then)."""
@@ -21,7 +23,9 @@ def decode_transfer(raw: bytes, encoding: str) -> bytes | None:
     if encoding == "base64":
         return decode_base64(raw)
     if encoding == "quoted-printable":
-        return binascii.a2b_qp(_LINE_PADDING.sub(b"", raw))
+        if any(end in raw for end in _PADDED_ENDS) or raw[-1:] in (b" ", b"\t"):
+            raw = _LINE_PADDING.sub(b"", raw)
+        return binascii.a2b_qp(raw)
     return None
 
 

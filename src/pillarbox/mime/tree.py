@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Part(msgspec.Struct, array_like=True):
+class Part(msgspec.Struct, array_like=True, gc=False):
     """One part, or the message itself at the root. Offsets count octets from the start of the message.
 
     The header block is `header:body` (with its empty line), the content is `body:end`. `lines` counts the line feeds of
