@@ -113,8 +113,9 @@ class Authenticator:
         if not right or user is None or identity is None:
             return None
         self._remember(key, identity)
+        self._record(identity)
         if passwords.needs_rehash(stored):
-            await self._rehash(user.username, stored, password, peer)
+            await self._rehash(user, password, peer)
         return identity
 
     def _remembers(self, key: bytes, identity: Identity) -> bool:
@@ -134,13 +135,17 @@ class Authenticator:
                 self._remembered.clear()
         self._remembered[key] = (identity.user_id, identity.credentials_version, self._clock() + REMEMBERED)
 
-    async def _rehash(self, username: str, stored: str, password: str, peer: str) -> None:
+    async def _rehash(self, user: User, password: str, peer: str) -> None:
         """Replace a hash that was made with other parameters, now that the password is at hand."""
         try:
             fresh, scram = await self._gate.run(lambda: passwords.hash_password(password), peer)
-            await self._store.write(directory.rehash, username, stored, fresh, scram)
+            await self._store.write(directory.upgrade_hash, user.id, user.password_hash, fresh, scram)
         except (StoreError, TemporarilyUnavailable) as error:
-            log.info("A password hash was not renewed", user=_shown(username), error=str(error))
+            log.info("A password hash was not renewed", user=_shown(user.username), error=str(error))
+
+    def _record(self, identity: Identity) -> None:
+        """Note the time of the login. Nobody waits for it, and a full disk keeps nobody from reading."""
+        self._store.write(directory.record_login, identity.user_id).add_done_callback(_heard)
 
     def _count(self, field: Field) -> None:
         if self._slot is not None:
@@ -155,6 +160,11 @@ def _identity(user: User | None) -> Identity | None:
 
 def _identities(tx: Tx, usernames: Sequence[str]) -> list[Identity | None]:
     return [_identity(directory.user(tx, username)) for username in usernames]
+
+
+def _heard(done: asyncio.Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.info("A login was not recorded: %s", error)
 
 
 def _shown(username: str) -> str:

@@ -117,6 +117,11 @@ class DiskGauge:
             self._checking.add_done_callback(self._looked)
         return self.low
 
+    async def settled(self) -> None:
+        """Wait for the look that is under way; at start and in tests, to begin with a true answer."""
+        if self._checking is not None:
+            await self._checking
+
     def full(self) -> None:
         """A write has failed for lack of room."""
         self.low = True

@@ -6,6 +6,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from pillarbox.store import directory
+from pillarbox.store.errors import NotFound
+from pillarbox.store.resolution import resolve
 from pillarbox.store.tx import Tx
 
 
@@ -34,7 +36,7 @@ def find(tx: Tx, local: str, domain: str, size: int = 0) -> Route:
     `domain` is in the form that compares (lower case, A-labels). Quotas refuse only when no recipient has room: an
     alias with one full mailbox still takes the message for the others.
     """
-    resolution = directory.resolve(tx, local, domain)
+    resolution = resolve(tx, local, domain)
     if not resolution.local_domain:
         return Route(refusal=Refusal.NOT_OURS)
     users = tuple(resolution.users)
@@ -42,16 +44,19 @@ def find(tx: Tx, local: str, domain: str, size: int = 0) -> Route:
     if not users and not forward:
         return Route(refusal=Refusal(resolution.reason or Refusal.UNKNOWN.value))
     if users and not forward:
-        room = [_room(tx, username, size) for _, username in users]
+        room = [_room(tx, user_id, size) for user_id, _ in users]
         if None not in room:
             return Route(refusal=Refusal.TOO_BIG if Refusal.TOO_BIG in room else Refusal.FULL)
     return Route(users, forward)
 
 
-def _room(tx: Tx, username: str, size: int) -> Refusal | None:
+def _room(tx: Tx, user_id: int, size: int) -> Refusal | None:
     """None when the mailbox has room."""
-    user = directory.user(tx, username)
-    if user is None or not user.quota_limit:
+    try:
+        user = directory.get_user(tx, user_id)
+    except NotFound:  # deleted between two statements
+        return Refusal.UNKNOWN
+    if not user.quota_limit:
         return None
     if size > user.quota_limit:
         return Refusal.TOO_BIG
@@ -60,10 +65,14 @@ def _room(tx: Tx, username: str, size: int) -> Refusal | None:
     return None
 
 
-def make_mailbox(tx: Tx, address: str, local: str, domain: str, secrets: tuple[str, str]) -> Route:
-    """An account for an address that nobody has (the test inbox), and its route. `secrets` as `hash_password` gives."""
-    route = find(tx, local, domain)
-    if route.refusal not in (Refusal.UNKNOWN, Refusal.NOT_OURS):
-        return route
+def make_mailbox(tx: Tx, local: str, domain: str, secrets: tuple[str, str]) -> Route:
+    """An account for an address that nobody has (the test inbox), and its route. `secrets` as `hash_password` gives.
+
+    user+tag makes the mailbox of user. Raises Invalid for an address that no account can have.
+    """
+    found = find(tx, local, domain)
+    if found.refusal not in (Refusal.UNKNOWN, Refusal.NOT_OURS):
+        return found
+    address = f"{local.partition('+')[0] or local}@{domain}"
     directory.create_user(tx, address, address, secrets[0], secrets[1])
     return find(tx, local, domain)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pillarbox.access.authenticate import Authenticator
-from pillarbox.access.ledger import Slot
+from pillarbox.access.ledger import SUPERVISOR, Field, Slot
 from pillarbox.access.limits import Limiter
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
@@ -62,6 +62,11 @@ class Node:
     inbox_secrets: tuple[str, str] = ("!", "")  # password hash and SCRAM keys of accounts that accept_all makes
     sessions: set[Session] = field(default_factory=set)
     draining: bool = False
+
+    @property
+    def maintenance(self) -> bool:
+        """The supervisor says: new SMTP and LMTP connections are sent away."""
+        return self.slot.ledger.value(SUPERVISOR, Field.MAINTENANCE) != 0
 
     @classmethod
     def build(

@@ -36,7 +36,7 @@ from pillarbox.smtp.events import (
     StartTls,
 )
 from pillarbox.smtp.replies import Reply
-from pillarbox.store.errors import Busy, Full, StoreError
+from pillarbox.store.errors import Busy, Full, Invalid, StoreError
 
 from . import smtp_replies as say
 from .node import Node
@@ -224,12 +224,12 @@ class SmtpSession(SmtpConnection):
         return self.identity is not None and self.role is Role.SMTP
 
     async def _make_mailbox(self, event: Rcpt) -> None:
-        path = event.recipient
-        local, domain = self._looked_up(path)
+        local, domain = self._looked_up(event.recipient)
         try:
-            found = await self.node.store.write(
-                route.make_mailbox, path.address, local, domain, self.node.inbox_secrets
-            )
+            found = await self.node.store.write(route.make_mailbox, local, domain, self.node.inbox_secrets)
+        except Invalid:
+            self._refuse_rcpt(event, say.NO_MAILBOX)
+            return
         except StoreError as error:
             self._store_failed(error)
             return

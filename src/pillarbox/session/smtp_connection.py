@@ -95,8 +95,8 @@ class SmtpConnection(asyncio.Protocol):
         limits, offer = policy(settings, bool(node.tls), lmtp)
         self.secured = tls.described(transport)
         self.core = SmtpCore(settings.hostname, limits, offer, lmtp=lmtp, tls=self.secured is not None)
-        if node.draining:
-            self._refuse(say.SHUTTING_DOWN)
+        if node.draining or node.maintenance:
+            self._refuse(say.SHUTTING_DOWN if node.draining else say.MAINTENANCE)
             return
         admission = node.limiter.enter(self.peer.address, self.role)
         if not admission:

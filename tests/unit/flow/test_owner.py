@@ -1,0 +1,15 @@
+import os
+
+import pytest
+
+from pillarbox.flow.owner import alive, this_process
+
+
+def test_this_process_lives_and_so_do_its_spools():
+    assert alive(this_process())
+    assert alive(this_process() + "/17")
+
+
+@pytest.mark.parametrize("owner", ["", "x", "1", "1:", f"{os.getpid()}:1", "999999999:5", "-1:5"])
+def test_others_do_not(owner):
+    assert not alive(owner)

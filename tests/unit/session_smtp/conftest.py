@@ -1,0 +1,203 @@
+"""A server on loopback with a real store, and clients that speak raw bytes to it."""
+
+import asyncio
+import sqlite3
+import ssl
+from contextlib import asynccontextmanager
+
+import pytest
+from argon2 import PasswordHasher
+
+from pillarbox.access.ledger import Ledger
+from pillarbox.access.limits import Caps, Limiter, Role
+from pillarbox.access.passwords import HashGate
+from pillarbox.config import Settings
+from pillarbox.session.entrance import entrance
+from pillarbox.session.node import Node
+from pillarbox.session.smtp import SmtpSession
+from pillarbox.session.tls import TlsHolder
+from pillarbox.store import blobs, directory
+from pillarbox.store.opening import open_store
+
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+class Client:
+    """Sends what it is told and reads replies, one string a reply (lines joined with a newline)."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+
+    async def send(self, data):
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def reply(self):
+        lines = []
+        while True:
+            line = await asyncio.wait_for(self.reader.readline(), 10)
+            if not line.endswith(b"\r\n"):
+                raise ConnectionResetError(f"the server closed after {lines} {line!r}")
+            lines.append(line[:-2].decode())
+            if line[3:4] != b"-":
+                return "\n".join(lines)
+
+    async def say(self, *lines):
+        """Send lines in one write; the reply to the last one."""
+        await self.send(b"".join(line.encode() + b"\r\n" for line in lines))
+        replies = [await self.reply() for _ in lines]
+        return replies[-1]
+
+    async def transaction(self, sender, *recipients):
+        await self.say(f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{recipient}>" for recipient in recipients))
+        return await self.say("DATA")
+
+    async def message(self, sender, recipient, body=b"Subject: x\r\n\r\nhello\r\n"):
+        assert (await self.transaction(sender, recipient)).startswith("354")
+        await self.send(body + b".\r\n")
+        return await self.reply()
+
+    async def ended(self):
+        """True when the server has closed."""
+        return await asyncio.wait_for(self.reader.read(), 10) == b""
+
+    async def starttls(self, context):
+        assert (await self.say("STARTTLS")).startswith("220")
+        await self.writer.start_tls(context)
+
+    def close(self):
+        self.writer.close()
+
+
+class House:
+    """A node with its store, and listeners made on demand."""
+
+    def __init__(self, node, path):
+        self.node, self.path = node, path
+        self.servers, self.clients = [], []
+
+    async def listen(self, role=Role.SMTP, *, implicit_tls=False):
+        make = entrance(self.node, lambda peer: SmtpSession(self.node, role, peer), implicit_tls=implicit_tls)
+        server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+        self.servers.append(server)
+        return server.sockets[0].getsockname()[1]
+
+    async def connect(self, role=Role.SMTP, *, port=None, **options):
+        port = port or await self.listen(role)
+        client = Client(*await asyncio.open_connection("127.0.0.1", port, **options))
+        self.clients.append(client)
+        return client
+
+    async def greeted(self, role=Role.SMTP, name="client.example.org"):
+        client = await self.connect(role)
+        assert (await client.reply()).startswith("220 ")
+        await client.say(("LHLO " if role is Role.LMTP else "EHLO ") + name)
+        return client
+
+    async def add_user(self, address, password="secret", **options):
+        return await self.node.store.write(directory.create_user, address, address, CHEAP.hash(password), **options)
+
+    async def write(self, fn, *args, **kw):
+        return await self.node.store.write(fn, *args, **kw)
+
+    def rows(self, sql, *params):
+        with sqlite3.connect(self.path) as database:
+            return database.execute(sql, params).fetchall()
+
+    async def mail(self, address):
+        """Whole messages of an account, prefix and all, in the order of their uids."""
+        rows = self.rows(
+            "SELECT m.prefix, m.blob_id, b.size FROM messages m JOIN mailboxes x ON x.id = m.mailbox_id "
+            "JOIN users u ON u.id = x.user_id JOIN blobs b ON b.id = m.blob_id WHERE u.username = ? ORDER BY uid",
+            address,
+        )
+        return [prefix + await self.node.store.read(blobs.read_slice, blob, 0, size) for prefix, blob, size in rows]
+
+    def queue(self):
+        return self.rows("SELECT from_address, to_address, prefix, blob_id FROM message_queue ORDER BY id")
+
+
+@pytest.fixture
+def house(tmp_path):
+    """`async with house(setting=value) as h:`; the store is checked at the end."""
+
+    @asynccontextmanager
+    async def build(*, caps=None, users=("ada@example.com", "bob@example.com"), tls=None, **changes):
+        path = tmp_path / "smtp.db"
+        changes.setdefault("hostname", "mx.example.com")
+        settings = Settings.of("development", db_path=str(path), **changes)
+        store = await open_store(path)
+        slot = Ledger(2).attach(1)
+        limiter = Limiter(
+            slot,
+            caps or Caps(settings.max_connections, settings.connections_per_ip),
+            trust_loopback=settings.trust_loopback,
+        )
+        node = Node.build(settings, store, slot, limiter, HashGate(), tls=TlsHolder(tls))
+        made = House(node, path)
+        for address in users:
+            await made.add_user(address)
+        try:
+            yield made
+        finally:
+            for client in made.clients:
+                client.close()
+            for server in made.servers:
+                server.close()
+            for _ in range(200):
+                if not node.sessions:
+                    break
+                await asyncio.sleep(0.005)
+            assert not node.sessions, "connections are left open"
+            assert node.memory.used == 0, "a spool was not closed"
+            assert await store.check() == []
+            node.close()
+            await store.close()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Paths of a self-made certificate and its key for localhost."""
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.fixture
+def server_tls(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+@pytest.fixture
+def client_tls(certificate):
+    context = ssl.create_default_context(cafile=certificate[0])
+    context.check_hostname = False
+    return context

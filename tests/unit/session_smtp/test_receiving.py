@@ -1,0 +1,254 @@
+"""Mail comes in: envelope, content, reply, and what is in the store when the reply has been said."""
+
+import re
+
+import pytest
+
+from pillarbox.access.ledger import Field
+from pillarbox.access.limits import Role
+from pillarbox.store import directory
+
+
+async def test_a_message_is_in_the_mailbox_when_250_was_said(house):
+    async with house() as h:
+        client = await h.greeted()
+        body = b"Subject: hello\r\n\r\n..dotted\r\nline\r\n"
+        assert await client.message("eve@example.org", "ada@example.com", body) == (
+            "250 2.0.0 OK: Message accepted for delivery"
+        )
+        (message,) = await h.mail("ada@example.com")
+        prefix, _, content = message.partition(b"Subject:")
+        assert content == b" hello\r\n\r\n.dotted\r\nline\r\n"
+        lines = prefix.decode().split("\r\n")
+        assert lines[0] == "Return-Path: <eve@example.org>"
+        assert lines[1] == "Delivered-To: ada@example.com"
+        assert lines[2].startswith("Received: from client.example.org ([127.0.0.1])")
+        assert "with ESMTP" in prefix.decode()
+        assert "for <ada@example.com>" in re.sub(r"\s+", " ", prefix.decode())
+        assert h.node.slot.get(Field.MESSAGES_RECEIVED) == 1
+        assert h.node.slot.get(Field.MESSAGES_DELIVERED) == 1
+
+
+async def test_the_banner_and_ehlo_are_those_of_the_contract(house):
+    async with house() as h:
+        client = await h.connect()
+        assert await client.reply() == "220 mx.example.com ESMTP Service Ready"
+        lines = (await client.say("EHLO x")).split("\n")
+        assert lines[-1] == "250 HELP"
+        assert not any("AUTH" in line or "STARTTLS" in line for line in lines)
+        assert (await client.say("QUIT")).startswith("221 ")
+        assert await client.ended()
+
+
+async def test_a_pipelined_batch_is_answered_in_order(house):
+    async with house() as h:
+        client = await h.greeted()
+        await client.send(b"MAIL FROM:<>\r\nRCPT TO:<nobody@example.com>\r\nRCPT TO:<ada@example.com>\r\nDATA\r\n")
+        replies = [await client.reply() for _ in range(4)]
+        assert [reply[:9] for reply in replies] == ["250 2.1.0", "550 5.1.1", "250 2.1.5", "354 Start"]
+        await client.send(b"x: y\r\n\r\n.\r\nMAIL FROM:<a@b.example>\r\nRSET\r\nQUIT\r\n")
+        replies = [await client.reply() for _ in range(4)]
+        assert [reply[:3] for reply in replies] == ["250", "250", "250", "221"]
+        assert len(await h.mail("ada@example.com")) == 1
+
+
+async def test_recipients_of_one_message_share_its_bytes_and_do_not_see_each_other(house):
+    async with house() as h:
+        client = await h.greeted()
+        assert (await client.transaction("eve@example.org", "ada@example.com", "bob@example.com")).startswith("354")
+        await client.send(b"Subject: x\r\n\r\n.\r\n")
+        assert (await client.reply()).startswith("250")
+        ada, bob = await h.mail("ada@example.com"), await h.mail("bob@example.com")
+        assert b"bob@" not in ada[0]
+        assert b"ada@" not in bob[0]
+        assert b"Delivered-To: bob@example.com" in bob[0]
+        assert h.rows("SELECT count(*) FROM blobs") == [(1,)]
+
+
+async def test_recipients_that_lead_to_one_mailbox_get_one_copy(house):
+    async with house() as h:
+        await h.write(directory.add_alias, "team@example.com", "ada@example.com")
+        client = await h.greeted()
+        await client.transaction("", "ada@example.com", "ada+list@example.com", "team@example.com", "ADA@Example.COM")
+        await client.send(b"Subject: x\r\n\r\n.\r\n")
+        assert (await client.reply()).startswith("250")
+        assert len(await h.mail("ada@example.com")) == 1
+
+
+@pytest.mark.parametrize(
+    ("recipient", "reply"),
+    [
+        ("nobody@example.com", "550 5.1.1"),
+        ("ada@elsewhere.example", "550 5.7.1 Relay access denied"),
+        ("ada%elsewhere.example@example.com", "550 5.1.1"),
+        ("off@example.com", "550 5.2.1"),
+        ("full@example.com", "452 4.2.2"),
+        ("loop@example.com", "550 5.4.6"),
+        ("ada@[192.0.2.1]", "550 5.7.1"),
+        ("ada+tag@example.com", "250 2.1.5"),
+        ("postmaster@example.com", "250 2.1.5"),
+        ("Postmaster", "250 2.1.5"),
+        ("postmaster@[127.0.0.1]", "250 2.1.5"),
+        ("anybody@catch.example", "250 2.1.5"),
+    ],
+)
+async def test_recipients_and_reasons(house, recipient, reply):
+    async with house() as h:
+        await h.add_user("off@example.com")
+        await h.write(directory.set_enabled, "off@example.com", False)
+        await h.add_user("full@example.com", quota_limit=10)
+        await h.write(lambda tx: tx.run("UPDATE users SET quota_used = 10 WHERE username = 'full@example.com'"))
+        await h.write(directory.add_alias, "loop@example.com", "pool@example.com")
+        await h.write(directory.add_alias, "pool@example.com", "loop@example.com")
+        await h.write(directory.create_domain, "catch.example", "ada@example.com")
+        client = await h.greeted()
+        await client.say("MAIL FROM:<eve@example.org>")
+        assert (await client.say(f"RCPT TO:<{recipient}>")).startswith(reply)
+        await h.write(lambda tx: tx.run("UPDATE users SET quota_used = 0"))
+
+
+async def test_a_message_larger_than_the_quota_is_refused_for_good_when_its_size_is_declared(house):
+    async with house() as h:
+        await h.add_user("small@example.com", quota_limit=1000)
+        client = await h.greeted()
+        await client.say("MAIL FROM:<eve@example.org> SIZE=2000")
+        assert (await client.say("RCPT TO:<small@example.com>")).startswith("552 5.2.2")
+
+
+async def test_an_alias_to_elsewhere_makes_a_queue_row(house):
+    async with house() as h:
+        await h.write(directory.add_alias, "away@example.com", "ada@elsewhere.example")
+        client = await h.greeted()
+        assert (await client.message("eve@example.org", "away@example.com")).startswith("250")
+        ((sender, recipient, prefix, blob),) = h.queue()
+        assert (sender, recipient) == ("eve@example.org", "ada@elsewhere.example")
+        assert prefix.startswith(b"Received: ")
+        assert blob is not None
+        assert h.node.slot.get(Field.MESSAGES_QUEUED) == 1
+
+
+async def test_a_recipient_that_fails_late_is_reported_and_the_others_have_the_message(house):
+    async with house() as h:
+        await h.add_user("small@example.com", quota_limit=300)
+        client = await h.greeted()
+        await client.transaction("eve@example.org", "small@example.com", "ada@example.com")
+        await client.send(b"Subject: x\r\n\r\n" + b"y" * 500 + b"\r\n.\r\n")
+        assert (await client.reply()).startswith("250")
+        assert await h.mail("small@example.com") == []
+        assert len(await h.mail("ada@example.com")) == 1
+        ((sender, recipient, _, _),) = h.queue()
+        assert (sender, recipient) == ("", "eve@example.org")
+
+
+async def test_a_report_to_somebody_here_is_delivered_at_once(house):
+    async with house() as h:
+        await h.add_user("small@example.com", quota_limit=300)
+        client = await h.greeted()
+        await client.transaction("bob@example.com", "small@example.com", "ada@example.com")
+        await client.send(b"Subject: x\r\n\r\n" + b"y" * 500 + b"\r\n.\r\n")
+        assert (await client.reply()).startswith("250")
+        (report,) = await h.mail("bob@example.com")
+        assert b"Return-Path: <>\r\n" in report
+        assert b"Status: 5.2.2" in report
+        assert h.queue() == []
+
+
+async def test_nobody_is_told_of_a_failure_by_the_null_sender(house):
+    async with house() as h:
+        await h.add_user("small@example.com", quota_limit=300)
+        client = await h.greeted()
+        await client.transaction("", "small@example.com", "ada@example.com")
+        await client.send(b"Subject: x\r\n\r\n" + b"y" * 500 + b"\r\n.\r\n")
+        assert (await client.reply()).startswith("250")
+        assert h.queue() == []
+
+
+async def test_when_nobody_can_have_it_the_client_is_told(house):
+    async with house() as h:
+        await h.add_user("small@example.com", quota_limit=300)
+        client = await h.greeted()
+        reply = await client.message("eve@example.org", "small@example.com", b"\r\n" + b"y" * 500 + b"\r\n")
+        assert reply.startswith("552 5.2.2")
+        assert h.queue() == []
+        assert h.node.slot.get(Field.MESSAGES_REJECTED) == 1
+
+
+async def test_success_is_reported_to_who_asked_for_it(house):
+    async with house() as h:
+        client = await h.greeted()
+        await client.say("MAIL FROM:<eve@example.org> ENVID=QQ1", "RCPT TO:<ada@example.com> NOTIFY=SUCCESS", "DATA")
+        await client.send(b"Subject: x\r\n\r\n.\r\n")
+        assert (await client.reply()).startswith("250")
+        assert [(row[0], row[1]) for row in h.queue()] == [("", "eve@example.org")]
+
+
+async def test_lmtp_answers_for_each_recipient(house):
+    async with house() as h:
+        await h.add_user("small@example.com", quota_limit=300)
+        client = await h.greeted(Role.LMTP)
+        await client.transaction("eve@example.org", "ada@example.com", "small@example.com", "bob@example.com")
+        await client.send(b"Subject: x\r\n\r\n" + b"y" * 500 + b"\r\n.\r\n")
+        replies = [(await client.reply())[:9] for _ in range(3)]
+        assert replies == ["250 2.0.0", "552 5.2.2", "250 2.0.0"]
+        assert h.queue() == [], "the client reports itself"
+        assert b"with LMTP" in (await h.mail("ada@example.com"))[0]
+        assert h.node.slot.get(Field.LMTP_MESSAGES_RECEIVED) == 1
+
+
+@pytest.mark.parametrize("body", [b"a\rb\r\n", b"a\nb\r\n", b"a\0b\r\n", b"x\n.\r\nMAIL FROM:<eve@x>\r\n"])
+async def test_bare_line_ends_and_nul_are_refused_after_the_true_end(house, body):
+    async with house() as h:
+        client = await h.greeted()
+        assert (await client.message("eve@example.org", "ada@example.com", body)).startswith("554 5.6.0")
+        assert (await client.say("NOOP")).startswith("250")
+        assert await h.mail("ada@example.com") == []
+
+
+async def test_a_message_with_too_many_hops_goes_round_in_circles(house):
+    async with house() as h:
+        client = await h.greeted()
+        hops = b"Received: from a by b; now\r\n"
+        assert (await client.message("", "ada@example.com", hops * 101 + b"\r\n")).startswith("554 5.4.6")
+        assert (await client.message("", "ada@example.com", hops * 100 + b"\r\n")).startswith("250")
+
+
+async def test_chunks_of_binary_arrive_as_they_are(house):
+    async with house() as h:
+        client = await h.greeted()
+        content = b"Subject: b\r\n\r\nbare \r and \n and \0\r\n.\r\nend"
+        await client.say("MAIL FROM:<eve@example.org> BODY=BINARYMIME", "RCPT TO:<ada@example.com>")
+        await client.send(b"BDAT 20\r\n" + content[:20] + b"BDAT %d LAST\r\n" % (len(content) - 20) + content[20:])
+        assert (await client.reply()).startswith("250")
+        assert (await client.reply()).startswith("250 2.0.0 OK: Message accepted")
+        (message,) = await h.mail("ada@example.com")
+        assert message.endswith(content)
+
+
+async def test_the_test_inbox_makes_a_mailbox_for_anybody(house):
+    async with house(accept_all=True) as h:
+        client = await h.greeted()
+        assert (await client.message("eve@example.org", "who+ever@new.example")).startswith("250")
+        assert len(await h.mail("who@new.example")) == 1
+        assert (await client.message("eve@example.org", "who@new.example")).startswith("250")
+        assert len(await h.mail("who@new.example")) == 2
+
+
+async def test_a_client_that_leaves_in_the_middle_leaves_nothing(house):
+    async with house() as h:
+        client = await h.greeted()
+        await client.transaction("eve@example.org", "ada@example.com")
+        await client.send(b"Subject: x\r\n\r\nhalf")
+        client.close()
+        other = await h.greeted()
+        assert (await other.say("NOOP")).startswith("250")
+        assert await h.mail("ada@example.com") == []
+
+
+async def test_a_client_that_shuts_its_side_still_gets_its_replies(house):
+    async with house() as h:
+        client = await h.greeted()
+        await client.send(b"MAIL FROM:<>\r\nRCPT TO:<ada@example.com>\r\nDATA\r\n" + b"x: y\r\n\r\n.\r\nNOOP\r\n")
+        client.writer.write_eof()
+        replies = [(await client.reply())[:3] for _ in range(5)]
+        assert replies == ["250", "250", "354", "250", "250"]
+        assert await client.ended()
