@@ -5,16 +5,22 @@ Kept light: `--version` imports nothing of the server, `--validate-only` only th
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Flag, Parsed, UsageError, complain, describe, parse
 
 if TYPE_CHECKING:
-    from pillarbox.config import Settings
+    from pillarbox.config import Loaded, Settings
 
+OnReady = Callable[[Mapping[str, int]], None]
+
+SETTING_FLAG = Flag(
+    ("--set",), "any other setting, such as SMTP_IMAPS_PORT=993; may be repeated", "NAME=VALUE", repeated=True
+)
 FLAGS = (
     Flag(("-h", "--help"), "this text"),
     Flag(("-v", "--version"), "the version"),
@@ -30,7 +36,7 @@ FLAGS = (
     Flag(("--disable-tls",), "do not offer it"),
     Flag(("--enable-auth",), "let accounts log in over SMTP"),
     Flag(("--disable-auth",), "do not"),
-    Flag(("--set",), "any other setting, such as SMTP_IMAPS_PORT=993; may be repeated", "NAME=VALUE", repeated=True),
+    SETTING_FLAG,
     Flag(("--validate-only",), "check the settings, start nothing; exit 0 when they are good"),
 )
 
@@ -100,20 +106,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _start(given, validate_only=parsed.has("--validate-only"))
 
 
-def _start(given: dict[str, str], *, validate_only: bool) -> int:
-    from pillarbox.config import load
-
-    loaded = load(given)
-    if validate_only or loaded.errors:
-        complain(*(f"Configuration Warning: {warning}" for warning in loaded.warnings))
+def report(loaded: Loaded) -> None:
+    """Warnings and errors of a configuration, to standard error."""
+    complain(*(f"Configuration Warning: {warning}" for warning in loaded.warnings))
     if loaded.errors:
         complain(*(f"Configuration Error: {problem}" for problem in loaded.errors))
         kinds = dict.fromkeys(problem.kind for problem in loaded.errors)
         complain(f"Configuration validation failed: {', '.join(kinds)}")
+
+
+def serve(settings: Settings, again: Callable[[], Loaded], on_ready: OnReady | None = None) -> int:
+    """Run the server until it is told to stop. `again` loads the settings anew; `on_ready` gets the ports by role."""
+    run: Callable[..., int] = import_module("pillarbox.server").run
+    return run(settings, load=again, on_ready=on_ready)
+
+
+def _start(given: dict[str, str], *, validate_only: bool) -> int:
+    from pillarbox.config import load
+
+    loaded = load(given)
+    if loaded.errors:
+        report(loaded)
         return EXIT_FAILED
     if validate_only:
+        report(loaded)
         print("Configuration validation successful!")
         print("All configuration values are acceptable.")
         return EXIT_OK
-    run: Callable[[Settings], int] = import_module("pillarbox.server").run
-    return run(loaded.settings)
+    from pillarbox.server.reload import loader
+
+    return serve(loaded.settings, loader(given, os.environ))

@@ -1,0 +1,67 @@
+"""`pillarbox` without `try` and `serve`: administration on the store, whether the server runs or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from pillarbox.cli import accounts, administer_addresses, administer_mailboxes, administer_schema, administer_users
+from pillarbox.cli.accounts import NoDatabase
+from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of
+from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, UsageError, complain
+from pillarbox.cli.tables import print_done
+from pillarbox.config.sources import FileError
+from pillarbox.store.errors import StoreError
+from pillarbox.store.store import Store
+
+app = group("Pillarbox, a mail server. `pillarbox COMMAND --help` tells more.")
+app.add_typer(administer_users.app, name="user")
+app.add_typer(administer_addresses.domains, name="domain")
+app.add_typer(administer_addresses.aliases, name="alias")
+app.add_typer(administer_mailboxes.app, name="mailbox")
+app.add_typer(administer_schema.app, name="migrate")
+
+
+def run(words: Sequence[str]) -> int:
+    """Carry out one command; the exit status."""
+    try:
+        app(list(words), prog_name="pillarbox")
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else EXIT_OK
+    except UsageError as error:
+        complain(error)
+        return 2
+    except (Refused, NoDatabase, StoreError, FileError) as error:
+        complain(f"Error: {error}")
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+@app.command("try")
+def try_command() -> None:
+    """A mail server to play with, in a folder of its own; stays until Ctrl-C."""
+    raise UsageError("Usage: pillarbox try [OPTION]...")  # it is taken before typer is there; this is for the help
+
+
+@app.command()
+def serve() -> None:
+    """Run the server (the same as smtp-server)."""
+    raise UsageError("Usage: pillarbox serve [OPTION]...")
+
+
+@app.command()
+def check(db: Database = None, as_json: AsJson = False) -> None:
+    """Verify every invariant of the store; print what is wrong, and exit 1 if anything is."""
+
+    async def work(store: Store) -> list[str]:
+        return await store.check()
+
+    path = path_of(db)
+    problems = accounts.on_store(path, work, create=False)
+    if as_json:
+        print_done("", {"database": str(path), "problems": problems}, as_json=True)
+    else:
+        print("\n".join(problems) or f"{path}: no problems")
+    if problems:
+        raise typer.Exit(EXIT_FAILED)

@@ -1,0 +1,69 @@
+"""What administration commands print: a table for people, JSON for scripts, from the same rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def print_rows(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) -> None:
+    """Rows as a JSON array with every key, or as a table with these columns."""
+    if as_json:
+        _print_json([dict(row) for row in rows])
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        numeric = any(isinstance(row[column], int) and not isinstance(row[column], bool) for row in rows)
+        table.add_column(_title(column), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(shown(column, row[column]) for column in columns))
+    # To a pipe a table is as wide as it needs: cut cells would be lost for `grep`.
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    console.print(table)
+
+
+def print_one(row: Row, *, as_json: bool) -> None:
+    """One thing with everything about it."""
+    if as_json:
+        _print_json(dict(row))
+        return
+    width = max(len(_title(column)) for column in row) + 1
+    for column, value in row.items():
+        print(f"{_title(column) + ':':<{width}} {shown(column, value)}")
+
+
+def print_done(text: str, row: Row, *, as_json: bool) -> None:
+    """A sentence about what was done, or what it was done to as JSON."""
+    if as_json:
+        _print_json(dict(row))
+    else:
+        print(text)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def _title(column: str) -> str:
+    return column.replace("_", " ").capitalize()
+
+
+def shown(column: str, value: object) -> str:
+    """A value for people; columns that end in `_at` or `_login` are times."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and column.endswith(("_at", "_login")):
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    return str(value)
