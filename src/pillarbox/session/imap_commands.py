@@ -1,0 +1,54 @@
+"""Which function answers which command. What the core answers itself (CAPABILITY...) is not here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pillarbox.imap.events import Command
+
+from . import (
+    imap_copy,
+    imap_fetch,
+    imap_list,
+    imap_login,
+    imap_mailboxes,
+    imap_search,
+    imap_select,
+    imap_status,
+    imap_store,
+)
+from .imap_answers import Work
+
+if TYPE_CHECKING:
+    from pillarbox.session.imap import ImapSession
+
+Handler = Callable[["ImapSession", Command], Work]
+"""Gives untagged responses to `session.core`, and the tagged one as what it returns. Raises Refuse and StoreError."""
+
+HANDLERS: dict[str, Handler] = {
+    "NOOP": imap_login.noop,
+    "CHECK": imap_login.noop,
+    "ID": imap_login.identify,
+    "ENABLE": imap_login.enable,
+    "LOGIN": imap_login.login,
+    "NAMESPACE": imap_mailboxes.namespace,
+    "CREATE": imap_mailboxes.create,
+    "DELETE": imap_mailboxes.delete,
+    "RENAME": imap_mailboxes.rename,
+    "SUBSCRIBE": imap_mailboxes.subscribe,
+    "UNSUBSCRIBE": imap_mailboxes.subscribe,
+    "LIST": imap_list.list_,
+    "LSUB": imap_list.lsub,
+    "STATUS": imap_status.status,
+    "SELECT": imap_select.select,
+    "EXAMINE": imap_select.select,
+    "CLOSE": imap_select.close,
+    "UNSELECT": imap_select.close,
+    "FETCH": imap_fetch.fetch,
+    "SEARCH": imap_search.search,
+    "STORE": imap_store.store,
+    "EXPUNGE": imap_store.expunge,
+    "COPY": imap_copy.copy,
+    "MOVE": imap_copy.move,
+}

@@ -1,0 +1,72 @@
+"""COPY, UID COPY, MOVE and UID MOVE: rows of the store, never octets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pillarbox.imap.commands import Copy
+from pillarbox.imap.events import Command
+from pillarbox.imap.responses import copyuid
+from pillarbox.session.imap_answers import Answer, gone, no_mailbox
+from pillarbox.store import Tx, mailboxes, messages
+from pillarbox.store.errors import NotFound
+from pillarbox.store.records import Copied
+
+if TYPE_CHECKING:
+    from pillarbox.session.imap import ImapSession
+
+
+class _SourceGone(NotFound):
+    """Some of the messages are not there any more: nothing is copied (RFC 9051 section 6.4.7)."""
+
+
+class _NoTarget(NotFound):
+    """There is no such mailbox."""
+
+
+async def copy(session: ImapSession, command: Command) -> Answer:
+    """Answer COPY, RFC 9051 section 6.4.7."""
+    copied = await _transfer(session, command, move=False)
+    return Answer("COPY completed", copyuid(copied.uidvalidity, copied.uids) if copied else None)
+
+
+async def move(session: ImapSession, command: Command) -> Answer:
+    """Answer MOVE, RFC 9051 section 6.4.8: COPYUID first, then the messages go."""
+    session.writable()
+    moved = await _transfer(session, command, move=True)
+    if moved:
+        session.core.condition("OK", "these were moved", copyuid(moved.uidvalidity, moved.uids))
+    return Answer("MOVE completed", expunged=moved is not None)
+
+
+async def _transfer(session: ImapSession, command: Command, *, move: bool) -> Copied | None:
+    args, selected = command.args, session.selected
+    assert isinstance(args, Copy)
+    assert selected is not None
+    picks = session.pick(args.sequence, uid=command.uid)
+    uids = [uid for pick in picks for uid in selected.uids[pick.start : pick.stop]]
+    try:
+        copied = await session.store.write(
+            _transferred, session.user_id, selected.mailbox_id, uids, args.mailbox, move, strict=not command.uid
+        )
+    except _NoTarget:
+        raise no_mailbox(args.mailbox, try_create=True) from None
+    except _SourceGone:
+        raise gone() from None
+    return copied if copied is not None and copied.uids else None
+
+
+def _transferred(
+    tx: Tx, user_id: int, mailbox_id: int, uids: Sequence[int], target: str, move: bool, *, strict: bool
+) -> Copied | None:
+    """Copy or move in one transaction. With `strict` (message numbers) every message must still be there."""
+    box = mailboxes.find(tx, user_id, target)
+    if box is None:
+        raise _NoTarget(target)
+    if not uids:
+        return None
+    copied = (messages.move if move else messages.copy)(tx, mailbox_id, uids, box.id)
+    if strict and len(copied.uids) < len(uids):
+        raise _SourceGone
+    return copied

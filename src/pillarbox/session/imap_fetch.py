@@ -1,0 +1,325 @@
+"""FETCH and UID FETCH.
+
+What the columns know (FLAGS, UID, RFC822.SIZE, INTERNALDATE, MODSEQ) is rendered from them, some thousand messages a
+millisecond. Everything else goes by pages: one read gives what was computed at delivery, one write marks the page's
+messages \\Seen, and octets are cut from the blobs in batches that stay small. What is written waits for the client to
+take it, so a fetch of a whole mailbox holds one batch of it in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from pillarbox.imap import flags as imap_flags
+from pillarbox.imap.commands import Fetch
+from pillarbox.imap.dates import internal_date
+from pillarbox.imap.events import Command
+from pillarbox.imap.fetch import FetchItem, Item, Section
+from pillarbox.imap.sequence import SequenceSet, compact
+from pillarbox.session.imap_answers import Answer, bad, gone
+from pillarbox.session.imap_sections import Cut, Sections, literal, without_nul
+from pillarbox.session.imap_select import vanished_earlier, vanished_since
+from pillarbox.session.imap_selected import Selected
+from pillarbox.store import Tx, blobs, messages
+from pillarbox.store.errors import StoreError
+from pillarbox.store.records import Rendered
+
+if TYPE_CHECKING:
+    from pillarbox.session.imap import ImapSession
+
+log = structlog.get_logger()
+
+_LINES = 512  # messages rendered from the columns between two looks at the transport
+_PAGE = 200  # messages of one read of rendered bytes
+_INLINE = 64 * 1024  # octets that are cut on the loop
+_BATCH = 256 * 1024  # octets that are held at once
+_SMALL_PAGE = 20  # messages of the first page when contents are read: the first answer comes soon
+
+_COLUMNS = {Item.FLAGS, Item.UID, Item.INTERNALDATE, Item.RFC822_SIZE, Item.MODSEQ}
+
+
+async def fetch(session: ImapSession, command: Command) -> Answer:
+    """Answer FETCH or UID FETCH."""
+    args, selected = command.args, session.selected
+    assert isinstance(args, Fetch)
+    assert selected is not None
+    items = args.items
+    if args.changed_since is not None or Item.MODSEQ in items:
+        session.condstore_used()
+    if args.vanished and not (command.uid and args.changed_since is not None and session.qresync):
+        raise bad("VANISHED goes with UID FETCH, CHANGEDSINCE and an enabled QRESYNC")  # RFC 7162 section 3.2.6
+    picks = session.pick(args.sequence, uid=command.uid)
+    if args.vanished:
+        assert args.changed_since is not None
+        await _vanished(session, selected, args.sequence, args.changed_since)
+    if args.changed_since is not None:
+        picks = _changed_since(selected, picks, args.changed_since)
+    if command.uid and Item.UID not in items:
+        items = (Item.UID, *items)
+    missing = False
+    if _COLUMNS.issuperset(items):
+        await _from_columns(session, selected, items, picks)
+    else:
+        missing = await _from_store(session, selected, items, picks)
+    if missing:
+        # RFC 2180 section 4.1.2: what is there was sent; the client learns of the others when it may.
+        raise gone()
+    return Answer("FETCH completed")
+
+
+def _changed_since(selected: Selected, picks: list[range], modseq: int) -> list[range]:
+    found = [at for pick in picks for at in pick if selected.modseqs[at] > modseq]
+    return [range(low, high + 1) for low, high in compact(found)]
+
+
+async def _vanished(session: ImapSession, selected: Selected, uids: SequenceSet, since: int) -> None:
+    """`VANISHED (EARLIER)` for the named UIDs that were expunged after a mod-sequence (RFC 7162 section 3.2.6)."""
+    lost = await vanished_since(session, selected, since, uids)
+    for response in vanished_earlier(lost):
+        session.core.untagged(response)
+
+
+# From the columns.
+
+
+async def _from_columns(
+    session: ImapSession, selected: Selected, items: Sequence[FetchItem], picks: list[range]
+) -> None:
+    template, columns = _lines(session, selected, items)
+    for pick in picks:
+        for start in range(pick.start, pick.stop, _LINES):
+            stop = min(start + _LINES, pick.stop)
+            rows = zip(range(start + 1, stop + 1), *(column(start, stop) for column in columns), strict=True)
+            session.core.write(b"".join(map(template.__mod__, rows)))
+            await session.drained()
+            if stop < pick.stop:
+                await asyncio.sleep(0)  # others' turn
+
+
+def _lines(
+    session: ImapSession, selected: Selected, items: Sequence[FetchItem]
+) -> tuple[bytes, list[Callable[[int, int], Sequence[Any]]]]:
+    """The template of a response line, and for each of its fields what gives a range of values."""
+    fields: list[bytes] = []
+    columns: list[Callable[[int, int], Sequence[Any]]] = []
+    for item in items:
+        match item:
+            case Item.FLAGS:
+                fields.append(b"FLAGS %b")
+                columns.append(lambda start, stop: _flag_column(selected, start, stop, recent=session.recent_shown))
+            case Item.UID:
+                fields.append(b"UID %d")
+                columns.append(lambda start, stop: selected.uids[start:stop])
+            case Item.RFC822_SIZE:
+                fields.append(b"RFC822.SIZE %d")
+                columns.append(lambda start, stop: selected.sizes[start:stop])
+            case Item.INTERNALDATE:
+                fields.append(b"INTERNALDATE %b")
+                columns.append(lambda start, stop: [internal_date(date) for date in selected.dates[start:stop]])
+            case Item.MODSEQ:
+                fields.append(b"MODSEQ (%d)")
+                columns.append(lambda start, stop: selected.modseqs[start:stop])
+    return b"* %d FETCH (" + b" ".join(fields) + b")\r\n", columns
+
+
+_FLAGS = tuple(imap_flags.render(bits) for bits in range(32))
+
+
+def _flag_column(selected: Selected, start: int, stop: int, *, recent: bool) -> list[bytes]:
+    if selected.keywords or (recent and stop > 0 and selected.uids[stop - 1] >= selected.recent_from):
+        return [selected.render_flags(at, recent=recent) for at in range(start, stop)]
+    return [_FLAGS[bits] for bits in selected.flags[start:stop]]
+
+
+# From the store.
+
+
+async def _from_store(session: ImapSession, selected: Selected, items: Sequence[FetchItem], picks: list[range]) -> bool:
+    """Send what is asked for of each message, page by page. True when some of them were gone."""
+    sections = [item for item in items if isinstance(item, Section)]
+    marks = not selected.read_only and any(not s.peek for s in sections)
+    missing = False
+    for page in _pages(picks, first=_SMALL_PAGE if sections else _PAGE):
+        marked = await _mark_seen(session, selected, page) if marks else set()
+        rows = {row.id: row for row in await session.store.read(messages.rendered, [selected.ids[at] for at in page])}
+        batch = _Batch(session)
+        for at in page:
+            row = rows.get(selected.ids[at])
+            if row is None:
+                missing = True
+                continue
+            shown = items
+            if at in marked:  # \Seen was set by this very command: tell it with the octets (RFC 9051 section 6.4.5)
+                told = (Item.FLAGS, Item.MODSEQ) if session.condstore else (Item.FLAGS,)
+                shown = (*items, *(item for item in told if item not in items))
+            await batch.add(row, _pieces(session, selected, at, row, shown))
+        await batch.done()
+        session.active()
+    return missing
+
+
+def _pages(picks: list[range], first: int) -> Iterator[list[int]]:
+    page: list[int] = []
+    size = first
+    for pick in picks:
+        for at in pick:
+            page.append(at)
+            if len(page) >= size:
+                yield page
+                page, size = [], _PAGE
+    if page:
+        yield page
+
+
+async def _mark_seen(session: ImapSession, selected: Selected, page: list[int]) -> set[int]:
+    """Set \\Seen where it is missing, in one write; the indexes where that changed something."""
+    unseen = [selected.uids[at] for at in page if not selected.flags[at] & imap_flags.SEEN]
+    if not unseen:
+        return set()
+    try:
+        stored = await session.store.write(
+            messages.store_flags, selected.mailbox_id, unseen, "add", imap_flags.SEEN, (), None
+        )
+    except StoreError as error:
+        # Reading mail goes on when nothing can be written (a full disk); the message stays unseen.
+        log.warning("Messages could not be marked as seen", error=str(error), mailbox=selected.name)
+        return set()
+    return {at for changed in stored.changed if (at := selected.set_flags(*changed)) >= 0}
+
+
+Piece = bytes | Cut
+
+
+def _pieces(
+    session: ImapSession, selected: Selected, at: int, row: Rendered, items: Sequence[FetchItem]
+) -> list[Piece]:
+    """The values of one message in the order asked for, sections not read yet."""
+    pieces: list[Piece] = [b"* %d FETCH (" % (at + 1)]
+    sections = Sections(row)
+    space = b""
+    for item in items:
+        if space:
+            pieces.append(space)
+        space = b" "
+        if isinstance(item, Section):
+            cut = sections.cut(item)
+            pieces.append(item.label + b" NIL" if cut is None else cut)
+            continue
+        match item:
+            case Item.ENVELOPE:
+                pieces.append(b"ENVELOPE " + row.envelope)
+            case Item.BODYSTRUCTURE:
+                pieces.append(b"BODYSTRUCTURE " + row.bodystructure)
+            case Item.BODY:
+                pieces.append(b"BODY " + row.body)
+            case Item.FLAGS:
+                pieces.append(b"FLAGS " + selected.render_flags(at, recent=session.recent_shown))
+            case Item.UID:
+                pieces.append(b"UID %d" % selected.uids[at])
+            case Item.RFC822_SIZE:
+                pieces.append(b"RFC822.SIZE %d" % selected.sizes[at])
+            case Item.INTERNALDATE:
+                pieces.append(b"INTERNALDATE %b" % internal_date(selected.dates[at]))
+            case Item.MODSEQ:
+                pieces.append(b"MODSEQ (%d)" % selected.modseqs[at])
+    pieces.append(b")\r\n")
+    return pieces
+
+
+class _Batch:
+    """Responses that wait for their octets, until there are enough of these for one visit to the store."""
+
+    def __init__(self, session: ImapSession) -> None:
+        self._session = session
+        self._responses: list[tuple[int, list[Piece]]] = []
+        self._octets = 0
+
+    async def add(self, row: Rendered, pieces: list[Piece]) -> None:
+        """Take a response; sends those collected when they become many, and a large one by itself, in slices."""
+        octets = sum(len(piece) if isinstance(piece, bytes) else piece.size for piece in pieces)
+        if octets > _BATCH:
+            await self.done()
+            await self._stream(row.blob_id, pieces)
+            return
+        if self._octets + octets > _BATCH or (self._octets <= _INLINE < self._octets + octets):
+            await self.done()
+        self._responses.append((row.blob_id, pieces))
+        self._octets += octets
+
+    async def done(self) -> None:
+        """Read what is wanted, send, and wait until the client has taken enough of it."""
+        if not self._responses:
+            return
+        session, responses = self._session, self._responses
+        wanted = [
+            (blob_id, piece.start, piece.length)
+            for blob_id, pieces in responses
+            for piece in pieces
+            if isinstance(piece, Cut) and piece.length
+        ]
+        slices: Iterator[bytes] = iter(())
+        if wanted:
+            ask = session.store.read if self._octets <= _INLINE else session.store.scan
+            slices = iter(await ask(_slices, wanted))
+        out: list[bytes] = []
+        for _, pieces in responses:
+            for piece in pieces:
+                out.append(_value(piece, slices) if isinstance(piece, Cut) else piece)
+        self._responses, self._octets = [], 0
+        session.core.write(b"".join(out))
+        await session.drained()
+
+    async def _stream(self, blob_id: int, pieces: list[Piece]) -> None:
+        """One large response. Once its first octet is out, only the end of the connection can end it early."""
+        session = self._session
+        values: list[Piece] = []
+        for piece in pieces:  # what has to be made of the whole is made first: it may be refused
+            if isinstance(piece, Cut) and piece.after is not None:
+                values.append(await _made(session, blob_id, piece))
+            else:
+                values.append(piece)
+        try:
+            for piece in values:
+                if isinstance(piece, bytes):
+                    session.core.write(piece)
+                else:
+                    await self._stream_cut(blob_id, piece)
+                await session.drained()
+        except StoreError:
+            session.abort()  # half a response cannot be taken back
+            raise
+
+    async def _stream_cut(self, blob_id: int, cut: Cut) -> None:
+        session = self._session
+        binary = cut.kind == "BINARY"
+        session.core.write(b"%b %b{%d}\r\n" % (cut.label, b"~" if binary else b"", cut.size))
+        session.core.write(cut.head)
+        for start in range(cut.start, cut.start + cut.length, _BATCH):
+            length = min(_BATCH, cut.start + cut.length - start)
+            octets = await session.store.scan(blobs.read_slice, blob_id, start, length)
+            session.core.write(octets if binary else without_nul(octets))
+            await session.drained()
+            session.active()
+
+
+def _slices(tx: Tx, wanted: Sequence[tuple[int, int, int]]) -> list[bytes]:
+    return [blobs.read_slice(tx, blob_id, start, length) for blob_id, start, length in wanted]
+
+
+def _value(cut: Cut, slices: Iterator[bytes]) -> bytes:
+    octets = cut.head + next(slices) if cut.length else cut.head
+    return literal(cut, octets if cut.after is None else cut.after(octets))
+
+
+async def _made(session: ImapSession, blob_id: int, cut: Cut) -> bytes:
+    """A value that has to be made of the whole section: decoded content of a large part. In a thread."""
+
+    def make(tx: Tx) -> bytes:
+        return _value(cut, iter([blobs.read_slice(tx, blob_id, cut.start, cut.length)]))
+
+    async with session.node.memory.flushing:  # one or two of them in memory at a time
+        return await session.store.scan(make)

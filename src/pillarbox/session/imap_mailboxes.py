@@ -1,0 +1,70 @@
+"""CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, NAMESPACE (RFC 9051 section 6.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pillarbox.imap import responses
+from pillarbox.imap.commands import Create, Mailbox, Rename
+from pillarbox.imap.events import Command
+from pillarbox.session.imap_answers import Answer, Refuse, no_mailbox, refusal
+from pillarbox.store import mailboxes
+from pillarbox.store.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from pillarbox.session.imap import ImapSession
+
+
+async def create(session: ImapSession, command: Command) -> Answer:
+    """Make a mailbox and those above it; with USE it gets a special use (RFC 6154 section 3)."""
+    args = command.args
+    assert isinstance(args, Create)
+    if len(args.special_use) > 1:
+        raise Refuse("A mailbox has one special use at most", "USEATTR")
+    use = args.special_use[0] if args.special_use else None
+    try:
+        await session.store.write(mailboxes.create, session.user_id, args.mailbox, use)
+    except Conflict as error:
+        existing = await session.store.read(mailboxes.find, session.user_id, args.mailbox)
+        raise refusal(error) if existing is not None else Refuse(str(error), "LIMIT") from None
+    return Answer("CREATE completed")
+
+
+async def delete(session: ImapSession, command: Command) -> Answer:
+    """Delete a mailbox with its messages; what is below it stays."""
+    args = command.args
+    assert isinstance(args, Mailbox)
+    try:
+        mailbox_id = await session.store.write(mailboxes.delete, session.user_id, args.mailbox)
+    except NotFound:
+        raise no_mailbox(args.mailbox) from None
+    if session.selected is not None and session.selected.mailbox_id == mailbox_id:
+        session.deselect()
+        session.core.condition("OK", "the selected mailbox was deleted", "CLOSED")
+    return Answer("DELETE completed")
+
+
+async def rename(session: ImapSession, command: Command) -> Answer:
+    """Rename a mailbox and what is below it; INBOX only loses its messages to the new one."""
+    args = command.args
+    assert isinstance(args, Rename)
+    try:
+        await session.store.write(mailboxes.rename, session.user_id, args.mailbox, args.target)
+    except NotFound:
+        raise no_mailbox(args.mailbox) from None
+    return Answer("RENAME completed")
+
+
+async def subscribe(session: ImapSession, command: Command) -> Answer:
+    """SUBSCRIBE and UNSUBSCRIBE; names need not exist (RFC 9051 section 6.3.7)."""
+    args = command.args
+    assert isinstance(args, Mailbox)
+    change = mailboxes.subscribe if command.name == "SUBSCRIBE" else mailboxes.unsubscribe
+    await session.store.write(change, session.user_id, args.mailbox)
+    return Answer(f"{command.name} completed")
+
+
+async def namespace(session: ImapSession, command: Command) -> Answer:
+    """One namespace: everybody's own mailboxes (RFC 2342)."""
+    session.core.untagged(responses.namespace())
+    return Answer("NAMESPACE completed")

@@ -1,0 +1,106 @@
+"""SEARCH and UID SEARCH: flags, numbers, dates and sizes from the columns, texts from the stored bytes in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pillarbox.imap.commands import Search
+from pillarbox.imap.events import Command
+from pillarbox.imap.responses import esearch
+from pillarbox.imap.sequence import SequenceSet, compact
+from pillarbox.session.imap_answers import Answer, Refuse, bad
+from pillarbox.session.imap_search_plan import BODY_READ, HEADER_READ, Plan, indexes, plan
+from pillarbox.session.imap_search_text import Wanted, matching
+from pillarbox.session.imap_selected import Selected
+from pillarbox.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from pillarbox.session.imap import ImapSession
+
+_NONE = SequenceSet(())
+_PAGE = 200  # messages that one visit to a reader thread looks at
+_PAGE_OCTETS = 4 << 20  # octets of them, when bodies are read
+
+
+async def search(session: ImapSession, command: Command) -> Answer:
+    """Answer SEARCH or UID SEARCH with `SEARCH` or `ESEARCH`, and keep the result when SAVE asks for it."""
+    args, selected = command.args, session.selected
+    assert isinstance(args, Search)
+    assert selected is not None
+    if args.charset.upper() not in ("UTF-8", "US-ASCII", "ASCII", "UTF8"):
+        raise Refuse("Only UTF-8 and US-ASCII are known", "BADCHARSET (UTF-8 US-ASCII)")
+    save = args.returns is not None and "SAVE" in args.returns
+    if args.modseq:
+        session.condstore_used()
+    try:
+        made = plan(args.key, selected)
+        found = await _matches(session, selected, made)
+    except RecursionError:
+        raise bad("The search program is nested too deeply") from None
+    except (Refuse, StoreError):
+        if save:
+            selected.saved = _NONE  # a search that ended in NO leaves an empty result, RFC 5182 section 2.1
+        raise
+    if save:
+        selected.saved = _saved(args.returns or frozenset(), selected, found)
+    _tell(session, command, args, selected, found)
+    return Answer("SEARCH completed")
+
+
+async def _matches(session: ImapSession, selected: Selected, made: Plan) -> list[int]:
+    """Indexes of the messages that a plan finds, ascending."""
+    candidates = indexes(made.mask, len(selected))
+    if not made.predicates:
+        return candidates
+    tests = [predicate.test for predicate in made.predicates]
+    found: list[int] = []
+    at = 0
+    while at < len(candidates):
+        page: list[Wanted] = []
+        octets = 0
+        while at < len(candidates) and len(page) < _PAGE and octets < _PAGE_OCTETS:
+            index = candidates[at]
+            page.append((index, selected.ids[index]))
+            octets += selected.sizes[index] if made.cost == BODY_READ else 2048 if made.cost == HEADER_READ else 0
+            at += 1
+        found += await session.store.scan(matching, page, tests)
+        session.active()
+    return found
+
+
+def _saved(returns: frozenset[str], selected: Selected, found: Sequence[int]) -> SequenceSet:
+    """What `$` stands for after this search (RFC 5182 section 2.4, the table of what MIN and MAX save)."""
+    if not found:
+        return _NONE
+    if returns & {"ALL", "COUNT"} or not returns & {"MIN", "MAX"}:
+        uids = [selected.uids[at] for at in found]
+    else:
+        ends = {"MIN": found[0], "MAX": found[-1]}
+        uids = sorted({selected.uids[ends[end]] for end in ends if end in returns})
+    return SequenceSet(tuple(compact(uids)))
+
+
+def _tell(session: ImapSession, command: Command, args: Search, selected: Selected, found: Sequence[int]) -> None:
+    numbers = [selected.uids[at] for at in found] if command.uid else [at + 1 for at in found]
+    returns = args.returns
+    if returns is None and not session.rev2:
+        words = [b"SEARCH", *(b"%d" % number for number in numbers)]
+        if args.modseq and found:
+            words.append(b"(MODSEQ %d)" % max(selected.modseqs[at] for at in found))
+        session.core.untagged(b" ".join(words))
+        return
+    returns = returns or frozenset({"ALL"})  # RFC 9051 section 6.4.4: no untagged SEARCH any more
+    if returns == {"SAVE"}:
+        return  # RFC 5182 section 2.1: nothing is returned
+    modseq = _highest(returns, selected, found) if args.modseq and found else None
+    session.core.untagged(esearch(command.tag, command.uid, numbers, returns, modseq))
+
+
+def _highest(returns: frozenset[str], selected: Selected, found: Sequence[int]) -> int:
+    """The mod-sequence that goes with a result: of MIN and MAX alone if only they are told (RFC 7162 3.1.10)."""
+    if returns & {"ALL", "COUNT"} or not returns & {"MIN", "MAX"}:
+        told = found
+    else:
+        told = [found[0]] * ("MIN" in returns) + [found[-1]] * ("MAX" in returns)
+    return max(selected.modseqs[at] for at in told)

@@ -1,0 +1,195 @@
+"""SEARCH keys evaluated over the session's columns, as far as these know the answer.
+
+A set of messages is one big integer with an octet per message (1 in, 0 out), so that AND, OR and NOT over a hundred
+thousand messages are single operations in C. What only the message itself can tell (header, body, the Date field)
+becomes a `Predicate`, asked in a thread and only for the messages that the cheap keys leave over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import Protocol
+
+from pillarbox.imap import search
+from pillarbox.session.imap_selected import Selected
+
+DAY = 86400  # seconds
+
+
+class Candidate(Protocol):
+    """A message whose content can be asked for; each is read at most once, when first needed."""
+
+    @property
+    def index(self) -> int: ...
+    def header(self, name: str) -> list[str]: ...
+    def whole_header(self) -> str: ...
+    def body_text(self) -> str: ...
+    def sent_day(self) -> int | None: ...
+
+
+Test = Callable[[Candidate], bool]
+
+NOTHING_READ, HEADER_READ, BODY_READ = range(3)
+
+
+@dataclass(slots=True)
+class Predicate:
+    """A test of a message's content. `cost`: what it reads at most, one of NOTHING_READ, HEADER_READ, BODY_READ."""
+
+    test: Test
+    cost: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """The messages of `mask` for which all `predicates` hold."""
+
+    mask: int
+    predicates: list[Predicate] = field(default_factory=list)
+
+    @property
+    def cost(self) -> int:
+        return max((p.cost for p in self.predicates), default=NOTHING_READ)
+
+
+def plan(key: search.Key, selected: Selected) -> Plan:
+    """What is to be done for a search program. The predicates of the result stand in the order of their cost."""
+    made = _Planner(selected).plan(key)
+    made.predicates.sort(key=lambda p: p.cost)
+    return made
+
+
+def indexes(mask: int, size: int) -> list[int]:
+    """The indexes that are in a mask over `size` messages."""
+    return list(compress(range(size), mask.to_bytes(size, "little")))
+
+
+class _Planner:
+    def __init__(self, selected: Selected) -> None:
+        self.selected = selected
+        self.size = len(selected)
+        self.ones = int.from_bytes(b"\1" * self.size, "little")
+
+    def plan(self, key: search.Key) -> Plan:
+        match key:
+            case search.And(keys=keys):
+                return self._all_of([self.plan(one) for one in keys])
+            case search.Or(keys=keys):
+                return self._any_of([self.plan(one) for one in keys])
+            case search.Not(key=one):
+                return self._none_of(self.plan(one))
+            case search.Header(name, text):
+                return self._content(_header_test(name, text.casefold()), HEADER_READ)
+            case search.Body(text):
+                needle = text.casefold()
+                return self._content(lambda m: needle in m.body_text(), BODY_READ)
+            case search.Text(text):
+                needle = text.casefold()
+                return self._content(lambda m: needle in m.whole_header() or needle in m.body_text(), BODY_READ)
+            case search.Sent(relation, day):
+                return self._content(_sent_test(relation, day), NOTHING_READ)
+            case _:
+                return Plan(self._mask(key))
+
+    def _content(self, test: Test, cost: int) -> Plan:
+        return Plan(self.ones, [Predicate(test, cost)])
+
+    def _mask(self, key: search.Key) -> int:
+        selected, size = self.selected, self.size
+        match key:
+            case search.All():
+                return self.ones
+            case search.Flag(bit, present):
+                table = bytes(bool(value & bit) == present for value in range(256))
+                return int.from_bytes(selected.flags.tobytes().translate(table), "little")
+            case search.Recent(present):
+                recent = selected.recent()
+                octets = b"\0" * (size - recent) + b"\1" * recent
+                return self._turned(int.from_bytes(octets, "little"), present)
+            case search.Keyword(name, present):
+                return self._turned(self._with_keyword(name.lower()), present)
+            case search.Size(larger, limit):
+                test = limit.__lt__ if larger else limit.__gt__
+                return int.from_bytes(bytes(map(test, selected.sizes)), "little")
+            case search.ModSeq(value):
+                return int.from_bytes(bytes(map(value.__le__, selected.modseqs)), "little")
+            case search.Received(relation, day):
+                start, end = _span(relation, day)
+                return int.from_bytes(bytes([start <= date < end for date in selected.dates]), "little")
+            case search.Numbers(sequence):
+                return self._ranges(selected.pick(sequence, uid=False))
+            case search.Uids(sequence):
+                return self._ranges(selected.pick(sequence, uid=True))
+        raise TypeError(f"no such search key: {key!r}")
+
+    def _turned(self, mask: int, present: bool) -> int:
+        return mask if present else mask ^ self.ones
+
+    def _with_keyword(self, name: str) -> int:
+        octets = bytearray(self.size)
+        for uid, words in self.selected.keywords.items():
+            if any(word.lower() == name for word in words):
+                at = self.selected.index(uid)
+                if at >= 0:
+                    octets[at] = 1
+        return int.from_bytes(octets, "little")
+
+    def _ranges(self, picks: list[range]) -> int:
+        octets = bytearray(self.size)
+        for pick in picks:
+            octets[pick.start : pick.stop] = b"\1" * len(pick)
+        return int.from_bytes(octets, "little")
+
+    def _all_of(self, plans: list[Plan]) -> Plan:
+        made = Plan(self.ones)
+        for one in plans:
+            made.mask &= one.mask
+            made.predicates += one.predicates
+        return made
+
+    def _any_of(self, plans: list[Plan]) -> Plan:
+        made = Plan(0)
+        for one in plans:
+            made.mask |= one.mask
+        if any(one.predicates for one in plans):
+            tests = [self._test(one) for one in sorted(plans, key=lambda one: one.cost)]
+            cost = max(one.cost for one in plans)
+            made.predicates.append(Predicate(lambda m: any(test(m) for test in tests), cost))
+        return made
+
+    def _none_of(self, plan: Plan) -> Plan:
+        if not plan.predicates:
+            return Plan(plan.mask ^ self.ones)
+        test = self._test(plan)
+        return Plan(self.ones, [Predicate(lambda m: not test(m), plan.cost)])
+
+    def _test(self, plan: Plan) -> Test:
+        octets = plan.mask.to_bytes(self.size, "little")
+        tests = [p.test for p in sorted(plan.predicates, key=lambda p: p.cost)]
+        return lambda m: bool(octets[m.index]) and all(test(m) for test in tests)
+
+
+def _span(relation: str, day: int) -> tuple[int, int]:
+    """Epoch seconds from (inclusive) and to (exclusive) for BEFORE, ON and SINCE a day; days are UTC days."""
+    start, end = day * DAY, (day + 1) * DAY
+    if relation == "BEFORE":
+        return -(1 << 62), start
+    return (start, end) if relation == "ON" else (start, 1 << 62)
+
+
+def _header_test(name: str, needle: str) -> Test:
+    if not needle:
+        return lambda m: bool(m.header(name))  # the field exists, RFC 9051 section 6.4.4
+    return lambda m: any(needle in value.casefold() for value in m.header(name))
+
+
+def _sent_test(relation: str, day: int) -> Test:
+    def test(message: Candidate) -> bool:
+        sent = message.sent_day()
+        if sent is None:
+            return False  # no Date field, nothing to compare
+        return sent < day if relation == "BEFORE" else sent == day if relation == "ON" else sent >= day
+
+    return test

@@ -1,0 +1,90 @@
+"""What SEARCH asks of a message's content: header fields, the header as text, the body as text, the day of its Date.
+
+Runs in a reader thread (`store.scan(matching, ...)`). A message is read as far as the tests ask, each part once.
+Values are decoded (RFC 2047, transfer encodings, charsets) by `mime`; the texts given out are casefolded, so a test is
+one `in`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from pillarbox.mime.date import parse_date
+from pillarbox.mime.header import decoded_value, header_text
+from pillarbox.mime.text import search_text
+from pillarbox.mime.tree import load_parts
+from pillarbox.session.imap_search_plan import DAY, Test
+from pillarbox.store import Tx, blobs, messages
+from pillarbox.store.records import Rendered
+
+Wanted = tuple[int, int]
+"""(index in the session's columns, row id)."""
+
+_WHOLE = 256 * 1024  # octets; a message up to this size is one piece in the store, so it is read once
+_ENVELOPE_DATE = re.compile(rb'\("((?:[^"\\]|\\.)*)"')
+
+
+def matching(tx: Tx, page: Sequence[Wanted], tests: Sequence[Test]) -> list[int]:
+    """The indexes of the page's messages for which all tests hold. Messages that are gone match nothing."""
+    rows = {row.id: row for row in messages.rendered(tx, [row_id for _, row_id in page])}
+    found: list[int] = []
+    for index, row_id in page:
+        row = rows.get(row_id)
+        if row is not None:
+            message = StoredMessage(index, row, partial(blobs.read_slice, tx, row.blob_id))
+            if all(test(message) for test in tests):
+                found.append(index)
+    return found
+
+
+class StoredMessage:
+    """One message, read on demand. `read_slice(start, length)` gives octets of its blob."""
+
+    __slots__ = ("_body", "_header", "_header_text", "_read", "_row", "_whole", "index")
+
+    def __init__(self, index: int, row: Rendered, read_slice: Callable[[int, int], bytes]) -> None:
+        self.index = index
+        self._row = row
+        self._read = read_slice
+        self._header: bytes | None = None
+        self._header_text: str | None = None
+        self._body: str | None = None
+        self._whole = b""
+
+    def header(self, name: str) -> list[str]:
+        """The decoded values of a header field, one for each time it occurs."""
+        return decoded_value(self._raw_header(), name.encode())
+
+    def whole_header(self) -> str:
+        """All fields with their names, decoded and casefolded, a line each."""
+        if self._header_text is None:
+            self._header_text = header_text(self._raw_header()).casefold()
+        return self._header_text
+
+    def body_text(self) -> str:
+        """The text of all parts, casefolded."""
+        if self._body is None:
+            self._body = search_text(self._slice, load_parts(self._row.parts)).casefold()
+            self._whole = b""
+        return self._body
+
+    def sent_day(self) -> int | None:
+        """Days from 1970-01-01 to the day that the Date field names, in the sender's zone (RFC 9051 section 6.4.4)."""
+        quoted = _ENVELOPE_DATE.match(self._row.envelope)
+        sent = parse_date(quoted[1]) if quoted else None
+        return None if sent is None else (sent[0] + sent[1] * 60) // DAY
+
+    def _raw_header(self) -> bytes:
+        if self._header is None:
+            self._header = self._row.prefix + self._slice(0, self._row.header_size)
+        return self._header
+
+    def _slice(self, start: int, end: int) -> bytes:
+        size = self._row.size - len(self._row.prefix)
+        if size > _WHOLE:
+            return self._read(start, end - start)
+        if not self._whole:
+            self._whole = self._read(0, size)
+        return self._whole[start:end]

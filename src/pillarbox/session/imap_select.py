@@ -1,0 +1,171 @@
+"""SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 sections 6.3.2, 6.3.3, 6.4.1, 6.4.2), QRESYNC (RFC 7162 section 3.2.5)."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from pillarbox.imap import flags as imap_flags
+from pillarbox.imap import responses
+from pillarbox.imap.commands import QResync, Select
+from pillarbox.imap.events import Command
+from pillarbox.imap.sequence import SequenceSet, compact, render_ranges
+from pillarbox.session.imap_answers import Answer, no_mailbox
+from pillarbox.session.imap_list import attributes
+from pillarbox.session.imap_selected import Selected
+from pillarbox.store import Tx, mailboxes, messages
+from pillarbox.store.errors import NotFound, StoreError
+from pillarbox.store.records import Mailbox, View
+
+if TYPE_CHECKING:
+    from pillarbox.session.imap import ImapSession
+
+log = structlog.get_logger()
+
+_LINES = 512  # responses between two looks at the transport
+_RANGES = 400  # UID ranges in one line
+
+
+async def select(session: ImapSession, command: Command) -> Answer:
+    """Open a mailbox; whatever was open before is closed, also when this fails."""
+    args = command.args
+    assert isinstance(args, Select)
+    if session.selected is not None:
+        session.deselect()
+        # RFC 9051 section 7.1: from here on responses are about the new mailbox.
+        session.core.condition("OK", "the previous mailbox is closed", "CLOSED")
+    if args.condstore:
+        session.condstore_used()
+    box = await session.store.read(mailboxes.find, session.user_id, args.mailbox)
+    if box is None:
+        raise no_mailbox(args.mailbox)
+    recent_from = await _claimed(session, box, args)
+    try:
+        view: View = await session.store.read(messages.open_view, box.id)
+    except NotFound:
+        raise no_mailbox(args.mailbox) from None
+    selected = Selected(view, box.name, read_only=args.read_only, recent_from=recent_from)
+    session.select(selected)
+    _introduce(session, selected, view.mailbox)
+    if args.qresync is not None and args.qresync.uidvalidity == selected.uidvalidity:
+        await _resynchronise(session, selected, args.qresync)
+    verb = "EXAMINE" if args.read_only else "SELECT"
+    return Answer(f"{verb} completed", "READ-ONLY" if args.read_only else "READ-WRITE")
+
+
+async def _claimed(session: ImapSession, box: Mailbox, args: Select) -> int:
+    """From which UID on messages are \\Recent here. IMAP4rev2 has no \\Recent, so it leaves them to others."""
+    if args.read_only or not session.recent_shown or box.first_recent_uid >= box.uidnext:
+        return box.first_recent_uid
+    try:
+        return await session.store.write(messages.claim_recent, box.id)
+    except StoreError as error:
+        log.warning("Recent messages could not be claimed", mailbox=box.name, error=str(error))
+        return box.first_recent_uid  # a full disk does not keep anybody from reading
+
+
+def _introduce(session: ImapSession, selected: Selected, box: Mailbox) -> None:
+    """The untagged responses that SELECT must give (RFC 9051 section 6.3.2, RFC 3501 section 6.3.1)."""
+    core = session.core
+    keywords = selected.keyword_list()
+    core.untagged(responses.flags(keywords))
+    core.untagged(b"%d EXISTS" % len(selected))
+    if session.recent_shown:
+        core.untagged(b"%d RECENT" % selected.recent())
+        unseen = selected.first_without(imap_flags.SEEN)
+        if unseen:
+            core.condition("OK", "the first unseen message", f"UNSEEN {unseen}")
+    core.condition("OK", "flags that are kept", responses.permanent_flags(keywords, read_only=selected.read_only))
+    core.condition("OK", "UIDs are valid", f"UIDVALIDITY {selected.uidvalidity}")
+    core.condition("OK", "the next UID", f"UIDNEXT {selected.uidnext}")
+    core.condition("OK", "the highest mod-sequence", f"HIGHESTMODSEQ {selected.highestmodseq}")
+    if session.rev2:
+        core.untagged(responses.listing(attributes(box), box.name, utf8=True))
+
+
+async def _resynchronise(session: ImapSession, selected: Selected, known: QResync) -> None:
+    """What the client missed since its mod-sequence: VANISHED (EARLIER) and flags."""
+    below = _agreed(selected, *known.matches) if known.matches is not None else 0
+    lost = await vanished_since(session, selected, known.modseq, known.known_uids, below)
+    for response in vanished_earlier(lost):
+        session.core.untagged(response)
+    lines: list[bytes] = []
+    for at, modseq in enumerate(selected.modseqs):
+        uid = selected.uids[at]
+        if modseq <= known.modseq or (known.known_uids is not None and uid not in known.known_uids):
+            continue
+        shown = selected.render_flags(at, recent=session.recent_shown)
+        lines.append(b"* %d FETCH (UID %d FLAGS %b MODSEQ (%d))\r\n" % (at + 1, uid, shown, modseq))
+        if len(lines) >= _LINES:
+            session.core.write(b"".join(lines))
+            lines.clear()
+            await session.drained()
+    session.core.write(b"".join(lines))
+
+
+def _agreed(selected: Selected, numbers: SequenceSet, uids: SequenceSet) -> int:
+    """The highest UID at the same number on both sides: nothing below it has vanished (RFC 7162 section 3.2.5.2)."""
+    best = 0
+    pairs = zip(
+        (number for low, high in numbers.ranges for number in range(low, high + 1)),
+        (uid for low, high in uids.ranges for uid in range(low, high + 1)),
+        strict=False,
+    )
+    for number, uid in pairs:
+        if number > len(selected):
+            break
+        if selected.uids[number - 1] != uid:
+            break
+        best = uid
+    return best
+
+
+async def vanished_since(
+    session: ImapSession, selected: Selected, modseq: int, uids: SequenceSet | None, below: int = 0
+) -> list[tuple[int, int]]:
+    """Ranges of UIDs (of the set, if given; over `below`) that were expunged after a mod-sequence.
+
+    When the store does not remember that far back, every UID of the set that is not there (RFC 7162 section 3.2.5).
+    """
+    lost = await session.store.read(_vanished, selected.mailbox_id, modseq, selected.uidnext)
+    if lost is not None:
+        return compact([uid for uid in lost if uid > below and (uids is None or uid in uids)])
+    wanted = (uids or SequenceSet(((1, selected.uidnext - 1),))).limit(selected.uidnext - 1)
+    return _gaps(selected.uids, wanted, below)
+
+
+def _gaps(uids: Sequence[int], wanted: Sequence[tuple[int, int]], below: int) -> list[tuple[int, int]]:
+    """What of the wanted ranges is not among the ascending UIDs. O(UIDs in them), however wide the ranges."""
+    gaps: list[tuple[int, int]] = []
+    for low, high in wanted:
+        start = max(low, below + 1)
+        for at in range(bisect_left(uids, start), bisect_right(uids, high)):
+            if start < uids[at]:
+                gaps.append((start, uids[at] - 1))
+            start = uids[at] + 1
+        if start <= high:
+            gaps.append((start, high))
+    return gaps
+
+
+def vanished_earlier(ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """`VANISHED (EARLIER) 41,43:116`, in several responses when it is long."""
+    for at in range(0, len(ranges), _RANGES):
+        yield b"VANISHED (EARLIER) " + render_ranges(ranges[at : at + _RANGES])
+
+
+def _vanished(tx: Tx, mailbox_id: int, modseq: int, uidnext: int) -> list[int] | None:
+    return messages.changes(tx, mailbox_id, modseq, uidnext).vanished
+
+
+async def close(session: ImapSession, command: Command) -> Answer:
+    """CLOSE: expunge without telling, then let go. UNSELECT: only let go."""
+    selected = session.selected
+    assert selected is not None
+    if command.name == "CLOSE" and not selected.read_only:
+        await session.store.write(messages.expunge, selected.mailbox_id, None)
+    session.deselect()
+    return Answer(f"{command.name} completed")

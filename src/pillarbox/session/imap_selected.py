@@ -1,0 +1,292 @@
+"""What one session knows of its selected mailbox: columns of UIDs, flags, mod-sequences, sizes and dates.
+
+The columns are what the client has been told, or is about to be told: message number n is index n - 1. The store may be
+ahead; `take` brings in what it says has changed, and `tell` renders it as untagged responses. In between, new messages
+stand at the end, flags are up to date, and messages that are gone keep their place until an EXPUNGE may be sent (RFC
+9051 section 7.5.1: never in answer to FETCH, STORE or SEARCH by message numbers).
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+
+from pillarbox.imap import flags as imap_flags
+from pillarbox.imap import responses
+from pillarbox.imap.sequence import SequenceSet, compact
+from pillarbox.store.records import Changes, View
+
+Keywords = tuple[str, ...]
+
+
+class Selected:
+    """One selected mailbox of one session: octets in `sizes`, epoch seconds in `dates`, row ids in `ids`."""
+
+    __slots__ = (
+        "_changed",
+        "_gone",
+        "_keyword_names",
+        "_new_keywords",
+        "_silent",
+        "_told",
+        "_told_recent",
+        "arrived",
+        "dates",
+        "flags",
+        "highestmodseq",
+        "ids",
+        "keywords",
+        "mailbox_id",
+        "modseqs",
+        "name",
+        "read_only",
+        "recent_from",
+        "saved",
+        "sizes",
+        "uidnext",
+        "uids",
+        "uidvalidity",
+    )
+
+    def __init__(self, view: View, name: str, *, read_only: bool, recent_from: int) -> None:
+        box = view.mailbox
+        self.mailbox_id: int = box.id
+        self.name = name
+        self.read_only = read_only
+        self.uidvalidity: int = box.uidvalidity
+        self.recent_from = recent_from  # UIDs from here on are \Recent in this session (IMAP4rev1)
+        # UIDs that `$` stands for (RFC 5182). Those expunged since drop out when it is used: UIDs do not come back.
+        self.saved: SequenceSet | None = None
+        self._changed: set[int] = set()  # UIDs whose flags are to be told
+        self._silent: set[int] = set()  # UIDs of which only the mod-sequence is to be told
+        self._gone: set[int] = set()  # UIDs that are to be told as expunged
+        self._keyword_names: dict[str, str] = {}  # by lower case; what FLAGS has told
+        self._new_keywords = False
+        self.arrived = False  # messages have come since it was selected
+        self._load(view)
+        self._told = len(self.uids)
+        self._told_recent = self.recent()
+        self._note_keywords(self.keywords.values())
+        self._new_keywords = False
+
+    def _load(self, view: View) -> None:
+        self.uids: array[int] = view.uids
+        self.flags: array[int] = view.flags
+        self.modseqs: array[int] = view.modseqs
+        self.sizes: array[int] = view.sizes
+        self.dates: array[int] = view.dates
+        self.ids: array[int] = view.ids
+        self.keywords: dict[int, Keywords] = view.keywords
+        self.uidnext: int = view.mailbox.uidnext
+        self.highestmodseq: int = view.mailbox.highestmodseq
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    # Which messages.
+
+    def index(self, uid: int) -> int:
+        """Where a UID stands, or -1."""
+        at = bisect_left(self.uids, uid)
+        return at if at < len(self.uids) and self.uids[at] == uid else -1
+
+    def pick(self, sequence: SequenceSet, *, uid: bool) -> list[range]:
+        """The messages that a sequence set names, as ascending index ranges. `$` is the saved search result."""
+        if sequence.saved:
+            found = self.saved.resolve_uids(self.uids) if self.saved is not None else []
+            if sequence.ranges:
+                named = SequenceSet(sequence.ranges)
+                found = join([*found, *self.pick(named, uid=uid)])
+            return found
+        return sequence.resolve_uids(self.uids) if uid else sequence.resolve_numbers(len(self.uids))
+
+    def recent(self) -> int:
+        """How many messages are \\Recent here."""
+        return len(self.uids) - bisect_left(self.uids, self.recent_from)
+
+    def first_without(self, bit: int) -> int:
+        """The number of the first message without this flag, 0 when all have it."""
+        without = bytes(not value & bit for value in range(256))
+        return self.flags.tobytes().translate(without).find(1) + 1
+
+    def render_flags(self, index: int, *, recent: bool) -> bytes:
+        """`(\\Seen $Junk)`; with \\Recent if `recent` asks for it and it applies."""
+        uid = self.uids[index]
+        words = self.keywords.get(uid, ()) if self.keywords else ()
+        return imap_flags.render(self.flags[index], words, recent=recent and uid >= self.recent_from)
+
+    def keyword_list(self) -> list[str]:
+        """Keywords in use in the mailbox, as FLAGS lists them."""
+        return sorted(self._keyword_names.values(), key=str.lower)
+
+    # What the store says.
+
+    def set_flags(self, uid: int, bits: int, keywords: Keywords, modseq: int) -> int:
+        """Take the flags of a message as they are now, without noting that they are to be told. Its index, or -1."""
+        at = self.index(uid)
+        if at >= 0 and modseq >= self.modseqs[at]:
+            self.flags[at] = bits
+            self.modseqs[at] = modseq
+            if keywords:
+                self.keywords[uid] = keywords
+                self._note_keywords((keywords,))
+            else:
+                self.keywords.pop(uid, None)
+        return at
+
+    def take(self, changes: Changes) -> None:
+        """Bring in what `store.changes` found. With its `vanished` None, use `reload` in its place."""
+        for uid, bits, keywords, modseq in changes.changed:
+            at = self.index(uid)
+            if at >= 0 and self.modseqs[at] < modseq:  # what this session did itself is known already
+                self.set_flags(uid, bits, keywords, modseq)
+                self._changed.add(uid)
+        last = self.uids[-1] if self.uids else 0
+        for row in changes.new:
+            if row.uid > last:
+                self._append(row.uid, row.flags, row.modseq, row.size, row.internal_date, row.id)
+                if row.keywords:
+                    self.keywords[row.uid] = row.keywords
+                    self._note_keywords((row.keywords,))
+        for uid in changes.vanished or ():
+            if self.index(uid) >= 0:
+                self._gone.add(uid)
+        self.uidnext = changes.mailbox.uidnext
+        self.highestmodseq = changes.mailbox.highestmodseq
+
+    def reload(self, view: View) -> None:
+        """The history does not reach back to what this session knows: compare with all there is now."""
+        here = set(view.uids)
+        self._gone.update(uid for uid in self.uids if uid not in here)
+        for at, uid in enumerate(view.uids):
+            words = view.keywords.get(uid, ())
+            mine = self.index(uid)
+            if mine < 0:
+                self._append(uid, view.flags[at], view.modseqs[at], view.sizes[at], view.dates[at], view.ids[at])
+                if words:
+                    self.keywords[uid] = words
+            elif self.modseqs[mine] < view.modseqs[at]:
+                self.set_flags(uid, view.flags[at], words, view.modseqs[at])
+                self._changed.add(uid)
+        self._note_keywords(view.keywords.values())
+        self.uidnext = view.mailbox.uidnext
+        self.highestmodseq = view.mailbox.highestmodseq
+
+    def _append(self, uid: int, bits: int, modseq: int, size: int, date: int, row_id: int) -> None:
+        if self.uids and uid <= self.uids[-1]:
+            return  # UIDs only ascend; a row that appears below was there before and is no news
+        self.arrived = True
+        self.uids.append(uid)
+        self.flags.append(bits)
+        self.modseqs.append(modseq)
+        self.sizes.append(size)
+        self.dates.append(date)
+        self.ids.append(row_id)
+
+    def _note_keywords(self, groups: Iterable[Keywords]) -> None:
+        for keywords in groups:
+            for word in keywords:
+                if word.lower() not in self._keyword_names:
+                    self._keyword_names[word.lower()] = word
+                    self._new_keywords = True
+
+    # What the client is told.
+
+    def note(self, uids: Iterable[int]) -> None:
+        """The flags of these are to be told, changed or not."""
+        self._changed.update(uids)
+
+    def note_silent(self, uids: Iterable[int]) -> None:
+        """Only the mod-sequence of these is to be told."""
+        self._silent.update(uids)
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is waiting to be told (expunges that have to wait apart)."""
+        return not (self._changed or self._silent or self._new_keywords or self._told != len(self.uids))
+
+    def is_gone(self, uid: int) -> bool:
+        """Known to be expunged, though the client has not been told."""
+        return uid in self._gone
+
+    def tell(self, *, expunge: bool, vanished: bool, modseq: bool, recent: bool) -> Iterator[bytes]:
+        """The untagged responses (without `* ` and CRLF) for what has been taken and not been told.
+
+        `expunge`: messages may be taken out now. `vanished`: by VANISHED instead of EXPUNGE (QRESYNC is enabled).
+        `modseq`: FETCH responses carry MODSEQ (RFC 7162 section 3.2). `recent`: the client knows \\Recent.
+        """
+        if self._gone and expunge:
+            yield from self._expunged(vanished)
+        if self._new_keywords:
+            self._new_keywords = False
+            yield responses.flags(self.keyword_list())
+            if not self.read_only:
+                yield b"OK [%b] flags that are kept" % responses.permanent_flags(self.keyword_list()).encode()
+        if self._told != len(self.uids):
+            self._told = len(self.uids)
+            yield b"%d EXISTS" % self._told
+        if recent and self._told_recent != (count := self.recent()):
+            self._told_recent = count
+            yield b"%d RECENT" % count
+        if self._changed or self._silent:
+            changed, self._changed = self._changed, set()
+            silent, self._silent = self._silent, set()
+            for uid in sorted(changed | silent):
+                at = self.index(uid)
+                if at < 0 or uid in self._gone:
+                    continue
+                values = b"FLAGS " + self.render_flags(at, recent=recent) if uid in changed else b""
+                if modseq:
+                    values += b" MODSEQ (%d)" % self.modseqs[at] if values else b"MODSEQ (%d)" % self.modseqs[at]
+                # UID is always there: required with QRESYNC (RFC 7162 section 3.2.4), never wrong.
+                yield b"%d FETCH (UID %d %b)" % (at + 1, uid, values)
+
+    def _expunged(self, vanished: bool) -> Iterator[bytes]:
+        gone, self._gone = sorted(self._gone), set()
+        self._changed.difference_update(gone)
+        indexes = [at for uid in gone if (at := self.index(uid)) >= 0]
+        if not indexes:
+            return
+        told = [at for at in indexes if at < self._told]
+        if vanished:
+            yield from responses.vanished([self.uids[at] for at in told])
+        else:
+            # From the last to the first, so that no number shifts before it is told.
+            yield from (b"%d EXPUNGE" % (at + 1) for at in reversed(told))
+        self._told -= len(told)
+        if self.recent_from <= gone[-1]:
+            self._told_recent -= sum(1 for at in told if self.uids[at] >= self.recent_from)
+        for uid in gone:
+            self.keywords.pop(uid, None)
+        keep = _complement(compact(indexes), len(self.uids))
+        for name in ("uids", "flags", "modseqs", "sizes", "dates", "ids"):
+            column: array[int] = getattr(self, name)
+            kept = array(column.typecode)
+            for start, stop in keep:
+                kept.extend(column[start:stop])
+            setattr(self, name, kept)
+
+
+def join(ranges: Iterable[range]) -> list[range]:
+    """Index ranges in ascending order, without overlap."""
+    joined: list[range] = []
+    for piece in sorted((r for r in ranges if r), key=lambda r: r.start):
+        if joined and piece.start <= joined[-1].stop:
+            joined[-1] = range(joined[-1].start, max(joined[-1].stop, piece.stop))
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _complement(taken: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+    """(start, stop) of the indexes below `size` that are in none of the inclusive ranges."""
+    kept: list[tuple[int, int]] = []
+    at = 0
+    for low, high in taken:
+        if at < low:
+            kept.append((at, low))
+        at = high + 1
+    if at < size:
+        kept.append((at, size))
+    return kept
