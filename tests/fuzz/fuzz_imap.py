@@ -142,7 +142,8 @@ SEEDS = tuple(
         ),
         (
             1,
-            b'a APPEND INBOX (\\Seen $x) " 7-Jul-1996 02:44:25 -0700" {5}\r\nhello\r\nb APPEND {5+}\r\nINBOX ~{3+}\r\na\0b\r\n',
+            b'a APPEND INBOX (\\Seen $x) " 7-Jul-1996 02:44:25 -0700" {5}\r\nhello\r\n'
+            b"b APPEND {5+}\r\nINBOX ~{3+}\r\na\0b\r\n",
         ),
         (1, b"a APPEND INBOX {5000+}\r\n" + b"x" * 300 + b"\r\nb APPEND INBOX {4+}\r\nabcd {3+}\r\nabc\r\nc NOOP\r\n"),
         (2, b"a IDLE\r\nDONE\r\nb IDLE\r\nNOOP\r\nc CHECK\r\nd EXPUNGE\r\ne UID EXPUNGE 1:*\r\n"),
