@@ -24,7 +24,7 @@ from pillarbox.store.errors import (
     StoreError,
     Temporary,
 )
-from pillarbox.store.opening import migrate, open_store
+from pillarbox.store.opening import migrate, open_store, truncate_wal
 from pillarbox.store.store import Store
 from pillarbox.store.tx import DIRECTORY, Touched, Tx
 
@@ -46,4 +46,5 @@ __all__ = [
     "Tx",
     "migrate",
     "open_store",
+    "truncate_wal",
 ]

@@ -13,12 +13,33 @@ from pillarbox.store.store import Store
 
 
 def migrate(target: str | PathLike[str], *, clock: Callable[[], float] = time.time) -> list[Applied]:
-    """Make the store ready (create it, apply what its schema lacks); what was applied. Synchronous. Raises
-    StoreError.
+    """Make the store ready (create it, apply what its schema lacks); what was applied. Synchronous.
+
+    Raises StoreError.
     """
-    return sqlite_setup.migrate(fspath(target), clock=clock)
+    name = fspath(target)
+    if is_postgres(name):
+        from pillarbox.store.postgres import migrate_postgres
+
+        return migrate_postgres(name, clock=clock)
+    return sqlite_setup.migrate(name, clock=clock)
 
 
 async def open_store(target: str | PathLike[str], *, clock: Callable[[], float] = time.time) -> Store:
     """The store for this event loop, made ready first where needed. Raises StoreError."""
-    return await open_sqlite(fspath(target), clock)
+    name = fspath(target)
+    if is_postgres(name):
+        from pillarbox.store.postgres import open_postgres
+
+        return await open_postgres(name, clock)
+    return await open_sqlite(name, clock)
+
+
+def truncate_wal(target: str | PathLike[str]) -> bool:
+    """After the last process: leave nothing but the database file. See `sqlite_setup.truncate_wal`."""
+    name = fspath(target)
+    return True if is_postgres(name) else sqlite_setup.truncate_wal(name)
+
+
+def is_postgres(target: str) -> bool:
+    return target.startswith(("postgresql://", "postgres://"))

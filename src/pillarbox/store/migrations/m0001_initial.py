@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 TABLES = (
     # Values that exist once; counters apart, because they are added to.
-    "CREATE TABLE store_meta (id {key}, key TEXT NOT NULL UNIQUE, value TEXT NOT NULL)",
+    "CREATE TABLE store_meta (id {id}, key TEXT NOT NULL UNIQUE, value TEXT NOT NULL)",
     "CREATE TABLE store_counters (id {key}, name TEXT NOT NULL UNIQUE, value {int} NOT NULL DEFAULT 0)",
     "CREATE TABLE leases (id {id}, name TEXT NOT NULL UNIQUE, holder TEXT NOT NULL, expires_at {int} NOT NULL)",
     # The account table. `modseq` stamps every change in the account; `email_domain` is the key form of the domain.

@@ -1,0 +1,185 @@
+"""The store on PostgreSQL (psycopg 3 in threads; nobody imports this unless a `postgresql://` address is given).
+
+Every function is a transaction of its own, run again after a deadlock or a serialization failure; PostgreSQL groups the
+commits itself. Accounts are locked before their mailboxes and in ascending order, so that modification numbers become
+visible in their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, LifoQueue
+from typing import Any, TypeVar
+
+import psycopg
+import structlog
+from psycopg import IsolationLevel
+
+from pillarbox.store.check import check
+from pillarbox.store.errors import Busy, Closed, IoFault
+from pillarbox.store.migration import Applied, downgrade, upgrade
+from pillarbox.store.postgres_tx import Again, PostgresTx, connect, translated
+from pillarbox.store.store import Store
+from pillarbox.store.tx import Row, Touched
+
+log = structlog.get_logger()
+
+WRITERS = 4  # connections and threads that write, at most
+READERS = 2
+ATTEMPTS = 10  # at one function, when PostgreSQL asks to begin again
+
+_MIGRATION_LOCK = 0x50426F78  # pg_advisory_xact_lock: one process at a time changes the schema
+
+T = TypeVar("T")
+
+
+def migrate_postgres(url: str, *, clock: Callable[[], float] = time.time) -> list[Applied]:
+    """Apply what is missing of the schema. Safe in several processes at once. Raises StoreError."""
+    with connect(url) as connection:
+        tx = PostgresTx(connection, int(clock()))
+        tx.rows("SELECT pg_advisory_xact_lock(?)", (_MIGRATION_LOCK,))
+        applied = upgrade(tx)
+        if tx.row("SELECT 1 FROM store_meta WHERE key = 'id'") is None:
+            tx.many(
+                "INSERT INTO store_meta (key, value) VALUES (?, ?)",
+                [("id", secrets.token_hex(16)), ("jmap_epoch", secrets.token_hex(8)), ("created_at", str(tx.now))],
+            )
+    for version, name in applied:
+        log.info("Schema migration applied", version=version, name=name)
+    return applied
+
+
+def rollback_postgres(url: str, to_version: int, *, clock: Callable[[], float] = time.time) -> list[Applied]:
+    """Take the schema back to `to_version`. The server must not run. Raises StoreError."""
+    with connect(url) as connection:
+        return downgrade(PostgresTx(connection, int(clock())), to_version)
+
+
+class PostgresStore(Store):
+    """Threads: up to four that write and two that read, each with a connection while it works."""
+
+    def __init__(self, url: str, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._clock = clock
+        self._writers = _Lane(url, WRITERS, read_only=False)
+        self._readers = _Lane(url, READERS, read_only=True)
+        self._closed = False
+        self._looking: asyncio.Future[None] | None = None
+
+    def write(self, fn: Callable[..., T], *args: Any, size: int = 0, **kw: Any) -> asyncio.Future[T]:
+        return asyncio.ensure_future(self._write(fn, args, kw))
+
+    async def _write(self, fn: Callable[..., T], args: tuple[Any, ...], kw: dict[str, Any]) -> T:
+        self._must_be_open()
+        work = self._loop.run_in_executor(self._writers.pool, self._writers.run, self._clock, fn, args, kw)
+        value, touched = await work
+        if touched:
+            self._announce(frozenset(touched))
+        return value
+
+    async def read(self, fn: Callable[..., T], *args: Any, **kw: Any) -> T:
+        return await self._scan(fn, args, kw)
+
+    def peek(self, fn: Callable[..., T], *args: Any, **kw: Any) -> T:
+        raise Busy("PostgreSQL is only asked in a thread")
+
+    def scan(self, fn: Callable[..., T], *args: Any, **kw: Any) -> asyncio.Future[T]:
+        return asyncio.ensure_future(self._scan(fn, args, kw))
+
+    async def _scan(self, fn: Callable[..., T], args: tuple[Any, ...], kw: dict[str, Any]) -> T:
+        self._must_be_open()
+        work = self._loop.run_in_executor(self._readers.pool, self._readers.run, self._clock, fn, args, kw)
+        value, _ = await work
+        return value
+
+    async def check(self) -> list[str]:
+        return await self.scan(check)
+
+    def notice_changes(self, watched: Iterable[int]) -> frozenset[Touched]:
+        """Looks in a thread: what it finds is told to the callbacks later, nothing is returned."""
+        if not self._closed and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.ensure_future(self._look(list(watched)))
+        return frozenset()
+
+    async def _look(self, watched: list[int]) -> None:
+        try:
+            self._tell(self._watchers, await self._scan(self._news, (watched,), {}))
+        except (Busy, IoFault, Closed) as error:
+            log.warning("Looking for changes failed", error=str(error))
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._looking is not None:
+            await self._looking
+        for lane in (self._readers, self._writers):
+            await self._loop.run_in_executor(None, lane.close)
+
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise Closed("the store is closed")
+
+
+class _Lane:
+    """Threads and connections for one kind of work. Connections are opened when needed and dropped when broken."""
+
+    def __init__(self, url: str, threads: int, *, read_only: bool) -> None:
+        self._url = url
+        self._read_only = read_only
+        self._idle: LifoQueue[psycopg.Connection[Row]] = LifoQueue()
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="store-pg")
+
+    def run(
+        self, clock: Callable[[], float], fn: Callable[..., T], args: tuple[Any, ...], kw: dict[str, Any]
+    ) -> tuple[T, list[Touched]]:
+        for _ in range(ATTEMPTS):
+            connection = self._connection()
+            tx = PostgresTx(connection, int(clock()))
+            try:
+                value = fn(tx, *args, **kw)
+                connection.commit()
+            except Again:
+                continue
+            except psycopg.Error as error:  # of the commit; of statements they are translated already
+                problem = translated(error)
+                if isinstance(problem, Again):
+                    continue
+                raise problem from error
+            finally:
+                self._give_back(connection)
+            return value, tx.touched
+        raise Busy(f"PostgreSQL asked {ATTEMPTS} times to begin again")
+
+    def _connection(self) -> psycopg.Connection[Row]:
+        try:
+            return self._idle.get_nowait()
+        except Empty:
+            connection = connect(self._url)
+            if self._read_only:
+                connection.isolation_level = IsolationLevel.REPEATABLE_READ  # a read sees one moment
+                connection.read_only = True
+            return connection
+
+    def _give_back(self, connection: psycopg.Connection[Row]) -> None:
+        try:
+            connection.rollback()
+        except psycopg.Error:
+            connection.close()
+        if not connection.closed:
+            self._idle.put(connection)
+
+    def close(self) -> None:
+        self.pool.shutdown()
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
+
+
+async def open_postgres(url: str, clock: Callable[[], float] = time.time) -> PostgresStore:
+    """Upgrade the schema where needed, and open it. Raises StoreError."""
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, lambda: migrate_postgres(url, clock=clock))
+    return PostgresStore(url, clock)

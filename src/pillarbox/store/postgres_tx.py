@@ -1,0 +1,146 @@
+"""`Tx` on a PostgreSQL connection: `?` becomes `%s`, and drivers' errors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from types import TracebackType
+from typing import Any, Literal
+
+import psycopg
+from psycopg import errors as pg
+
+from pillarbox.store.errors import Busy, Conflict, Corrupt, Full, IoFault, NotFound, StoreError
+from pillarbox.store.tx import Params, Row, Touched
+
+_NEXT_MODSEQ = "UPDATE users SET modseq = modseq + 1 WHERE id = ? RETURNING modseq"
+_LOCK = "SELECT id FROM users WHERE id = ANY(?::bigint[]) ORDER BY id FOR UPDATE"
+
+
+class Again(Exception):
+    """A deadlock or a serialization failure: the whole function is to be run again."""
+
+
+@cache
+def dialect(sql: str) -> str:
+    """The statement with psycopg's placeholders. There is no question mark in our SQL but as a placeholder."""
+    return sql.replace("%", "%%").replace("?", "%s")
+
+
+class PostgresTx:
+    """A transaction of its own."""
+
+    engine: Literal["sqlite", "postgresql"] = "postgresql"
+
+    def __init__(self, connection: psycopg.Connection[Row], now: int) -> None:
+        self.now = now
+        self.touched: list[Touched] = []
+        self._connection = connection
+
+    def row(self, sql: str, params: Params = ()) -> Row | None:
+        rows = self.rows(sql, params)
+        return rows[0] if rows else None
+
+    def rows(self, sql: str, params: Params = ()) -> list[Row]:
+        cursor = self._execute(sql, params)
+        return cursor.fetchall() if cursor.description else []
+
+    def run(self, sql: str, params: Params = ()) -> int:
+        return self._execute(sql, params).rowcount
+
+    def insert(self, sql: str, params: Params = ()) -> int:
+        row = self.row(sql + " RETURNING id", params)
+        assert row is not None
+        new_id: int = row[0]
+        return new_id
+
+    def many(self, sql: str, rows: Iterable[Params]) -> None:
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(dialect(sql).encode(), rows)
+        except psycopg.Error as error:
+            raise translated(error) from error
+
+    def among(self, column: str, values: Sequence[int]) -> tuple[str, object]:
+        return f"{column} = ANY(?::bigint[])", list(values)
+
+    def touch(self, user_id: int, mailbox_id: int) -> None:
+        self.touched.append(Touched(user_id, mailbox_id))
+
+    def next_modseq(self, user_id: int) -> int:
+        row = self.row(_NEXT_MODSEQ, (user_id,))
+        if row is None:
+            raise NotFound("no such user")
+        modseq: int = row[0]
+        return modseq
+
+    def lock(self, user_ids: Iterable[int]) -> None:
+        self.rows(_LOCK, (sorted(set(user_ids)),))
+
+    def heavy(self, rows: int = 0, octets: int = 0) -> None:
+        """Nothing to say: always in a thread."""
+
+    def savepoint(self) -> PostgresSavepoint:
+        return PostgresSavepoint(self)
+
+    def _execute(self, sql: str, params: Params) -> psycopg.Cursor[Row]:
+        try:
+            return self._connection.execute(dialect(sql).encode(), params)
+        except psycopg.Error as error:
+            raise translated(error) from error
+
+
+class PostgresSavepoint:
+    """Undoes what was done inside when an exception leaves it, which also brings a failed transaction back to life."""
+
+    __slots__ = ("_tx",)
+
+    def __init__(self, tx: PostgresTx) -> None:
+        self._tx = tx
+
+    def __enter__(self) -> None:
+        self._tx.run("SAVEPOINT inner_part")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if isinstance(error, Again | IoFault):
+            return  # the whole transaction is lost
+        if error is not None:
+            self._tx.run("ROLLBACK TO SAVEPOINT inner_part")
+        self._tx.run("RELEASE SAVEPOINT inner_part")
+
+
+def translated(error: psycopg.Error) -> Exception:
+    """The store's class for a driver's error."""
+    text = str(error).strip()
+    match error:
+        case pg.SerializationFailure() | pg.DeadlockDetected():
+            return Again(text)
+        case pg.IntegrityError():
+            return Conflict(text)
+        case pg.DiskFull() | pg.OutOfMemory() | pg.TooManyConnections() | pg.InsufficientResources():
+            return Full(text)
+        case pg.LockNotAvailable() | pg.QueryCanceled():
+            return Busy(text)
+        case pg.DataCorrupted() | pg.IndexCorrupted():
+            return Corrupt(text)
+        case psycopg.OperationalError() | psycopg.InterfaceError():
+            return IoFault(text)
+        case _:
+            return StoreError(text)
+
+
+def connect(url: str, **options: Any) -> psycopg.Connection[Row]:
+    """A connection as the store wants it. Raises StoreError."""
+    try:
+        connection: psycopg.Connection[Row] = psycopg.connect(url, connect_timeout=10, **options)
+    except psycopg.Error as error:
+        raise IoFault(str(error).strip()) from error
+    connection.adapters.register_loader("numeric", _IntLoader)
+    return connection
+
+
+class _IntLoader(psycopg.adapt.Loader):
+    """sum() of BIGINTs is NUMERIC; every number in the store is an integer."""
+
+    def load(self, data: psycopg.abc.Buffer) -> int:
+        return int(bytes(data))
