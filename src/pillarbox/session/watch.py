@@ -26,6 +26,10 @@ class MailboxWatch:
     def leave_mailbox(self, mailbox_id: int, who: object) -> None:
         _leave(self._mailboxes, mailbox_id, who)
 
+    def mailboxes(self) -> list[int]:
+        """Ids of the mailboxes that somebody watches, for `store.notice_changes`."""
+        return list(self._mailboxes)
+
     def user(self, user_id: int, who: object, callback: Callable[[], None]) -> None:
         """Call back when any mailbox of this account changes."""
         self._users.setdefault(user_id, {})[who] = callback

@@ -81,6 +81,13 @@ def trim_history(tx: Tx, mailbox_id: int, keep: int = HISTORY) -> int:
     return tx.run("DELETE FROM expunged WHERE mailbox_id = ? AND modseq <= ?", (mailbox_id, row[0]))
 
 
+def long_histories(tx: Tx, keep: int = HISTORY) -> list[int]:
+    """Mailboxes that remember more than `keep` expunges, for `trim_history`. Reads the whole index: a scan."""
+    return [
+        row[0] for row in tx.rows("SELECT mailbox_id FROM expunged GROUP BY mailbox_id HAVING count(*) > ?", (keep,))
+    ]
+
+
 def _both(tx: Tx, source_id: int, target_id: int) -> tuple[Mailbox, Mailbox]:
     source, target = get(tx, source_id), get(tx, target_id)
     tx.lock({source.user_id, target.user_id})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pillarbox.store.copying import copy, expunge, move, trim_history
+from pillarbox.store.copying import copy, expunge, long_histories, move, trim_history
 from pillarbox.store.delivery import append, deliver
 from pillarbox.store.flagging import store_flags
 from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued
@@ -20,6 +20,7 @@ __all__ = [
     "count_recent",
     "deliver",
     "expunge",
+    "long_histories",
     "move",
     "open_view",
     "rendered",

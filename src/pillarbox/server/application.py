@@ -1,0 +1,201 @@
+"""What a worker of the mail server runs: the store, the sessions of every protocol, HTTP, hints and jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import structlog
+
+from pillarbox.access.ledger import Slot
+from pillarbox.access.limits import Caps, Limiter, Role
+from pillarbox.access.passwords import HashGate
+from pillarbox.config import Settings
+from pillarbox.session.entrance import entrance
+from pillarbox.session.imap import ImapSession
+from pillarbox.session.node import Node
+from pillarbox.session.smtp import SmtpSession
+from pillarbox.session.tls import TlsHolder
+from pillarbox.store import DIRECTORY, Store, StoreError, Touched, migrate, open_store
+from pillarbox.store.sqlite_setup import truncate_wal
+from pillarbox.web import checks
+from pillarbox.web.figures import Figures
+from pillarbox.web.interfaces import api_interface, health_interface
+from pillarbox.web.serve import HttpServer
+
+from . import certificates
+from .hints import Hints, Pair
+from .jobs import Jobs
+from .supervisor import Parts
+from .worker import Seat
+
+log = structlog.get_logger()
+
+THREADS = 2  # of the loop's own executor and of health checks
+MINDING = 1.0  # seconds between two looks for what other processes did
+LOGINS = 5  # looks between two checks of all logins, even when nobody told of a change
+_SHORT = 0.02  # seconds between two looks whether the last session has gone
+
+Factory = Callable[[], asyncio.Protocol]
+
+
+class MailApplication:
+    def __init__(self, seat: Seat, slot: Slot) -> None:
+        self._seat = seat
+        self._slot = slot
+        self._node: Node
+        self._tls = TlsHolder()
+        self._servers: list[asyncio.Server] = []
+        self._http: list[HttpServer] = []
+        self._minder: asyncio.Task[None] | None = None
+        self._check_logins = asyncio.Event()
+
+    async def start(self) -> None:
+        seat, settings = self._seat, self._seat.settings
+        assert isinstance(seat.shared, HashGate)
+        threads = ThreadPoolExecutor(THREADS, "loop")
+        asyncio.get_running_loop().set_default_executor(threads)
+        store = await open_store(settings.db_path)
+        self._limiter = Limiter(self._slot)
+        self._tls.context = _context(settings, seat.pem)
+        self._node = Node.build(settings, store, self._slot, self._limiter, seat.shared, tls=self._tls)
+        self._apply(settings)
+        self._hints = Hints(seat.hints, seat.ledger, seat.slot, self._heard)
+        self._hints.start()
+        store.on_commit(self._hints.tell, own_only=True)
+        store.on_commit(self._committed)
+        self._jobs = Jobs(store, self._slot, f"{os.uname().nodename}:{self._node.owner}")
+        self._jobs.start()
+        await self._listen(store, threads)
+        self._minder = asyncio.get_running_loop().create_task(self._mind(store))
+
+    async def reload(self, settings: Settings, pem: bytes) -> None:
+        self._tls.context = _context(settings, pem)
+        self._apply(settings)
+
+    async def drain(self, patience: float, *, now: bool) -> int:
+        node, loop = self._node, asyncio.get_running_loop()
+        node.draining = True
+        for server in self._servers:
+            server.close()
+        for http in self._http:
+            http.stop_listening()
+        await asyncio.sleep(0)  # what was just accepted becomes a session, and is sent away by it
+        for session in tuple(node.sessions):
+            session.leave(now=now)
+        end = loop.time() + patience
+        while node.sessions and loop.time() < end:
+            await asyncio.sleep(_SHORT)
+        return len(node.sessions)
+
+    async def close(self) -> None:
+        node = self._node
+        for session in tuple(node.sessions):
+            session.abort()
+        if self._minder is not None:
+            self._minder.cancel()
+        for http in self._http:
+            await http.close()
+        await self._jobs.stop()
+        self._hints.stop()
+        await node.store.close()  # finishes what was taken on; nobody is left to be told
+        node.close()
+
+    async def _listen(self, store: Store, threads: ThreadPoolExecutor) -> None:
+        loop, node, seat = asyncio.get_running_loop(), self._node, self._seat
+        figures = Figures(
+            ledger=seat.ledger,
+            settings=lambda: node.settings,
+            store=store,
+            checks=checks.Checks(
+                {
+                    "database": checks.database(store),
+                    "filesystem": checks.filesystem(
+                        str(node.settings.db_path), lambda: node.settings.disk_reserve, threads
+                    ),
+                }
+            ),
+            started_at=seat.started_at,
+            draining=lambda: node.draining,
+        )
+        http = {"health": health_interface, "api": api_interface}
+        factories: dict[str, Factory] = {
+            "smtp": entrance(node, lambda peer: SmtpSession(node, Role.SMTP, peer)),
+            "lmtp": lambda: SmtpSession(node, Role.LMTP),
+            "imap": entrance(node, lambda peer: ImapSession(node, peer)),
+            "imaps": entrance(node, lambda peer: ImapSession(node, peer), implicit_tls=True),
+        }
+        for address, sock in seat.sockets:
+            if address.role in http:
+                server = HttpServer(http[address.role](figures))
+                await server.start([sock])
+                self._http.append(server)
+            elif address.path:
+                self._servers.append(await loop.create_unix_server(factories[address.role], sock=sock))
+            else:
+                self._servers.append(await loop.create_server(factories[address.role], sock=sock))
+
+    def _apply(self, settings: Settings) -> None:
+        """Put settings in force for what begins from now on."""
+        node, limiter = self._node, self._limiter
+        node.settings = settings
+        node.memory.limit = settings.memory_budget
+        node.disk.least = settings.disk_reserve
+        limiter.caps = Caps(settings.max_connections, settings.connections_per_ip)
+        limiter.window = settings.rate_limit_window_seconds
+        limiter.trust_loopback = settings.trust_loopback
+
+    def _heard(self, pairs: list[Pair]) -> None:
+        """A sibling committed something."""
+        store, watch = self._node.store, self._node.watch
+        if pairs:
+            store.hint(Touched(*pair) for pair in pairs)
+        else:
+            store.notice_changes(watch.mailboxes())
+
+    def _committed(self, touched: frozenset[Touched]) -> None:
+        if DIRECTORY in touched:
+            self._check_logins.set()
+
+    async def _mind(self, store: Store) -> None:
+        """Once a second: what others did and no hint told, and logins that are no longer good."""
+        node, looks = self._node, 0
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MINDING):
+                    await self._check_logins.wait()
+            looks += 1
+            try:
+                store.notice_changes(node.watch.mailboxes())
+                if self._check_logins.is_set() or looks % LOGINS == 0:
+                    self._check_logins.clear()
+                    await node.logins.check()
+            except StoreError as error:
+                log.warning("The store cannot be looked at", error=str(error))
+                await asyncio.sleep(MINDING)
+            except Exception:
+                log.exception("Minding the store failed")
+                await asyncio.sleep(MINDING)
+
+
+def _context(settings: Settings, pem: bytes) -> ssl.SSLContext | None:
+    return certificates.context(pem, settings.exchanger_tls_min_version) if pem else None
+
+
+def prepare(settings: Settings) -> list[str]:
+    """Before the workers: the database is made and brought to this version. Raises StoreError."""
+    applied = migrate(settings.db_path)
+    return [f"Migration {step.version} applied: {step.name}" for step in applied] or ["Database schema is up to date"]
+
+
+def conclude(settings: Settings) -> None:
+    """After the last worker: a clean stop leaves no write-ahead log."""
+    if not truncate_wal(str(settings.db_path)):
+        log.info("Another program has the database open; its write-ahead log stays")
+
+
+PARTS = Parts(build=MailApplication, prepare=prepare, conclude=conclude, shared=HashGate)

@@ -1,0 +1,141 @@
+"""Work that is done once for all workers, and once for all nodes on one database: the clean-up of the store.
+
+Whoever holds the lease of a job does it; the others look again later. Each step is one small transaction, so that a
+clean-up of years never stands in the way of mail. Checkpoints have a lock of their own in the store, since they belong
+to a machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from pillarbox.access.ledger import Field, Slot
+from pillarbox.flow.owner import alive
+from pillarbox.store import Store, StoreError, Tx, blobs, leases, mailboxes, messages
+from pillarbox.store.errors import Temporary
+
+log = structlog.get_logger()
+
+LEASE = 120  # seconds; longer than a worker needs for a step
+LOOK = 60.0  # seconds between two tries to get a lease
+PAUSE = 0.2  # seconds between two steps
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`step(tx)` does a little in one transaction and says how much; it is repeated until it says 0.
+
+    With `find`, which looks in a reader's thread, it is `step(tx, what)` for each that was found. Then the job rests
+    for `every` seconds.
+    """
+
+    name: str
+    every: float
+    step: Callable[..., int]
+    find: Callable[[Tx], list[int]] | None = None
+
+
+def free_unreferenced(tx: Tx) -> int:
+    """Blobs that nobody refers to, a day after that was noted."""
+    return blobs.free_unreferenced(tx, tx.now - blobs.KEEP)
+
+
+def free_unfinished(tx: Tx) -> int:
+    """Blobs that a dead process of this machine left half written."""
+    return blobs.free_unfinished(tx, alive)
+
+
+JOBS = (
+    Job("free-unreferenced-blobs", 60.0, free_unreferenced),
+    Job("free-unfinished-blobs", 300.0, free_unfinished),
+    Job("purge-deleted-mailboxes", 30.0, mailboxes.purge_deleted),
+    Job("trim-expunge-history", 3600.0, messages.trim_history, messages.long_histories),
+)
+
+
+class Jobs:
+    """Runs the jobs in one worker's loop. `holder` names this worker in the leases."""
+
+    def __init__(
+        self,
+        store: Store,
+        slot: Slot,
+        holder: str,
+        jobs: tuple[Job, ...] = JOBS,
+        *,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        self._store = store
+        self._slot = slot
+        self._holder = holder
+        self._jobs = jobs
+        self._sleep = sleep or asyncio.sleep
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.get_running_loop().create_task(self._run(job), name=job.name) for job in self._jobs]
+
+    async def stop(self) -> None:
+        """End, and give the leases to whoever goes on."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            try:
+                await self._store.write(_release_all, [job.name for job in self._jobs], self._holder)
+            except StoreError as error:
+                log.info("Leases were not given back", error=str(error))
+
+    async def _run(self, job: Job) -> None:
+        await self._wait(random.uniform(1.0, 5.0))  # not all workers at once
+        while True:
+            try:
+                rest = job.every if await self.once(job) else LOOK
+            except Temporary as error:
+                rest = LOOK
+                log.info("A job is put off", job=job.name, error=str(error))
+            except Exception:
+                rest = LOOK
+                self._slot.add(Field.ERRORS)
+                log.exception("A job failed", job=job.name)
+            await self._wait(rest)
+
+    async def once(self, job: Job) -> bool:
+        """Do all there is, as long as the lease is ours; False when somebody else has it."""
+        began, done = time.monotonic(), 0
+        found: list[int] | None = None
+        while await self._store.write(leases.acquire, job.name, self._holder, LEASE):
+            if job.find is not None:
+                if found is None:
+                    found = await self._store.scan(job.find)
+                if not found:
+                    break
+                done += await self._store.write(job.step, found.pop())
+            else:
+                count = await self._store.write(job.step)
+                if not count:
+                    break
+                done += count
+            await self._wait(PAUSE)
+        else:
+            return False
+        if done:
+            log.info("Job done", job=job.name, count=done, seconds=round(time.monotonic() - began, 3))
+        return True
+
+    async def _wait(self, seconds: float) -> None:
+        result = self._sleep(seconds)
+        if asyncio.iscoroutine(result):
+            await result
+
+
+def _release_all(tx: Tx, names: list[str], holder: str) -> None:
+    for name in names:
+        leases.release(tx, name, holder)
