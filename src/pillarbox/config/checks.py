@@ -34,6 +34,7 @@ def check_together(
     found = _Findings(given)
     _ports(found, values)
     _tls(found, values)
+    _auth(found, values)
     _webhook(found, values)
     _exposure(found, values)
     _secrets_in_the_open(found, files)
@@ -102,6 +103,19 @@ def _mismatch(cert: Path, key: Path) -> str:
     except (ssl.SSLError, OSError, ValueError) as error:
         return str(error)
     return ""
+
+
+def _auth(found: _Findings, values: Mapping[str, Value]) -> None:
+    name = "SMTP_REQUIRE_AUTH"
+    if not values["require_auth"] or name not in found.given:
+        return
+    if not values["enable_auth"]:
+        fix = f"set SMTP_ENABLE_AUTH=true, or remove {name}"
+        found.error("InvalidAuthConfiguration", name, True, "unset while SMTP_ENABLE_AUTH is false", fix)
+    found.warnings.append(
+        "SMTP_REQUIRE_AUTH is set: mail from other servers is refused; leave it to the profile to require a login only "
+        "for relaying"
+    )
 
 
 def _webhook(found: _Findings, values: Mapping[str, Value]) -> None:

@@ -125,9 +125,10 @@ _SECURITY = (
             "The oldest TLS spoken. As a profile's default it does not bind the port-25 role, where refusing TLS "
             "1.2 would mean mail in the clear; set by you it does.", "InvalidTLSConfiguration"),
     Setting("SMTP_ENABLE_AUTH", "auth.enabled", boolean(), (False, False, True, True),
-            "Accounts may log in over SMTP.", "InvalidBoolean", reload="workers", effect="later"),
+            "Accounts may log in over SMTP.", "InvalidBoolean", reload="workers"),
     Setting("SMTP_REQUIRE_AUTH", "auth.required", boolean(), (False, False, True, True),
-            "Only accounts may send to other servers.", "InvalidBoolean", effect="later"),
+            "Only accounts may send to other servers. As a profile's default it means only that; set by you it also "
+            "refuses mail from strangers to our own addresses.", "InvalidBoolean"),
 )
 
 _DATABASE = (
@@ -148,7 +149,7 @@ _LIMITS = (
     Setting("SMTP_RATE_LIMIT_PER_IP", "rate_limit.per_ip", integer(1, 1_000_000), (1000, 10_000, 500, 200),
             "Messages from one address in a window.", "InvalidRateLimit", aliases=("SMTP_RATE_LIMIT_MAX_REQUESTS",)),
     Setting("SMTP_RATE_LIMIT_PER_USER", "rate_limit.per_user", integer(1, 1_000_000), (500, 10_000, 200, 100),
-            "Messages from one account in a window.", "InvalidRateLimit", effect="later",
+            "Messages from one account in a window.", "InvalidRateLimit",
             aliases=("SMTP_RATE_LIMIT_MAX_PER_USER",)),
     Setting("SMTP_RATE_LIMIT_WINDOW_SECONDS", "rate_limit.window", integer(60, 86_400, "seconds"), 3600,
             "The length of a window.", "InvalidRateLimit"),

@@ -73,6 +73,13 @@ def test_a_profile_may_require_tls_while_the_operator_turns_it_off() -> None:
     assert not loaded(PROFILE="production", ENABLE_TLS="false").errors
 
 
+def test_requiring_a_login_of_everybody_warns_and_needs_auth() -> None:
+    assert any("from other servers is refused" in text for text in loaded(ENABLE_AUTH="1", REQUIRE_AUTH="1").warnings)
+    assert not any("other servers" in text for text in loaded(PROFILE="prod").warnings)
+    (problem,) = loaded(REQUIRE_AUTH="true").errors
+    assert problem.kind == "InvalidAuthConfiguration"
+
+
 def test_two_listeners_on_one_port() -> None:
     (problem,) = loaded(IMAP_PORT=2525).errors
     assert problem.name == "SMTP_IMAP_PORT"

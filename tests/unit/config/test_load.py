@@ -69,9 +69,10 @@ def test_a_bad_profile_names_the_good_ones() -> None:
 
 def test_precedence(files: Callable[..., dict[str, str]]) -> None:
     names = ["SMTP_MAX_RECIPIENTS", "SMTP_MAX_MESSAGE_SIZE", "SMTP_MAX_CONNECTIONS", "SMTP_HOSTNAME"]
+    numbers = "max_recipients = 4\nmax_message_size = 4000\nmax_connections = 4\nport = 4\n"
     where = files(
         env="\n".join(f"{name}={value}" for name, value in zip(names, ("3", "3000", "3", "env.example"), strict=True)),
-        toml="[server]\nmax_recipients = 4\nmax_message_size = 4000\nmax_connections = 4\nport = 4\nhostname = 'toml'\n",
+        toml=f"[server]\n{numbers}hostname = 'toml'\n",
     )
     loaded = load({names[0]: "1"}, {names[0]: "2", names[1]: "2000"}, **where)
     settings = loaded.settings
