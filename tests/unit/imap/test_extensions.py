@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pillarbox.imap.document import page
 from pillarbox.imap.extensions import EXTENSIONS, Offer, capabilities, markdown
 from pillarbox.imap.rules import COMMANDS
 from pillarbox.imap.state import State
@@ -72,3 +73,8 @@ def test_the_table_for_the_documentation():
     assert len(table) == len(EXTENSIONS) + 2
     assert "| 5256 | SORT | SORT | **missing** | not advertised | not written yet |" in table
     assert all(line.count("|") == 7 for line in table)
+
+
+def test_the_page_is_as_the_tables_say():
+    written = Path(__file__).parents[3] / "docs" / "imap-extensions.md"
+    assert written.read_text(encoding="utf-8") == page(), "run `make docs`"
