@@ -17,7 +17,7 @@ def page() -> str:
     have = sum(row.have for row in EXTENSIONS)
     return (
         "# IMAP: extensions and commands\n\n"
-        "This page is written from the server's own tables (`python -m pillarbox.imap.document`); change those, not it.\n"
+        "This page is written from the server's own tables (`python -m pillarbox.imap.document`): change those.\n"
         "The base is IMAP4rev1 (RFC 3501) and IMAP4rev2 (RFC 9051, after `ENABLE IMAP4rev2`).\n\n"
         "## Extensions\n\n"
         f"{have} of {len(EXTENSIONS)} are here. A command of a missing one is answered BAD and names the extension.\n\n"
