@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Flag, Parsed, UsageError, complain, describe, parse
@@ -117,8 +116,9 @@ def report(loaded: Loaded) -> None:
 
 def serve(settings: Settings, again: Callable[[], Loaded], on_ready: OnReady | None = None) -> int:
     """Run the server until it is told to stop. `again` loads the settings anew; `on_ready` gets the ports by role."""
-    run: Callable[..., int] = import_module("pillarbox.server").run
-    return run(settings, load=again, on_ready=on_ready)
+    from pillarbox import server
+
+    return server.run(settings, load=again, on_ready=on_ready)
 
 
 def _start(given: dict[str, str], *, validate_only: bool) -> int:

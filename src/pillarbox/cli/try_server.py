@@ -97,7 +97,7 @@ def _run(parsed: Parsed, folder: Path, first: int | None, chosen: Mapping[str, s
     # What leads out of the folder is not taken over: files of settings, and who the server is.
     environ = {name: value for name, value in os.environ.items() if name not in ("SMTP_CONFIG_FILE", "SMTP_USER")}
     own = _own_settings(folder, ports, accept_all=parsed.has("--accept-all")) | dict(chosen)
-    defaults = {"SMTP_MAX_CONNECTIONS": "2000", "SMTP_MAX_MESSAGE_SIZE": str(100 << 20)}
+    defaults = {"SMTP_MAX_CONNECTIONS": "2000", "SMTP_MAX_MESSAGE_SIZE": str(100 << 20), "SMTP_LOG_LEVEL": "info"}
     own |= {name: value for name, value in defaults.items() if name not in environ and name not in own}
 
     def again() -> Loaded:
@@ -237,7 +237,7 @@ Send a message:
     curl --cacert {ca} --ssl-reqd smtp://localhost:{smtp}/client.example.net \\
          --mail-from you@example.net --mail-rcpt {first["username"]} --upload-file -
 
-or  swaks --server localhost:{smtp} --tls --from you@example.net --to {first["username"]}
+or  swaks --server localhost:{smtp} --from you@example.net --to {first["username"]}
 
 Read it:
 
