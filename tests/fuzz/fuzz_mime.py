@@ -66,8 +66,11 @@ def run(data: bytes) -> None:
 
     assert len(analysis.preview) <= 256
     text = search_text(lambda start, end: data[start:end], root, headers=True)
-    for value in (text, analysis.preview, analysis.subject, analysis.base_subject, analysis.message_id):
-        value.encode("utf-8")  # nothing that a store or a client could not encode
+    text.encode("utf-8")  # nothing that a store or a client could not encode
+    kept = (analysis.preview, analysis.subject, analysis.base_subject, analysis.message_id)
+    for value in (*kept, *analysis.in_reply_to, *analysis.references):
+        value.encode("utf-8")
+        assert "\0" not in value, "PostgreSQL cannot store it"
     header = data[: root.body]
     header_text(header).encode("utf-8")
     decoded_value(header, b"subject")

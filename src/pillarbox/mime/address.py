@@ -112,7 +112,7 @@ class _Parser:
         return at
 
     def _route_addr(self, value: bytes, at: int, token: re.Pattern[bytes]) -> int:
-        """What is between "<" and ">": `[@a,@b:] local@host`. A missing ">" ends it at the next "<" or the end."""
+        """What is between "<" and ">": `[@a,@b:] local@host`. Without a ">" it ends before the next "<" or ","."""
         name = _phrase(self.words)
         self.words.clear()
         words: list[bytes] = []
@@ -120,7 +120,7 @@ class _Parser:
         end = len(value)
         while at < end:
             match = token.match(value, at)
-            if match is None or match[0] == b"<":
+            if match is None or match[0] == b"<" or (match[0] == b"," and (route is not None or words[:1] != [b"@"])):
                 break
             at = match.end()
             if match[3] == b">":
@@ -134,7 +134,7 @@ class _Parser:
                 words.append(_unquoted(match[1]))
             elif match.lastindex is not None:
                 words.append(match[0])
-        local, host = _split(words)
+        local, host, _ = _split(words)
         self.angle = (name or None, route, local, host)
         return at
 
@@ -143,12 +143,13 @@ class _Parser:
         name = self.comment or None
         if self.angle is not None:
             display, route, local, host = self.angle
-            self._add((display or name, route, local, host))
+            self._add((display or _phrase(self.words) or name, route, local, host))
         elif self.words:
             if b"@" in self.words:
-                local, host = _split(self.words)
+                local, host, before = _split(self.words)
+                name = _phrase(before) or name
             else:
-                local, host = b" ".join(self.words), b""
+                local, host = _phrase(self.words), b""
             self._add((name, None, local, host))
         self.words.clear()
         self.angle = None
@@ -159,16 +160,29 @@ class _Parser:
             self.found.append(address)
 
 
-def _split(words: list[bytes]) -> tuple[bytes, bytes]:
-    """`local @ host` at the last "@": dots are part of the words (RFC 5322 section 4.4 allows space around them)."""
+def _split(words: list[bytes]) -> tuple[bytes, bytes, list[bytes]]:
+    """Local part and host around the last "@", and the words before them, which are a name without angle brackets.
+
+    Space is allowed around the dots (RFC 5322 section 4.4), so a word that begins or ends with one goes on.
+    """
     for i in range(len(words) - 1, -1, -1):
         if words[i] == b"@":
-            return b"".join(words[:i]), b"".join(words[i + 1 :])
-    return b"".join(words), b""
+            break
+    else:
+        return b"".join(words), b"", []
+    start = i - 1
+    while start > 0 and words[start - 1] != b"@" and (words[start][:1] == b"." or words[start - 1][-1:] == b"."):
+        start -= 1
+    end = i + 2
+    while end < len(words) and (words[end][:1] == b"." or words[end - 1][-1:] == b"."):
+        end += 1
+    start = max(start, 0)
+    return b"".join(words[start:i]), b"".join(words[i + 1 : end]), words[:start]
 
 
 def _phrase(words: list[bytes]) -> bytes:
-    return b" ".join(words)
+    phrase = b" ".join(words)
+    return phrase.replace(b" @ ", b"@") if b"@" in words else phrase  # an address shown as the name of itself
 
 
 def _unquoted(text: bytes) -> bytes:

@@ -7,9 +7,8 @@ import re
 import msgspec
 
 from pillarbox.mime.date import parse_date
-from pillarbox.mime.encoded_word import decode_words
 from pillarbox.mime.envelope import render_envelope
-from pillarbox.mime.header import unfold
+from pillarbox.mime.header import text_of
 from pillarbox.mime.scanner import OffsetScanner
 from pillarbox.mime.subject import MAX_SUBJECT, base_subject
 from pillarbox.mime.text import preview_of
@@ -74,7 +73,7 @@ def analyse(data: bytes) -> Analysis:
 
 def _analysis(scan: OffsetScanner, size: int) -> Analysis:
     root, fields = scan.root, scan.fields
-    subject = decode_words(unfold(fields[b"subject"])[: 8 * MAX_SUBJECT])[:MAX_SUBJECT] if b"subject" in fields else ""
+    subject = text_of(fields[b"subject"][: 8 * MAX_SUBJECT])[:MAX_SUBJECT] if b"subject" in fields else ""
     sent = parse_date(fields[b"date"]) if b"date" in fields else None
     return Analysis(
         size,
@@ -95,14 +94,20 @@ def _analysis(scan: OffsetScanner, size: int) -> Analysis:
 
 
 def message_ids(value: bytes, limit: int = MAX_REFERENCES) -> tuple[str, ...]:
-    """The message ids of a raw field value, with angle brackets; of too many the first and the last ones."""
+    """The message ids of a raw field value, with angle brackets (added where the only word lacks them); of too many the
+    first and the last ones."""
     if b"<" not in value:
-        return ()
+        words = value.split()
+        value = b"<%b>" % words[0] if len(words) == 1 and b"@" in words[0] else b""
     found = [b"".join(text.split()) for text in _MESSAGE_ID.findall(value)]  # folded, or spaced as RFC 822 allowed
-    ids = [f"<{text.decode('utf-8', 'replace')}>" for text in found if 0 < len(text) <= _MAX_MESSAGE_ID]
+    ids = [f"<{text.decode('utf-8', 'replace')}>" for text in found if _is_message_id(text)]
     if len(ids) > limit:
         ids = [*ids[:1], *ids[len(ids) - limit + 1 :]]  # the root of the thread and the nearest ancestors
     return tuple(ids)
+
+
+def _is_message_id(text: bytes) -> bool:
+    return 0 < len(text) <= _MAX_MESSAGE_ID and b"\0" not in text
 
 
 def _preview(scan: OffsetScanner) -> str:

@@ -27,6 +27,18 @@ _FIELDS = (
 )  # fmt: skip
 
 
+def parse_content_type(value: bytes) -> tuple[bytes, bytes, Pairs] | None:
+    """Type and subtype in lower case and the parameters; None when the value is invalid."""
+    match = _MEDIA_TYPE.match(value)
+    if match is None and b"(" in value:  # comments may stand between all of it
+        start, semicolon, rest = value.partition(b";")
+        value = _COMMENT.sub(b" ", start) + semicolon + rest
+        match = _MEDIA_TYPE.match(value)
+    if match is None:
+        return None
+    return match[1].lower(), match[2].lower(), parse_parameters(value[match.end() :])
+
+
 class Content:
     """The description of one part. Immutable: equal headers share one.
 
@@ -42,11 +54,10 @@ class Content:
 
     def __init__(self, values: tuple[bytes | None, ...], digest: bool) -> None:
         ctype, encoding, disposition, content_id, description, md5, language, location = values
-        match = _MEDIA_TYPE.match(ctype) if ctype is not None else None
+        media = parse_content_type(ctype) if ctype is not None else None
         pairs: Pairs
-        if match is not None and ctype is not None:
-            kind, subtype = match[1].lower(), match[2].lower()
-            pairs = parse_parameters(ctype[match.end() :])
+        if media is not None:
+            kind, subtype, pairs = media
         elif digest and ctype is None:
             kind, subtype, pairs = b"message", b"rfc822", []  # RFC 2046 section 5.1.5
         else:
@@ -55,10 +66,10 @@ class Content:
         self.subtype = subtype.decode("ascii")
         # RFC 2046 section 4.1.2; other subtypes of text have no default (RFC 6657).
         plain = kind == b"text" and subtype == b"plain"
-        if plain and not any(name == b"charset" for name, _ in pairs):
+        if plain and not any(name in (b"charset", b"charset*") for name, _ in pairs):
             pairs = [*_ASCII_PLAIN, *pairs]
         charset = text_of(pairs, b"charset") if kind == b"text" else None
-        self.charset = (charset or "").strip().lower()[:MAX_NAME]
+        self.charset = _stored(charset).lower()
         boundary = next((value for name, value in pairs if name == b"boundary"), b"") if kind == b"multipart" else b""
         self.boundary = boundary if len(boundary) <= MAX_BOUNDARY and b"\n" not in boundary else b""
 
@@ -79,9 +90,9 @@ class Content:
         filename = text_of(disposition_pairs, b"filename") if disposition_pairs else None
         if filename is None and pairs:
             filename = text_of(pairs, b"name")
-        self.filename = (filename or "")[:MAX_NAME]
+        self.filename = _stored(filename)
         cid = unfold(content_id) if content_id is not None else None
-        self.content_id = (cid or b"").decode("utf-8", "replace").strip("<> ")[:MAX_NAME]
+        self.content_id = _stored((cid or b"").decode("utf-8", "replace").strip("<> "))
 
         self.parameters = parameters(pairs)
         self.quoted_subtype = string(subtype.upper())
@@ -105,6 +116,11 @@ class Content:
         self.is_message = kind == b"message" and subtype in (b"rfc822", b"global")
         # The body is there as it is, so that structure can be found in it.
         self.is_readable = self.encoding in IDENTITY
+
+
+def _stored(text: str | None) -> str:
+    """Text that is kept beside the message: no NUL, which PostgreSQL cannot hold, and not too long."""
+    return text.replace("\0", "").strip()[:MAX_NAME] if text else ""
 
 
 def _languages(value: bytes) -> bytes:

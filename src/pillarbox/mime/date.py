@@ -12,7 +12,7 @@ _ZONES = {  # minutes east of UTC, RFC 5322 section 4.3
 }  # fmt: skip
 _EPOCH = date(1970, 1, 1).toordinal()
 _TIME = rb"(\d{1,2})[:.](\d{1,2})(?:[:.](\d{1,2}))?"
-_ZONE = rb"(?:[ \t]*(?:(?:GMT|UTC?)?([+-])(\d{2}):?(\d{2})|([A-Za-z]{1,5})\b))?"
+_ZONE = rb"(?:[ \t]*(?:(?:GMT|UTC?)?([+-])(\d{2}):?(\d{2})|([A-Za-z]{1,5})))?"
 _RFC = re.compile(rb"\b(\d{1,2})[ \t.-]{1,8}([A-Za-z]{3})[a-z]*[ \t.,-]{1,8}(\d{2,4})[ \t,]{1,8}" + _TIME + _ZONE)
 _ASCTIME = re.compile(
     rb"\b([A-Za-z]{3})[ \t]{1,8}(\d{1,2})[ \t]{1,8}" + _TIME + rb"[ \t]{1,8}(?:[A-Z]{3,4}[ \t])?(\d{4})\b"
@@ -30,7 +30,9 @@ def parse_date(value: bytes) -> tuple[int, int] | None:
     value = value[:256]
     match = _RFC.search(value)
     if match is None and (b"(" in value or b"\n" in value):
-        value = _FOLD.sub(b" ", _COMMENT.sub(b" ", value))
+        while (shorter := _COMMENT.sub(b" ", value)) != value:  # from the innermost outwards
+            value = shorter
+        value = _FOLD.sub(b" ", value)
         match = _RFC.search(value)
     if match is not None:
         day, month, year, hour, minute, second, *zone = match.groups()

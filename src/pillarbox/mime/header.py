@@ -18,6 +18,8 @@ MAX_HEADER = 256 * 1024  # octets of one header block that are read; what follow
 # 4.5 the white space before the colon.
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:((?:[^\n]*+\n)(?:[ \t][^\n]*+\n)*+)|[^\n]*+\n")
 
+_FOLD = re.compile(rb"\r?\n[ \t]*+")
+
 # Fields whose repetitions (RFC 5322 forbids them) are read as one list; of all others the first one counts.
 _MERGED = frozenset((b"to", b"cc", b"bcc"))
 
@@ -45,6 +47,13 @@ def unfold(value: bytes) -> bytes:
     return value.strip(b" \t")
 
 
+def text_of(value: bytes) -> str:
+    """A raw value as text: a fold counts as one space (RFC 5256 section 2.1), encoded words decoded (RFC 2047)."""
+    if b"\n" in value:
+        value = _FOLD.sub(b" ", value)
+    return decode_words(value.strip(b" \t"))
+
+
 def select_fields(header: bytes, names: Iterable[bytes], invert: bool = False) -> bytes:
     """IMAP HEADER.FIELDS (with `invert`: HEADER.FIELDS.NOT): the fields of these names, octets and order kept.
 
@@ -63,20 +72,22 @@ def select_fields(header: bytes, names: Iterable[bytes], invert: bool = False) -
 
 def raw_values(header: bytes, name: bytes) -> list[bytes]:
     """Every value of a field, unfolded, as sent."""
+    return [unfold(value) for value in _values(header, name)]
+
+
+def _values(header: bytes, name: bytes) -> list[bytes]:
     name = name.lower()
     block = header if header[-1:] == b"\n" else header + b"\r\n"
-    return [unfold(match[2]) for match in _FIELD.finditer(block) if match[1] is not None and match[1].lower() == name]
+    return [match[2] for match in _FIELD.finditer(block) if match[1] is not None and match[1].lower() == name]
 
 
 def decoded_value(header: bytes, name: bytes) -> list[str]:
-    """Every value of a field, unfolded, with its encoded words decoded (RFC 2047)."""
-    return [decode_words(value) for value in raw_values(header, name)]
+    """Every value of a field as text (see `text_of`)."""
+    return [text_of(value) for value in _values(header, name)]
 
 
 def header_text(header: bytes) -> str:
     """A whole header block as text for searching: one decoded `Name: value` a line."""
     block = header[:MAX_HEADER]
     block = block if block[-1:] == b"\n" else block + b"\n"
-    return "\n".join(
-        f"{name.decode('ascii')}: {decode_words(unfold(value))}" for name, value in _FIELD.findall(block) if name
-    )
+    return "\n".join(f"{name.decode('ascii')}: {text_of(value)}" for name, value in _FIELD.findall(block) if name)

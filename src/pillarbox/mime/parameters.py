@@ -15,14 +15,14 @@ _MAX_SECTIONS = 999
 
 TOKEN = rb"[!#$%&'*+.^_`{|}~0-9A-Za-z-]{1,127}+"  # 127: RFC 6838 section 4.2
 
-# Every match begins where the last one ended and takes a parameter or one junk word: linear. A value without quotes
-# may hold spaces (`filename=my report.pdf`) unless the next word is a parameter again (a forgotten semicolon).
+# A parameter up to its value (quoted, or the first word), or else one word of junk: every match begins where the last
+# one ended, so the work is linear. (No possessive group may hold a repetition that can fail half-way: CPython before
+# 3.11.5 does not go back then, gh-106052.)
 _PARAMETER = re.compile(
-    rb"[;\s]*+(?:"
-    rb"([^\s=;\"]++)\s*+=\s*+(?:\"((?:[^\"\\]++|\\.)*+)\"?|((?:[^;\s]++|\s++(?![^\s=;\"]++\s*+=))*+))"
-    rb"|[^;\s]++|\Z)",
-    re.S,
+    rb"[;\s]*+(?:([^\s=;\"]++)\s*+=\s*+(?:(\")((?:[^\"\\]++|\\.)*+)\"?|([^;\s]*+))|[^;\s]++|\Z)", re.S
 )
+# A value without quotes may go on (`filename=my report.pdf`) unless a parameter follows: a forgotten semicolon.
+_NEXT_WORD = re.compile(rb"\s++(?![^\s=;\"]++\s*+=)[^;\s]++")
 _SECTION = re.compile(rb"([^*]+)\*(?:([0-9]{1,3})(\*)?)?")
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.S)
 _NOT_ATTRIBUTE = re.compile(rb"[^A-Za-z0-9!#$&+.^_`{|}~-]")
@@ -35,15 +35,24 @@ def parse_parameters(value: bytes) -> Pairs:
     """
     pairs: Pairs = []
     sections = False
-    for spelled, quoted, plain in _PARAMETER.findall(value):
-        if not spelled:
+    at, size = 0, len(value)
+    while at < size:
+        match = _PARAMETER.match(value, at)
+        if match is None:
+            break
+        at = match.end()
+        spelled, quote, text, word = match.groups()
+        if spelled is None:
             continue
-        if quoted:
-            text = quoted.replace(b"\r\n", b"").replace(b"\n", b"") if b"\n" in quoted else quoted
+        if quote is not None:
+            text = text.replace(b"\r\n", b"").replace(b"\n", b"") if b"\n" in text else text
             if b"\\" in text:
                 text = _QUOTED_PAIR.sub(rb"\1", text)
         else:
-            text = _without_comment(plain)
+            start = at - len(word)
+            while (more := _NEXT_WORD.match(value, at)) is not None:
+                at = more.end()
+            text = _without_comment(value[start:at])
         name = spelled.lower()
         sections = sections or b"*" in name
         pairs.append((name, text))
@@ -56,10 +65,8 @@ def _without_comment(value: bytes) -> bytes:
     value = value.rstrip()
     if b"\n" in value:
         value = value.replace(b"\r\n", b"").replace(b"\n", b"")
-    if b"(" in value:
-        for opening in (b" (", b"\t("):
-            value = value.partition(opening)[0]
-        value = value.rstrip() if not value.startswith(b"(") else b""
+    if value[-1:] == b")":  # only at the end: `filename=copy (2).txt` means what it says
+        value = value[: max(value.rfind(b" ("), value.rfind(b"\t("), 0 if value[:1] == b"(" else -1)].rstrip()
     return value
 
 

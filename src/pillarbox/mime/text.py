@@ -56,4 +56,4 @@ def preview_of(raw: bytes, encoding: str, charset: str, subtype: str) -> str:
     if subtype != "html":
         raw = raw[:2048]  # 256 characters of base64 UTF-16 with signatures and quotes to skip fit
     text = plain_text(raw, encoding, charset, subtype)
-    return " ".join(text[: MAX_PREVIEW * 4].split())[:MAX_PREVIEW].rstrip("\ufffd ")
+    return " ".join(text[: MAX_PREVIEW * 4].replace("\0", "").split())[:MAX_PREVIEW].rstrip("\ufffd ")

@@ -10,7 +10,8 @@ class Part(msgspec.Struct, array_like=True, gc=False):
 
     The header block is `header:body` (with its empty line), the content is `body:end`. `lines` counts the line feeds of
     the content of text parts, embedded messages and multiparts without parts, and is 0 for others. Types, charset and
-    encoding are in lower case; `charset` only for text and "" where the sender named none. `filename` is decoded.
+    encoding are in lower case; `charset` only for text, "" where none is named ("us-ascii" for text/plain). `filename`
+    is decoded. No text here holds a NUL.
 
     `children` of a multipart are its parts; of message/rfc822 exactly one, the root of the embedded message. A
     multipart in which no part can be found (no boundary, none in the body, nested too deep) has one child, a text/plain
