@@ -19,7 +19,7 @@ class AddressError(ValueError):
     """Not an address; the text says why."""
 
 
-class Path(Struct, frozen=True):
+class Path(Struct, frozen=True, gc=False):
     """A reverse or forward path.
 
     `local` is the plain local part: quotes and backslashes taken away, NFC, case kept. `domain` is in lower case and

@@ -23,7 +23,7 @@ from msgspec import Struct
 from pillarbox.smtp.address import Path
 
 
-class Hello(Struct, frozen=True):
+class Hello(Struct, frozen=True, gc=False):
     """HELO (`esmtp` false), EHLO or LHLO; answered. `name` is what the client calls itself: printable ASCII without
     spaces, up to 255 octets, not always a valid domain."""
 
@@ -31,7 +31,7 @@ class Hello(Struct, frozen=True):
     esmtp: bool
 
 
-class Mail(Struct, frozen=True):
+class Mail(Struct, frozen=True, gc=False):
     """MAIL FROM, checked; answered. `size` is the declared one, never above the limit (the core refuses that).
 
     `auth` is the decoded AUTH= mailbox, "" for `AUTH=<>`, None when absent (RFC 4954 section 5). `envid` is decoded
@@ -46,7 +46,7 @@ class Mail(Struct, frozen=True):
     auth: str | None = None
 
 
-class Rcpt(Struct, frozen=True):
+class Rcpt(Struct, frozen=True, gc=False):
     """RCPT TO, checked; answered. A bare `<Postmaster>` has the local part as written and the domain "".
 
     `notify` holds NEVER, or any of SUCCESS, FAILURE, DELAY; empty when absent. `orcpt` is `type;address` with the
@@ -57,21 +57,21 @@ class Rcpt(Struct, frozen=True):
     orcpt: str = ""
 
 
-class Data(Struct, frozen=True):
+class Data(Struct, frozen=True, gc=False):
     """The content is about to come, by DATA or (`chunked`) by the first BDAT; answered. `accept()` says 354 to a DATA
     and nothing to a BDAT; after a refusal the core itself swallows the octets of the BDAT before it says so."""
 
     chunked: bool = False
 
 
-class Content(Struct, frozen=True):
+class Content(Struct, frozen=True, gc=False):
     """A piece of the message: dots unstuffed, line ends as sent. Pieces may be cut anywhere, also within a CRLF (BDAT).
     Never more than the size limit in all. `SmtpCore.fault` tells early that the message will be refused."""
 
     data: bytes
 
 
-class ContentEnd(Struct, frozen=True):
+class ContentEnd(Struct, frozen=True, gc=False):
     """The true end of the content; `size` octets in all. Answered unless `fault` is there.
 
     `fault` says why the core refused the message after its end: `TOO_BIG` (552 5.3.4), or `BARE_LINE_END`, `NUL`,
@@ -81,7 +81,7 @@ class ContentEnd(Struct, frozen=True):
     fault: str | None = None
 
 
-class Auth(Struct, frozen=True):
+class Auth(Struct, frozen=True, gc=False):
     """AUTH with a mechanism that is offered; answered by `challenge`, or by `reply` with 235 or an error.
     `initial` is the decoded initial response, None when there is none."""
 
@@ -89,22 +89,22 @@ class Auth(Struct, frozen=True):
     initial: bytes | None = None
 
 
-class AuthResponse(Struct, frozen=True):
+class AuthResponse(Struct, frozen=True, gc=False):
     """The decoded answer to a `challenge`; answered like `Auth`. A cancelled exchange gives no event."""
 
     data: bytes
 
 
-class StartTls(Struct, frozen=True):
+class StartTls(Struct, frozen=True, gc=False):
     """STARTTLS; answered. After `accept` write the output, upgrade the transport, call `tls_started`; the core hears
     nothing until then and has forgotten what came before (CVE-2011-0411)."""
 
 
-class Reset(Struct, frozen=True):
+class Reset(Struct, frozen=True, gc=False):
     """RSET, or the core gave up the transaction: drop what it held. Not answered."""
 
 
-class Quit(Struct, frozen=True):
+class Quit(Struct, frozen=True, gc=False):
     """QUIT: the goodbye is in the output and the core is closed. Not answered."""
 
 
