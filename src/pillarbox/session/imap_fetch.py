@@ -20,10 +20,11 @@ from pillarbox.imap.dates import internal_date
 from pillarbox.imap.events import Command
 from pillarbox.imap.fetch import FetchItem, Item, Section
 from pillarbox.imap.sequence import SequenceSet, compact
-from pillarbox.session.imap_answers import Answer, bad, gone
-from pillarbox.session.imap_sections import Cut, Sections, literal, without_nul
+from pillarbox.session.imap_answers import Answer, gone
+from pillarbox.session.imap_sections import Cut, Sections
 from pillarbox.session.imap_select import vanished_earlier, vanished_since
 from pillarbox.session.imap_selected import Selected
+from pillarbox.session.imap_stream import PIECE, decoded_size, stream
 from pillarbox.store import Tx, blobs, messages
 from pillarbox.store.errors import StoreError
 from pillarbox.store.records import Rendered
@@ -36,7 +37,7 @@ log = structlog.get_logger()
 _LINES = 512  # messages rendered from the columns between two looks at the transport
 _PAGE = 200  # messages of one read of rendered bytes
 _INLINE = 64 * 1024  # octets that are cut on the loop
-_BATCH = 256 * 1024  # octets that are held at once
+_BATCH = PIECE  # octets that are held at once
 _SMALL_PAGE = 20  # messages of the first page when contents are read: the first answer comes soon
 
 _COLUMNS = {Item.FLAGS, Item.UID, Item.INTERNALDATE, Item.RFC822_SIZE, Item.MODSEQ}
@@ -50,16 +51,12 @@ async def fetch(session: ImapSession, command: Command) -> Answer:
     items = args.items
     if args.changed_since is not None or Item.MODSEQ in items:
         session.condstore_used()
-    if args.vanished and not (command.uid and args.changed_since is not None and session.qresync):
-        raise bad("VANISHED goes with UID FETCH, CHANGEDSINCE and an enabled QRESYNC")  # RFC 7162 section 3.2.6
     picks = session.pick(args.sequence, uid=command.uid)
     if args.vanished:
         assert args.changed_since is not None
         await _vanished(session, selected, args.sequence, args.changed_since)
     if args.changed_since is not None:
         picks = _changed_since(selected, picks, args.changed_since)
-    if command.uid and Item.UID not in items:
-        items = (Item.UID, *items)
     missing = False
     if _COLUMNS.issuperset(items):
         await _from_columns(session, selected, items, picks)
@@ -206,8 +203,7 @@ def _pieces(
             pieces.append(space)
         space = b" "
         if isinstance(item, Section):
-            cut = sections.cut(item)
-            pieces.append(item.label + b" NIL" if cut is None else cut)
+            pieces.append(sections.cut(item))
             continue
         match item:
             case Item.ENVELOPE:
@@ -268,7 +264,10 @@ class _Batch:
         out: list[bytes] = []
         for _, pieces in responses:
             for piece in pieces:
-                out.append(_value(piece, slices) if isinstance(piece, Cut) else piece)
+                if isinstance(piece, bytes):
+                    out.append(piece)
+                else:
+                    out.append(piece.value(next(slices) if piece.length else b""))
         self._responses, self._octets = [], 0
         session.core.write(b"".join(out))
         await session.drained()
@@ -276,50 +275,26 @@ class _Batch:
     async def _stream(self, blob_id: int, pieces: list[Piece]) -> None:
         """One large response. Once its first octet is out, only the end of the connection can end it early."""
         session = self._session
-        values: list[Piece] = []
-        for piece in pieces:  # what has to be made of the whole is made first: it may be refused
-            if isinstance(piece, Cut) and piece.after is not None:
-                values.append(await _made(session, blob_id, piece))
-            else:
-                values.append(piece)
+        sizes = [
+            await decoded_size(session, blob_id, piece) if isinstance(piece, Cut) and piece.encoding else 0
+            for piece in pieces
+        ]
         try:
-            for piece in values:
+            for piece, size in zip(pieces, sizes, strict=True):
                 if isinstance(piece, bytes):
                     session.core.write(piece)
+                elif piece.fields:
+                    octets = await session.store.scan(blobs.read_slice, blob_id, piece.start, piece.length)
+                    session.core.write(piece.value(octets))
+                elif piece.section.kind == "BINARY.SIZE":
+                    session.core.write(b"%b %d" % (piece.section.label, size))
                 else:
-                    await self._stream_cut(blob_id, piece)
+                    await stream(session, blob_id, piece, size if piece.encoding else piece.size)
                 await session.drained()
         except StoreError:
             session.abort()  # half a response cannot be taken back
             raise
 
-    async def _stream_cut(self, blob_id: int, cut: Cut) -> None:
-        session = self._session
-        binary = cut.kind == "BINARY"
-        session.core.write(b"%b %b{%d}\r\n" % (cut.label, b"~" if binary else b"", cut.size))
-        session.core.write(cut.head)
-        for start in range(cut.start, cut.start + cut.length, _BATCH):
-            length = min(_BATCH, cut.start + cut.length - start)
-            octets = await session.store.scan(blobs.read_slice, blob_id, start, length)
-            session.core.write(octets if binary else without_nul(octets))
-            await session.drained()
-            session.active()
-
 
 def _slices(tx: Tx, wanted: Sequence[tuple[int, int, int]]) -> list[bytes]:
     return [blobs.read_slice(tx, blob_id, start, length) for blob_id, start, length in wanted]
-
-
-def _value(cut: Cut, slices: Iterator[bytes]) -> bytes:
-    octets = cut.head + next(slices) if cut.length else cut.head
-    return literal(cut, octets if cut.after is None else cut.after(octets))
-
-
-async def _made(session: ImapSession, blob_id: int, cut: Cut) -> bytes:
-    """A value that has to be made of the whole section: decoded content of a large part. In a thread."""
-
-    def make(tx: Tx) -> bytes:
-        return _value(cut, iter([blobs.read_slice(tx, blob_id, cut.start, cut.length)]))
-
-    async with session.node.memory.flushing:  # one or two of them in memory at a time
-        return await session.store.scan(make)

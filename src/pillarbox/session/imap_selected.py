@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pillarbox.imap import flags as imap_flags
 from pillarbox.imap import responses
 from pillarbox.imap.sequence import SequenceSet, compact
-from pillarbox.store.records import Changes, View
+from pillarbox.store.records import Changes, Mailbox, View
 
 Keywords = tuple[str, ...]
 
@@ -78,8 +78,15 @@ class Selected:
         self.dates: array[int] = view.dates
         self.ids: array[int] = view.ids
         self.keywords: dict[int, Keywords] = view.keywords
-        self.uidnext: int = view.mailbox.uidnext
-        self.highestmodseq: int = view.mailbox.highestmodseq
+        self._reached(view.mailbox)
+
+    def _reached(self, box: Mailbox) -> None:
+        """The columns are as new as this row of the mailbox, or newer: statements of one read may see several moments.
+
+        So the numbers never run ahead of the columns, and what was seen too early is only seen again.
+        """
+        self.uidnext: int = max(box.uidnext, self.uids[-1] + 1 if self.uids else 1)
+        self.highestmodseq: int = box.highestmodseq
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -152,8 +159,7 @@ class Selected:
         for uid in changes.vanished or ():
             if self.index(uid) >= 0:
                 self._gone.add(uid)
-        self.uidnext = changes.mailbox.uidnext
-        self.highestmodseq = changes.mailbox.highestmodseq
+        self._reached(changes.mailbox)
 
     def reload(self, view: View) -> None:
         """The history does not reach back to what this session knows: compare with all there is now."""
@@ -170,8 +176,7 @@ class Selected:
                 self.set_flags(uid, view.flags[at], words, view.modseqs[at])
                 self._changed.add(uid)
         self._note_keywords(view.keywords.values())
-        self.uidnext = view.mailbox.uidnext
-        self.highestmodseq = view.mailbox.highestmodseq
+        self._reached(view.mailbox)
 
     def _append(self, uid: int, bits: int, modseq: int, size: int, date: int, row_id: int) -> None:
         if self.uids and uid <= self.uids[-1]:
