@@ -154,7 +154,8 @@ _LIMITS = (
     Setting("SMTP_RATE_LIMIT_WINDOW_SECONDS", "rate_limit.window", integer(60, 86_400, "seconds"), 3600,
             "The length of a window.", "InvalidRateLimit"),
     Setting("SMTP_RATE_LIMIT_CLEANUP_INTERVAL", "rate_limit.cleanup_interval", integer(60, 86_400, "seconds"), 3600,
-            "How often windows that are over are forgotten.", "InvalidRateLimit"),
+            "How often windows that are over are swept; Pillarbox counts in a table of fixed size and needs no sweep.",
+            "InvalidRateLimit", effect="none"),
 )
 
 _ANTISPAM = (

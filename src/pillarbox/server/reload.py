@@ -11,22 +11,7 @@ from pillarbox.config.sources import CONFIG_ENV, FileError, read_environment_fil
 from pillarbox.config.table import SETTINGS
 
 # Applied by starting new workers, while the old ones finish what they have.
-NEW_WORKERS = frozenset(
-    {
-        "host",
-        "http_host",
-        "port",
-        "imap_port",
-        "imaps_port",
-        "lmtp_port",
-        "lmtp_socket",
-        "api_port",
-        "health_port",
-        "worker_threads",
-        "enable_tls",
-        "enable_auth",
-    }
-)
+NEW_WORKERS = frozenset(setting.attribute for setting in SETTINGS if setting.reload == "workers")
 # A name for the set of values and no more: what it changes shows in the other settings.
 _NO_EFFECT_ITSELF = frozenset({"profile", "config_file"})
 

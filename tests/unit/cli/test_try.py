@@ -42,14 +42,15 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Server:
     return started
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return min(int(probe.getsockname()[1]), 60000)
+@pytest.fixture
+def all_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server really listens here, so it does not matter who else does."""
+    monkeypatch.setattr(try_server, "_is_free", lambda _: True)
 
 
+@pytest.mark.usefixtures("all_free")
 def test_one_line_of_json_and_the_same_accounts_again(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    base = free_port()
+    base = 23000
     argv = ["--json", "--data", "mail", "--ports-from", str(base), "--accept-all"]
     assert try_server.main(argv) == 0
     out = capsys.readouterr().out
@@ -69,6 +70,7 @@ def test_one_line_of_json_and_the_same_accounts_again(server: Server, capsys: py
     assert settings.accept_all and settings.trust_loopback and settings.enable_tls
 
 
+@pytest.mark.usefixtures("all_free")
 def test_settings_of_the_environment_count_but_do_not_lead_out(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -79,7 +81,7 @@ def test_settings_of_the_environment_count_but_do_not_lead_out(
         ("SMTP_MAX_CONNECTIONS", "11"),
     ):
         monkeypatch.setenv(name, value)
-    assert try_server.main(["--ports-from", str(free_port()), "--set", "SMTP_TRUST_LOOPBACK=no"]) == 0
+    assert try_server.main(["--ports-from", "23000", "--set", "SMTP_TRUST_LOOPBACK=no"]) == 0
     (settings,) = server.settings
     assert settings.db_path == tmp_path / "try-data" / "smtp.db"
     assert (settings.max_recipients, settings.max_connections, settings.trust_loopback) == (7, 11, False)
@@ -94,6 +96,15 @@ def test_people_are_told_what_to_paste(capsys: pytest.CaptureFixture[str], tmp_p
     assert "ada@example.test:s3cret" in text
     assert "imaps://localhost:2993/INBOX" in text
     assert "Any other recipient is accepted too." in text
+
+
+def test_a_usual_port_that_is_taken_is_replaced(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(try_server, "_is_free", lambda port: port not in (2525, 12525))
+    assert try_server.main([]) == 0
+    assert [settings.port for settings in server.settings] == [22525]
+    assert "port 2525 is taken, trying 12525 for smtp" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,8 +122,9 @@ def test_wrong_usage(server: Server, argv: list[str]) -> None:
     assert server.settings == []
 
 
+@pytest.mark.usefixtures("all_free")
 def test_wrong_settings_are_all_told(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["--ports-from", str(free_port()), "--set", "SMTP_MAX_RECIPIENTS=0", "--set", "SMTP_TIMEOUT_SECONDS=x"]
+    argv = ["--ports-from", "23000", "--set", "SMTP_MAX_RECIPIENTS=0", "--set", "SMTP_TIMEOUT_SECONDS=x"]
     assert try_server.main(argv) == 1
     assert capsys.readouterr().err.count("Configuration Error:") == 2
 
