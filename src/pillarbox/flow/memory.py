@@ -6,47 +6,64 @@ Both are asked for every piece of every message, so asking is a comparison; who 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import os
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
+from typing import Protocol
 
 MIB = 1 << 20
 DEFAULT_BUDGET = 64 * MIB  # octets of message content that one worker holds
 FLUSHES = 2  # chunks of large messages on their way to the store at once
+_SPILLS = 16  # holders made to write at a time
 MIN_FREE_DISK = 256 * MIB  # octets; with less, no message is taken (452 4.3.1)
+
+
+class Holder(Protocol):
+    """What holds counted octets and can write them out when others wait for memory."""
+
+    @property
+    def held(self) -> int:
+        """Octets that `spill` would give back; 0 when it cannot now."""
+
+    def spill(self) -> None:
+        """Begin to write them out; they are released when that is done."""
 
 
 class MemoryBudget:
     """Octets of message content held by this worker. Not a lock: the bytes exist when they are counted.
 
-    Waiters are served in the order in which they came, so a big sender cannot be starved by many small ones.
+    Waiters are served in the order in which they came, so a big sender cannot be starved by many small ones. While
+    somebody waits, the holders of the most octets are made to write them out, so that clients who begin messages and
+    never go on cannot keep the memory.
     """
 
-    __slots__ = ("_waiting", "flushing", "limit", "used")
+    __slots__ = ("_waiting", "flushing", "holders", "limit", "used")
 
     def __init__(self, limit: int = DEFAULT_BUDGET, flushes: int = FLUSHES) -> None:
         self.limit = limit
         self.used = 0
         self.flushing = asyncio.Semaphore(flushes)  # held while a chunk is compressed and written
+        self.holders: set[Holder] = set()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def take(self, size: int) -> bool:
         """Count `size` octets; False, and not counted, when they do not fit or others wait already."""
-        if self.used + size > self.limit or self._waiting:
+        if self._waiting or not self._fits(size):
             return False
         self.used += size
         return True
 
     async def wait(self, size: int, patience: float) -> bool:
         """Count `size` octets as soon as they fit; False when that took longer than `patience` seconds."""
-        size = min(size, self.limit)
         if self.take(size):
             return True
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (size, turn)
         self._waiting.append(entry)
+        self._relieve()
         try:
             async with asyncio.timeout(patience):
                 await turn
@@ -67,18 +84,32 @@ class MemoryBudget:
         self.used -= size
         if self._waiting:
             self._serve()
+            if self._waiting:
+                self._relieve()
 
     @property
     def pressed(self) -> bool:
         """Whether so much is in use that who can do with less should."""
         return self.used * 4 > self.limit * 3 or bool(self._waiting)
 
+    def _fits(self, size: int) -> bool:
+        return self.used + size <= self.limit or not self.used  # what is larger than the limit goes through alone
+
     def _serve(self) -> None:
-        while self._waiting and self.used + self._waiting[0][0] <= self.limit:
+        while self._waiting and self._fits(self._waiting[0][0]):
             size, turn = self._waiting.popleft()
             if not turn.done():
                 self.used += size
                 turn.set_result(None)
+
+    def _relieve(self) -> None:
+        """Make those who hold the most write it out, as many as it takes to serve who waits."""
+        wanted = sum(size for size, _ in self._waiting)
+        for holder in heapq.nlargest(_SPILLS, self.holders, key=lambda holder: holder.held):
+            if wanted <= 0 or not holder.held:
+                break
+            wanted -= holder.held
+            holder.spill()
 
 
 class DiskGauge:

@@ -16,12 +16,13 @@ spool takes SMTP DATA, BDAT and IMAP APPEND:
 
 **The bound.** A worker holds at most
 
-    budget + FLUSHES x 3 MiB + connections in transfer x 256 KiB
+    budget + FLUSHES x 3 MiB + connections in transfer x 320 KiB
 
-octets of content: the budget counts what spools hold, each chunk on its way exists joined and compressed (and once more
-in the writer's group), and every connection may hold one read of its transport that was not yet fed. With the default
-budget of 64 MiB, 200 clients that send 100 MiB each in one worker stay below 64 + 6 + 50 = 120 MiB. When the budget is
-used up a spool writes out what it has, however little, so somebody always frees memory; one that has nothing waits.
+octets of content: the budget counts what spools hold; each chunk on its way exists joined and compressed, and once more
+in the writer's group; every connection may hold one read of its transport that was not yet fed (256 KiB; its TLS layer
+has another) and the head of its message (64 KiB). With the default budget of 64 MiB, 200 clients that send 100 MiB each
+to one worker stay below 64 + 6 + 63 = 133 MiB. When the budget is used up a spool writes out what it has, however
+little, and so do those that hold the most, whether their clients go on or not; one that has nothing waits.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from pillarbox.store import blobs
 from pillarbox.store.errors import StoreError
 from pillarbox.store.records import NewMessage
 from pillarbox.store.store import Store
+from pillarbox.store.tx import Tx
 
 from .memory import DiskGauge, MemoryBudget
 
@@ -52,6 +54,7 @@ PRESSED_CHUNK = 128 * 1024  # octets at which a chunk goes out while memory is s
 HEAD = 64 * 1024  # octets of a large message's start that stay at hand, for reports
 PATIENCE = 60.0  # seconds that a sender waits for memory
 _serial = itertools.count()
+LEAST_SPILL = 4096  # octets; less is not worth a chunk of its own
 _SMALL_PIECE = 2048  # octets; smaller pieces are put together, a list entry costs more than they do
 
 
@@ -79,9 +82,9 @@ class Spool:
 
     __slots__ = (
         "_blob_id",
-        "_busy",
         "_closed",
         "_fault",
+        "_flight",
         "_flushed",
         "_held",
         "_host",
@@ -104,7 +107,7 @@ class Spool:
         self._blob_id: int | None = None
         self._owner = ""  # of the blob: this spool alone
         self._scanner: Scanner | None = None
-        self._busy = False  # a chunk is on its way
+        self._flight: asyncio.Task[None] | None = None  # a chunk is on its way
         self._closed = False
         self._stored = False
         self._fault: Exception | None = SpoolError("the disk is almost full") if host.disk.is_low() else None
@@ -122,19 +125,20 @@ class Spool:
         if self._fault is not None or self._closed:
             return None
         memory = self._host.memory
+        if self._flight is not None:  # the budget had us write out: after that
+            return self._meanwhile(self._follow(self._flight, data))
         if not memory.take(size):
-            return asyncio.shield(_background(self._squeeze(data)))
+            return self._meanwhile(self._squeeze(data))
         self._hold(data, size)
         if self._held >= CHUNK_DUE or (self._held >= PRESSED_CHUNK and memory.pressed):
-            # Not cancelled with the session that waits: an interrupted write would leave chunks that nobody knows.
-            return asyncio.shield(_background(self._flush()))
+            return self._meanwhile(self._flush())
         return None
 
     def finish_now(self) -> NewMessage | None:
         """The message, when it is so small that this needs no waiting; None: use `finish`. Raises as that does."""
         if self._fault is not None:
             raise self._fault
-        if self._blob_id is not None or self._held > INLINE:
+        if self._blob_id is not None or self._held > INLINE or self._flight is not None:
             return None
         return self._whole()
 
@@ -144,12 +148,15 @@ class Spool:
         Raises SpoolError (no memory, no disk) or what the store raised while chunks were written.
         """
         loop = asyncio.get_running_loop()
+        if self._flight is not None:
+            await asyncio.shield(self._flight)
         if self._fault is None and self._blob_id is None and self._held <= SMALL:
             if self._held <= INLINE:
                 return self._whole()
+            self._host.memory.holders.discard(self)  # it stays whole now
             return await loop.run_in_executor(self._host.threads, self._whole)
         if self._pieces and self._fault is None:
-            await asyncio.shield(_background(self._flush()))
+            await self._meanwhile(self._flush())
         if self._fault is not None:
             raise self._fault
         assert self._scanner is not None
@@ -162,12 +169,23 @@ class Spool:
             return
         self._closed = True
         self._stored = stored
-        if not self._busy:
+        if self._flight is None:
             self._drop()
 
     abort = close
 
+    @property
+    def held(self) -> int:
+        """Octets that `spill` would free, see `memory.Holder`."""
+        return self._held if self._flight is None and self._held >= LEAST_SPILL else 0
+
+    def spill(self) -> None:
+        """Write out what is held: others need the memory."""
+        self._meanwhile(self._flush())
+
     def _hold(self, data: bytes, size: int) -> None:
+        if not self._held:
+            self._host.memory.holders.add(self)
         self._held += size
         pieces = self._pieces
         if size >= _SMALL_PIECE or not pieces:
@@ -179,6 +197,7 @@ class Spool:
 
     def _whole(self) -> NewMessage:
         pieces = self._pieces
+        self._host.memory.holders.discard(self)
         data = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
         self._pieces = [data]
         self.head = data
@@ -187,7 +206,7 @@ class Spool:
         return NewMessage(packed=blobs.pack(data), blob_id=None, analysis=analysis)
 
     async def _squeeze(self, data: bytes) -> None:
-        """The budget is used up: write out what we hold, else wait for others to do so."""
+        """Hold the data when there is room for it: write out what we hold already, else wait for others to do so."""
         if self._pieces:
             await self._flush()
         if self._fault is None and not self._closed:
@@ -195,7 +214,23 @@ class Spool:
                 self._hold(data, len(data))
             else:
                 self._fault = SpoolError("too many messages are being received")
-        if self._closed:
+
+    async def _follow(self, flight: asyncio.Task[None], data: bytes) -> None:
+        await flight
+        if self._fault is None and not self._closed:
+            await self._squeeze(data)
+
+    def _meanwhile(self, work: Coroutine[None, None, None]) -> Awaitable[None]:
+        """Do it in a task of its own: it is not cancelled with the session that waits for it, since an interrupted
+        write would leave chunks that nobody knows of."""
+        self._flight = flight = _background(work)
+        flight.add_done_callback(self._landed)
+        return asyncio.shield(flight)
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        if self._flight is flight:
+            self._flight = None
+        if self._closed and self._flight is None:
             self._drop()
 
     async def _flush(self) -> None:
@@ -203,27 +238,25 @@ class Spool:
         host = self._host
         pieces, held = self._pieces, self._held
         self._pieces, self._held = [], 0
-        self._busy = True
+        host.memory.holders.discard(self)
         try:
             async with host.memory.flushing:
                 loop = asyncio.get_running_loop()
                 chunks = await loop.run_in_executor(host.threads, self._pack, pieces)
-                if self._blob_id is None:
-                    self._owner = f"{host.owner}/{next(_serial)}"
-                    self._blob_id = await host.store.write(blobs.begin, self._owner)
+                self._owner = self._owner or f"{host.owner}/{next(_serial)}"
                 for size, packed in chunks:
-                    await host.store.write(
-                        blobs.add_chunk, self._blob_id, self._sequence, self._flushed, size, packed, size=len(packed)
+                    self._blob_id = await host.store.write(
+                        _add, self._blob_id, self._owner, self._sequence, self._flushed, size, packed, size=len(packed)
                     )
                     self._flushed += size
                     self._sequence += 1
         except StoreError as error:
             self._fault = error
+        except Exception as error:
+            log.exception("A chunk of a message was not written")
+            self._fault = SpoolError(str(error))
         finally:
             host.memory.release(held)
-            self._busy = False
-            if self._closed:
-                self._drop()
 
     def _pack(self, pieces: list[bytes | bytearray]) -> list[tuple[int, bytes]]:
         # In a thread, while nobody feeds: the scanner sees the chunks in order.
@@ -242,6 +275,7 @@ class Spool:
     def _drop(self) -> None:
         """Give up what is held, in memory and in the store."""
         self._pieces = []
+        self._host.memory.holders.discard(self)
         self._host.memory.release(self._held)
         self._held = 0
         if self._blob_id is not None and not self._stored:
@@ -253,6 +287,14 @@ def _hops(header: bytes) -> int:
     """Received fields in a header."""
     lower = header.lower()
     return lower.count(b"\nreceived:") + lower.startswith(b"received:")
+
+
+def _add(tx: Tx, blob_id: int | None, owner: str, sequence: int, offset: int, size: int, packed: bytes) -> int:
+    """One more chunk; the first begins the blob. The blob's id."""
+    if blob_id is None:
+        blob_id = blobs.begin(tx, owner)
+    blobs.add_chunk(tx, blob_id, sequence, offset, size, packed)
+    return blob_id
 
 
 _running: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before it ends

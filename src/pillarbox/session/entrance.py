@@ -44,58 +44,59 @@ def entrance(node: Node, make: Factory, *, implicit_tls: bool = False) -> Callab
 
 
 class Entrance(asyncio.Protocol):
-    """One connection on its way to its session."""
+    """One connection on its way to its session.
+
+    A transport reads as soon as it is there, which is too much for a header in front of TLS. So the socket is taken
+    from it (a duplicate of its descriptor is the same connection) and goes into another transport after the header.
+    """
 
     def __init__(self, node: Node, make: Factory, *, implicit_tls: bool) -> None:
         self._node = node
         self._make = make
         self._implicit_tls = implicit_tls
-        self._early: list[bytes] = []  # what TLS brings before the session is there
-        self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        stream = cast(asyncio.Transport, transport)
-        stream.pause_reading()
-        self._task = asyncio.get_running_loop().create_task(self._enter(stream))
-
-    def data_received(self, data: bytes) -> None:
-        self._early.append(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _enter(self, transport: asyncio.Transport) -> None:
         peer = peer_of(transport)
+        sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        sock.setblocking(False)
+        cast(asyncio.Transport, transport).abort()
+        task = asyncio.get_running_loop().create_task(self._enter(sock, peer))
+        _entering.add(task)
+        task.add_done_callback(_entering.discard)
+
+    async def _enter(self, sock: socket.socket, peer: Peer) -> None:
         try:
             if behind_proxy(peer.address, self._node):
                 async with asyncio.timeout(PROXY_PATIENCE):
-                    peer = await _proxied(transport, peer)
-            if self._implicit_tls:
-                transport = await self._secure(transport)
+                    peer = await _proxied(sock, peer)
+            await self._hand_over(sock, peer)
         except (ProxyError, OSError) as error:  # TimeoutError is one
             log.info("Connection refused: %s", error or "no PROXY header in time", peer=str(peer))
-            transport.abort()
-            return
-        session = self._make(peer)
-        transport.set_protocol(session)
-        session.connection_made(transport)
-        for data in self._early:
-            session.data_received(data)
-        if not self._implicit_tls:
-            transport.resume_reading()
+            sock.close()
 
-    async def _secure(self, transport: asyncio.Transport) -> asyncio.Transport:
+    async def _hand_over(self, sock: socket.socket, peer: Peer) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._implicit_tls:
+            await loop.connect_accepted_socket(lambda: self._make(peer), sock)
+            return
         context = self._node.tls.context
         if context is None:
             raise OSError("no certificate")
         try:
-            secured = await tls.upgrade(transport, self, context)
+            await loop.connect_accepted_socket(
+                lambda: self._make(peer),
+                sock,
+                ssl=context,
+                ssl_handshake_timeout=tls.HANDSHAKE,
+                ssl_shutdown_timeout=tls.GOODBYE,
+            )
         except OSError:
             self._node.slot.add(Field.TLS_FAILURES)
             raise
         self._node.slot.add(Field.TLS_HANDSHAKES)
-        return secured
+
+
+_entering: set[asyncio.Task[None]] = set()
 
 
 def behind_proxy(address: str, node: Node) -> bool:
@@ -107,31 +108,26 @@ def behind_proxy(address: str, node: Node) -> bool:
     return any(ip in network for network in networks)
 
 
-async def _proxied(transport: asyncio.Transport, proxy: Peer) -> Peer:
-    """Read the PROXY header off the socket; who the client is. Raises ProxyError and OSError."""
-    loop = asyncio.get_running_loop()
-    shared = transport.get_extra_info("socket")
-    # The transport keeps its descriptor to itself; a duplicate is the same socket with a registration of its own.
-    with socket.socket(fileno=os.dup(shared.fileno())) as sock:
-        sock.setblocking(False)
-        header = b""
-        while True:
-            await _readable(loop, sock)
-            seen = sock.recv(MAX_V2, socket.MSG_PEEK)
-            if not seen:
-                raise ProxyError("the connection ended before its PROXY header")
-            parsed = parse(header + seen)
-            take = len(seen) if parsed is None else parsed.length - len(header)
-            header += sock.recv(take)
-            if parsed is not None:
-                break
+async def _proxied(sock: socket.socket, proxy: Peer) -> Peer:
+    """Read the PROXY header off the socket, and no octet more; who the client is. Raises ProxyError and OSError."""
+    header = b""
+    while True:
+        await _readable(sock)
+        seen = sock.recv(MAX_V2, socket.MSG_PEEK)
+        if not seen:
+            raise ProxyError("the connection ended before its PROXY header")
+        parsed = parse(header + seen)
+        header += sock.recv(len(seen) if parsed is None else parsed.length - len(header))
+        if parsed is not None:
+            break
     if parsed.source is None:
         return proxy  # the proxy speaks for itself
     local = parsed.destination[0] if parsed.destination is not None else proxy.local
     return Peer(parsed.source[0], parsed.source[1], local)
 
 
-async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+async def _readable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
 
     def readable() -> None:

@@ -7,6 +7,7 @@ import ssl
 from typing import cast
 
 HANDSHAKE = 30.0  # seconds
+GOODBYE = 5.0  # seconds that a peer has to answer our close_notify
 
 
 class TlsHolder:
@@ -36,7 +37,7 @@ async def upgrade(
     """
     try:
         secured = await asyncio.get_running_loop().start_tls(
-            transport, protocol, context, server_side=True, ssl_handshake_timeout=patience, ssl_shutdown_timeout=5.0
+            transport, protocol, context, server_side=True, ssl_handshake_timeout=patience, ssl_shutdown_timeout=GOODBYE
         )
     except BaseException:
         transport.abort()

@@ -6,6 +6,7 @@ import ssl
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 from argon2 import PasswordHasher
 
 from pillarbox.access.ledger import Ledger
@@ -20,6 +21,11 @@ from pillarbox.store import blobs, directory
 from pillarbox.store.opening import open_store
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """Every conversation on the loop that the server runs on, and on the plain one, whose transports differ."""
+    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 
 
 class Client:

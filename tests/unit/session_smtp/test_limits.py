@@ -1,0 +1,244 @@
+"""Connections, rates, deadlines, errors of the store: what is refused, with which words."""
+
+import asyncio
+
+import pytest
+
+from pillarbox.access.ledger import SUPERVISOR, Field
+from pillarbox.access.limits import Caps, Role
+from pillarbox.store.errors import Busy, Full, IoFault
+
+
+async def test_one_connection_too_many_is_told_to_come_back(house):
+    async with house(max_connections=2) as h:
+        port = await h.listen()
+        first, second = await h.connect(port=port), await h.connect(port=port)
+        await first.reply(), await second.reply()
+        third = await h.connect(port=port)
+        assert await third.reply() == "421 4.3.2 Too many connections, try again later"
+        assert await third.ended()
+        await first.say("QUIT")
+        assert await first.ended()
+        fourth = await h.connect(port=port)
+        assert (await fourth.reply()).startswith("220")
+
+
+async def test_one_connection_too_many_of_an_address(house):
+    async with house(caps=Caps(server=100, address=1)) as h:
+        port = await h.listen()
+        first = await h.connect(port=port)
+        await first.reply()
+        second = await h.connect(port=port)
+        assert (await second.reply()).startswith("421 4.7.0")
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_the_hourly_rate_of_an_address_from_which_loopback_can_be_exempt(house, trusted):
+    async with house(rate_limit_per_ip=2, trust_loopback=trusted) as h:
+        client = await h.greeted()
+        for _ in range(2):
+            assert (await client.message("", "ada@example.com")).startswith("250")
+        reply = await client.say("MAIL FROM:<>")
+        if trusted:
+            assert reply.startswith("250")
+        else:
+            assert reply == "450 4.7.1 Rate limit exceeded, try again later"
+            assert h.node.slot.get(Field.RATE_LIMIT_HITS) == 1
+            lmtp = await h.greeted(Role.LMTP)
+            assert (await lmtp.say("MAIL FROM:<>")).startswith("250")
+
+
+async def test_too_many_recipients_and_too_large_messages(house):
+    async with house(max_recipients=1, max_message_size=1024) as h:
+        client = await h.greeted()
+        await client.say("MAIL FROM:<>", "RCPT TO:<ada@example.com>")
+        assert (await client.say("RCPT TO:<bob@example.com>")).startswith("452 4.5.3")
+        assert (await client.say("RSET")).startswith("250")
+        assert (await client.say("MAIL FROM:<> SIZE=1025")).startswith("552 5.3.4")
+        assert (await client.message("", "ada@example.com", b"x" * 1100 + b"\r\n")).startswith("552 5.3.4")
+        assert (await client.message("", "ada@example.com", b"x" * 1000 + b"\r\n")).startswith("250")
+        assert len(await h.mail("ada@example.com")) == 1
+
+
+async def test_too_many_errors_close_the_connection(house):
+    async with house() as h:
+        client = await h.greeted()
+        await client.send(b"NONSENSE\r\n" * 5)
+        replies = [(await client.reply())[:3] for _ in range(5)]
+        assert replies == ["500"] * 4 + ["421"]
+        assert await client.ended()
+
+
+async def test_maintenance_sends_everybody_away(house):
+    async with house() as h:
+        h.node.slot.ledger.attach(SUPERVISOR).set(Field.MAINTENANCE, 1)
+        client = await h.connect()
+        assert (await client.reply()).startswith("421 4.3.2 Service under maintenance")
+        assert await client.ended()
+
+
+class LaterClock:
+    """The loop's clock, some seconds ahead."""
+
+    def __init__(self):
+        self.ahead = 0.0
+
+    def __call__(self):
+        return asyncio.get_running_loop().time() + self.ahead
+
+
+@pytest.fixture
+def later():
+    """`later(house, seconds)` looks at all deadlines as they will be then."""
+
+    def look(h, seconds):
+        clock = LaterClock()
+        clock.ahead = seconds
+        h.node.deadlines._clock = clock
+        h.node.deadlines.tick()
+        h.node.deadlines._clock = None
+
+    return look
+
+
+async def test_who_does_not_greet_is_sent_away(house, later):
+    async with house(greeting_timeout_seconds=30) as h:
+        client = await h.connect()
+        await client.reply()
+        await client.send(b"EH")  # half a command is none
+        later(h, 28)
+        assert h.node.sessions
+        later(h, 32)
+        assert await client.reply() == "421 4.4.2 Connection timeout"
+        assert await client.ended()
+
+
+async def test_who_gives_no_command_is_sent_away_however_it_trickles(house, later):
+    async with house(command_timeout_seconds=60) as h:
+        client = await h.greeted()
+        await client.send(b"MAI")
+        later(h, 58)
+        assert h.node.sessions
+        await client.send(b"L")
+        later(h, 63)
+        assert (await client.reply()).startswith("421 4.4.2")
+
+
+async def test_a_transfer_has_a_time_for_all_of_it(house, later):
+    async with house(data_timeout_seconds=600, timeout_seconds=3600, command_timeout_seconds=60) as h:
+        client = await h.greeted()
+        await client.transaction("", "ada@example.com")
+        await client.send(b"Subject: x\r\n")
+        later(h, 590)
+        assert h.node.sessions
+        later(h, 602)
+        assert await client.reply() == "451 4.4.2 DATA timeout - message transfer took too long"
+        assert await client.ended()
+
+
+async def test_after_the_content_the_time_for_a_command_holds_again(house, later):
+    async with house(data_timeout_seconds=600, timeout_seconds=3600, command_timeout_seconds=60) as h:
+        client = await h.greeted()
+        assert (await client.message("", "ada@example.com")).startswith("250")
+        later(h, 63)
+        assert (await client.reply()).startswith("421")
+
+
+async def test_a_session_is_asked_to_leave_between_two_messages_not_within_one(house):
+    async with house() as h:
+        idle, busy = await h.greeted(), await h.greeted()
+        await busy.transaction("", "ada@example.com")
+        h.node.draining = True
+        for session in tuple(h.node.sessions):
+            session.leave(now=True)
+        assert (await idle.reply()).startswith("421 4.3.2")
+        assert await idle.ended()
+        await busy.send(b"Subject: x\r\n\r\n.\r\n")
+        assert (await busy.reply()).startswith("250")
+        assert (await busy.reply()).startswith("421 4.3.2")
+        assert await busy.ended()
+        late = await h.connect()
+        assert (await late.reply()).startswith("421 4.3.2")
+
+
+class Failing:
+    """The store, with writes or peeks that fail."""
+
+    def __init__(self, store, *, write=None, peek=None):
+        self.store, self.failure, self.peek_failure = store, write, peek
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def write(self, *args, **kw):
+        if self.failure is None:
+            return self.store.write(*args, **kw)
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(self.failure)
+        return future
+
+    def peek(self, *args, **kw):
+        if self.peek_failure is None:
+            return self.store.peek(*args, **kw)
+        raise self.peek_failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "reply"), [(Full("disk"), "452 4.3.1"), (Busy("lock"), "451 4.3.0"), (IoFault("io"), "451 4.3.0")]
+)
+@pytest.mark.parametrize("size", [10, 600_000])
+async def test_a_store_that_fails_is_a_temporary_error_and_it_goes_on_after(house, failure, reply, size):
+    async with house() as h:
+        client = await h.greeted()
+        h.node.store = Failing(h.node.store, write=failure)
+        body = b"Subject: x\r\n\r\n" + b"x\r\n" * (size // 3)
+        assert (await client.message("", "ada@example.com", body)).startswith(reply)
+        h.node.store.failure = None
+        if isinstance(failure, Full):
+            assert (await client.say("MAIL FROM:<>")).startswith("452 4.3.1")
+            h.node.disk.low = False
+        assert (await client.message("", "ada@example.com", body)).startswith("250")
+        assert len(await h.mail("ada@example.com")) == 1
+
+
+async def test_lmtp_says_a_failure_for_each_recipient(house):
+    async with house() as h:
+        client = await h.greeted(Role.LMTP)
+        h.node.store = Failing(h.node.store, write=Busy("lock"))
+        await client.transaction("", "ada@example.com", "bob@example.com")
+        await client.send(b"x: y\r\n\r\n.\r\n")
+        assert [(await client.reply())[:9] for _ in range(2)] == ["451 4.3.0"] * 2
+        assert (await client.say("NOOP")).startswith("250")
+
+
+async def test_a_lookup_that_must_not_be_done_on_the_loop_is_done_elsewhere(house):
+    async with house() as h:
+        h.node.store = Failing(h.node.store, peek=Busy("lock"))
+        client = await h.greeted()
+        await client.send(b"MAIL FROM:<>\r\nRCPT TO:<ada@example.com>\r\nRCPT TO:<no@example.com>\r\nNOOP\r\n")
+        assert [(await client.reply())[:3] for _ in range(4)] == ["250", "250", "550", "250"]
+
+
+async def test_a_lookup_that_fails_is_a_temporary_error(house):
+    async with house() as h:
+        h.node.store = Failing(h.node.store, peek=IoFault("io"))
+        client = await h.greeted()
+        await client.say("MAIL FROM:<>")
+        assert (await client.say("RCPT TO:<ada@example.com>")).startswith("451 4.3.0")
+
+
+async def test_with_a_full_disk_no_mail_is_begun(house):
+    async with house() as h:
+        client = await h.greeted()
+        h.node.disk.full()
+        assert (await client.say("MAIL FROM:<>")).startswith("452 4.3.1")
+
+
+async def test_an_unforeseen_error_ends_the_connection_with_421_and_not_in_silence(house):
+    async with house() as h:
+        client = await h.greeted()
+        h.node.store = Failing(h.node.store, write=RuntimeError("a fault of ours"))
+        await client.transaction("", "ada@example.com")
+        await client.send(b"x: y\r\n\r\n.\r\n")
+        assert (await client.reply()).startswith("421 4.3.0")
+        assert await client.ended()
