@@ -60,8 +60,8 @@ class Gathered:
 
     def take_file(self, path: str, entries: Iterable[Given] | FileError) -> None:
         if isinstance(entries, FileError):
-            wrong = f"readable ({entries.wrong})" if entries.line is None else f"well formed: {entries.wrong}"
-            self.errors.append(Problem("InvalidConfigFile", path, "", wrong, path, entries.line, entries.fix))
+            wanted = f"usable, but it {entries.wrong}"
+            self.errors.append(Problem("InvalidConfigFile", path, "", wanted, path, entries.line, entries.fix))
         else:
             self.take(entries)
 
@@ -146,7 +146,11 @@ def gather(
     gathered.take(Given(name, value, COMMAND_LINE) for name, value in overrides.items())
     gathered.take(Given(name, environ[name], ENVIRONMENT) for name in sorted(environ) if name.startswith("SMTP_"))
     if config_env is not None:
-        gathered.take_file(config_env, _environment_file(config_env))
+        in_file = _environment_file(config_env)
+        if isinstance(in_file, FileError) and in_file.line is None and _from_systemd(environ):
+            gathered.warnings.append(f"{in_file}; only what systemd read from it counts")
+        else:
+            gathered.take_file(config_env, in_file)
     named = gathered.given.get("SMTP_CONFIG_FILE")
     toml = str(gathered.values["SMTP_CONFIG_FILE"]) if named and gathered.values["SMTP_CONFIG_FILE"] else config_toml
     if toml is not None:
@@ -164,6 +168,11 @@ def gather(
     for name, entry in gathered.given.items():
         _say_effect(gathered, BY_NAME[name], entry)
     return gathered
+
+
+def _from_systemd(environ: Mapping[str, str]) -> bool:
+    """Whether this is a unit that was given settings: systemd, as root, may have read a file that we must not."""
+    return "INVOCATION_ID" in environ and any(name.startswith("SMTP_") for name in environ)
 
 
 def _environment_file(path: str) -> list[Given] | FileError:

@@ -225,6 +225,18 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(files: Callable[..., dict
     assert "chmod 640" in problem.fix
 
 
+def test_under_systemd_a_file_only_root_may_read_is_a_warning(
+    files: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    where = files()
+    (tmp_path / "config.env").mkdir()
+    given = {"INVOCATION_ID": "1f", "SMTP_PORT": "2526"}
+    loaded = load({}, given, **where)
+    assert loaded.settings.port == 2526
+    assert any("only what systemd read from it counts" in text for text in loaded.warnings)
+    assert load({}, {"INVOCATION_ID": "1f"}, **where).errors
+
+
 def test_files_that_make_no_sense_say_the_line(files: Callable[..., dict[str, str]]) -> None:
     where = files(env="SMTP_PORT=1\nexport SMTP_HOST=::\n", toml="[server]\nhostname = mail.example.com\n")
     loaded = load({}, {}, **where)
