@@ -192,13 +192,14 @@ def domains(tx: Tx) -> list[Domain]:
 
 
 def add_alias(tx: Tx, address: str, target: str) -> Alias:
-    """Mail for `address` goes to `target` too, here or elsewhere. An alias stands before a user of that address.
+    """Mail for `address` goes to `target` too, here or elsewhere. An alias stands before a user of that address;
+    one that leads to itself keeps a copy for that user.
 
     Raises Conflict (it is there), Invalid.
     """
     address, target = address_key(address), address_key(target)
-    if address == target:
-        raise Invalid("an alias cannot lead to itself")
+    if address == target and tx.row(_BY_EMAIL, (address,)) is None:
+        raise Invalid("an alias leads to itself, and there is no user of that address")
     if tx.row("SELECT 1 FROM aliases WHERE address = ? AND target = ?", (address, target)):
         raise Conflict(f"alias {address} to {target} already exists")
     alias_id = tx.insert(

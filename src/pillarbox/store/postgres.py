@@ -72,7 +72,7 @@ class PostgresStore(Store):
         self._looking: asyncio.Future[None] | None = None
 
     def write(self, fn: Callable[..., T], *args: Any, size: int = 0, **kw: Any) -> asyncio.Future[T]:
-        return asyncio.ensure_future(self._write(fn, args, kw))
+        return self._loop.create_task(self._write(fn, args, kw))
 
     async def _write(self, fn: Callable[..., T], args: tuple[Any, ...], kw: dict[str, Any]) -> T:
         self._must_be_open()
@@ -89,7 +89,7 @@ class PostgresStore(Store):
         raise Busy("PostgreSQL is only asked in a thread")
 
     def scan(self, fn: Callable[..., T], *args: Any, **kw: Any) -> asyncio.Future[T]:
-        return asyncio.ensure_future(self._scan(fn, args, kw))
+        return self._loop.create_task(self._scan(fn, args, kw))
 
     async def _scan(self, fn: Callable[..., T], args: tuple[Any, ...], kw: dict[str, Any]) -> T:
         self._must_be_open()
@@ -103,7 +103,7 @@ class PostgresStore(Store):
     def notice_changes(self, watched: Iterable[int]) -> frozenset[Touched]:
         """Looks in a thread: what it finds is told to the callbacks later, nothing is returned."""
         if not self._closed and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.ensure_future(self._look(list(watched)))
+            self._looking = self._loop.create_task(self._look(list(watched)))
         return frozenset()
 
     async def _look(self, watched: list[int]) -> None:

@@ -36,7 +36,7 @@ class SqliteStore(Store):
         self._inline_tx = InlineTx(self._inline, int(clock()))
         self._data_version = -1
         self._mark = Mark(path)
-        self._writer = Writer(path, self._mark, loop, clock, self._announce)
+        self._writer = Writer(path, self._mark, loop, clock, self._announce, self._grouped)
         self._readers = Readers(path, loop, clock)
         self._checkpointer = Checkpointer(path)
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import apsw
 import structlog
 
-from pillarbox.store.errors import Busy, Closed, Full, IoFault, StoreError
+from pillarbox.store.errors import Busy, Closed, Full, IoFault, StoreError, Temporary
 from pillarbox.store.mark import Mark
 from pillarbox.store.sqlite_connection import FOREIGN_LOCK_WAIT, connect, fetch, translated
 from pillarbox.store.sqlite_setup import COMMITS, UIDVALIDITY
@@ -61,11 +61,13 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
         announce: Callable[[frozenset[Touched]], None],
+        grouped: Callable[[int, int, bool], None] = lambda functions, nanoseconds, committed: None,
     ) -> None:
         self._mark = mark
         self._loop = loop
         self._clock = clock
         self._announce = announce
+        self._grouped = grouped
         self._connection = connect(path, "writer")
         self._lock = WriteLock(path)
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
@@ -99,13 +101,14 @@ class Writer:
             if request is None:
                 break
             group = [request]
+            began = time.monotonic_ns()
             try:
                 done, touched = self._group(group)
             except BaseException as error:
                 log.exception("Store writer failed")
                 self._roll_back()
                 done, touched = [Done(r.future, None, _again(error)) for r in group], []
-            self._post(self._complete, done, frozenset(touched))
+            self._post(self._complete, done, frozenset(touched), time.monotonic_ns() - began)
         self._connection.close()
         self._lock.close()
         self._post(self._ended.set_result, None)
@@ -116,7 +119,7 @@ class Writer:
         except RuntimeError:
             log.error("Event loop gone before the store was closed")
 
-    def _complete(self, done: list[Done], touched: frozenset[Touched]) -> None:
+    def _complete(self, done: list[Done], touched: frozenset[Touched], nanoseconds: int) -> None:
         for future, value, error in done:
             if future.done():  # cancelled: what was asked for has happened nevertheless
                 continue
@@ -126,6 +129,7 @@ class Writer:
                 future.set_exception(error)
         if touched:
             self._announce(touched)
+        self._grouped(len(done), nanoseconds, not all(isinstance(one.error, Temporary) for one in done))
 
     def _gather(self, group: list[Request]) -> None:
         """Add what is waiting, up to the limits of a group."""

@@ -11,6 +11,7 @@ from pillarbox.store.tx import DIRECTORY, Touched, Tx
 
 T = TypeVar("T")
 Watcher = Callable[[frozenset[Touched]], None]
+Observer = Callable[[int, int, bool], None]
 
 _WATCHED = "SELECT id, user_id, highestmodseq FROM mailboxes WHERE deleted_at IS NULL AND "
 _DIRECTORY_VERSION = "SELECT value FROM store_counters WHERE id = 3"
@@ -25,6 +26,8 @@ class Store(ABC):
     def __init__(self) -> None:
         self._watchers: list[Watcher] = []
         self._own_watchers: list[Watcher] = []
+        # Called on the loop after each group: functions in it, nanoseconds it took, whether it was committed.
+        self.observer: Observer | None = None
         # For `notice_changes`: who owns a watched mailbox and the modification number told last.
         self._known: dict[int, tuple[int, int]] = {}
         self._directory_version = -1
@@ -79,6 +82,10 @@ class Store(ABC):
         """Our own commit."""
         self._tell(self._own_watchers, touched)
         self._tell(self._watchers, touched)
+
+    def _grouped(self, functions: int, nanoseconds: int, committed: bool) -> None:
+        if self.observer is not None:
+            self.observer(functions, nanoseconds, committed)
 
     @staticmethod
     def _tell(watchers: list[Watcher], touched: frozenset[Touched]) -> None:

@@ -24,7 +24,11 @@ from pillarbox.store.records import User
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from store_samples import Clock  # noqa: E402
+from store_samples import Clock
+
+# In memory where there is such a place: these tests sync all the time.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
 
 @pytest.fixture
 def clock() -> Clock:
@@ -44,7 +48,7 @@ def postgres_server() -> Iterator[str]:
     programs = _postgres_programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="pillarbox-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="pillarbox-pg-", dir=MEMORY))
     as_user: list[str] = []
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         names = [entry.pw_name for entry in pwd.getpwall()]
@@ -58,7 +62,7 @@ def postgres_server() -> Iterator[str]:
 
     try:
         run(f"{programs}/initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-        options = f"-c listen_addresses='' -k {folder} -c fsync=off -c shared_buffers=16MB"
+        options = f"-c listen_addresses='' -k {folder} -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB"
         run(f"{programs}/pg_ctl", "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
         try:
             yield str(folder)
@@ -87,11 +91,18 @@ def new_schema(socket_folder: str) -> str:
     return f"{url}&options=-csearch_path%3D{schema}"
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for a database."""
+    with tempfile.TemporaryDirectory(prefix="pillarbox-", dir=MEMORY) as name:
+        yield Path(name)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def target(request: pytest.FixtureRequest, folder: Path) -> str:
     """Where a store of either engine may be made."""
     if request.param == "sqlite":
-        return str(tmp_path / "smtp.db")
+        return str(folder / "smtp.db")
     url: str = request.getfixturevalue("postgres_url")
     return url
 
@@ -106,8 +117,8 @@ async def store(target: str, clock: Clock) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-async def sqlite_store(tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
-    opened = await open_store(tmp_path / "smtp.db", clock=clock)
+async def sqlite_store(folder: Path, clock: Clock) -> AsyncIterator[Store]:
+    opened = await open_store(folder / "smtp.db", clock=clock)
     yield opened
     problems = await opened.check()
     await opened.close()

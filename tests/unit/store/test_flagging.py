@@ -64,11 +64,11 @@ async def test_other_bits_than_the_five_are_dropped(store: Store, alice: User) -
     assert (await state(store, inbox))[0][1] == 31
 
 
-@pytest.mark.parametrize("keyword", ["", "a b", "a\n", "x" * 201])
-async def test_bad_keywords(store: Store, alice: User, keyword: str) -> None:
+async def test_bad_keywords(store: Store, alice: User) -> None:
     inbox = await three(store, alice)
-    with pytest.raises(Invalid):
-        await store.write(messages.store_flags, inbox, [1], "add", 0, [keyword])
+    for keyword in ("", "a b", "a\n", "x" * 201):
+        with pytest.raises(Invalid):
+            await store.write(messages.store_flags, inbox, [1], "add", 0, [keyword])
 
 
 async def test_too_many_keywords(store: Store, alice: User) -> None:

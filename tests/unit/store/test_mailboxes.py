@@ -125,11 +125,11 @@ async def test_special_use_can_be_changed(store: Store, alice: User) -> None:
     assert (found["Junk"], found["Spam"]) == (None, "\\Junk")
 
 
-@pytest.mark.parametrize("name", ["", "/", "a//b", "/a", "a*", "a%", "a\r\nb", "a\0", "x" * 256, "/".join("a" * 31)])
-async def test_names_that_cannot_be(store: Store, alice: User, name: str) -> None:
-    with pytest.raises(Invalid):
-        await store.write(mailboxes.create, alice.id, name)
-    assert await store.read(mailboxes.find, alice.id, name) is None
+async def test_names_that_cannot_be(store: Store, alice: User) -> None:
+    for name in ("", "/", "a//b", "/a", "a*", "a%", "a\r\nb", "a\0", "x" * 256, "/".join("a" * 31)):
+        with pytest.raises(Invalid):
+            await store.write(mailboxes.create, alice.id, name)
+        assert await store.read(mailboxes.find, alice.id, name) is None
 
 
 def test_names_are_normalised() -> None:

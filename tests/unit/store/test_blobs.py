@@ -1,0 +1,112 @@
+"""Packing, and the freeing of blobs that nobody needs."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from store_samples import Clock, inbox_of, message, to
+
+from pillarbox.store import Corrupt, NotFound, Store, blobs, messages
+from pillarbox.store.records import Queued, User
+
+
+@given(st.binary(max_size=2000))
+def test_what_is_packed_comes_back(data: bytes) -> None:
+    assert blobs.unpack(blobs.pack(data), len(data)) == data
+
+
+def test_what_does_not_compress_is_stored_as_it_is() -> None:
+    data = os.urandom(5000)
+    assert len(blobs.pack(data)) == len(data) + 1
+    assert blobs.pack(b"a" * 5000)[:4] == b"\x28\xb5\x2f\xfd"
+
+
+def test_damaged_pieces() -> None:
+    packed = blobs.pack(b"a" * 5000)
+    for piece, size in ((packed[:-3], 5000), (packed, 4999), (b"\0abc", 4), (b"", 1)):
+        with pytest.raises(Corrupt):
+            blobs.unpack(piece, size)
+
+
+async def test_reading_what_is_not_there(store: Store) -> None:
+    with pytest.raises(NotFound):
+        await store.read(blobs.read_slice, 99, 0, 10)
+    unfinished = await store.write(blobs.begin, "1:1")
+    with pytest.raises(NotFound):
+        await store.read(blobs.read_slice, unfinished, 0, 10)
+
+
+async def test_slices_at_the_edges(store: Store, alice: User) -> None:
+    await store.write(messages.deliver, message(), [to(alice)])
+    size = message().analysis.size
+    assert await store.read(blobs.read_slice, 1, size, 10) == b""
+    assert await store.read(blobs.read_slice, 1, size - 2, 10) == b"\r\n"
+    assert await store.read(blobs.read_slice, 1, 0, 0) == b""
+
+
+async def blob_count(store: Store) -> int:
+    (count,) = await store.read(lambda tx: tx.row("SELECT count(*) FROM blobs"))
+    assert isinstance(count, int)
+    return count
+
+
+async def test_a_blob_is_freed_a_day_after_the_last_one_let_go(store: Store, alice: User, clock: Clock) -> None:
+    await store.write(messages.deliver, message(), [to(alice), to(alice), Queued("a@b.c", "d@e.f")])
+    await store.write(messages.deliver, message("kept"), [to(alice)])
+    inbox = await inbox_of(store, alice)
+    view = await store.read(messages.open_view, inbox.id)
+    await store.write(messages.store_flags, inbox.id, [1, 2], "add", 8)
+    await store.write(messages.expunge, inbox.id)
+
+    async def free() -> int:
+        freed = await store.write(blobs.free_unreferenced, clock.now - blobs.KEEP)
+        assert isinstance(freed, int)
+        return freed
+
+    assert await free() == 0  # the queue still has it
+    await store.write(lambda tx: tx.run("DELETE FROM message_queue"))
+    assert await free() == 0
+    clock.now += blobs.KEEP
+    assert await free() == 0
+    assert len(await store.read(messages.rendered, [view.ids[0]])) == 1
+    clock.now += 1
+    assert await free() == 1
+    assert await blob_count(store) == 1
+    assert await store.read(messages.rendered, [view.ids[0]]) == []
+
+
+async def test_a_blob_wanted_again_stays(store: Store, alice: User, clock: Clock) -> None:
+    await store.write(messages.deliver, message(), [to(alice, flags=8)])
+    inbox = await inbox_of(store, alice)
+    await store.write(messages.expunge, inbox.id)
+    await store.write(blobs.free_unreferenced, 0)
+    from pillarbox.store.records import NewMessage
+
+    await store.write(messages.append, inbox.id, NewMessage(None, 1, message().analysis))
+    clock.now += 2 * blobs.KEEP
+    assert await store.write(blobs.free_unreferenced, clock.now - blobs.KEEP) == 0
+    assert await blob_count(store) == 1
+    assert await store.read(lambda tx: tx.rows("SELECT id FROM unreferenced_blobs")) == []
+
+
+async def test_the_sweep_goes_round_in_small_steps(store: Store, alice: User, clock: Clock) -> None:
+    for number in range(7):
+        await store.write(messages.deliver, message(str(number)), [to(alice, flags=8)])
+    await store.write(messages.expunge, (await inbox_of(store, alice)).id)
+    noted = []
+    for _ in range(4):
+        await store.write(blobs.free_unreferenced, 0, 2)
+        noted.append((await store.read(lambda tx: tx.row("SELECT count(*) FROM unreferenced_blobs")))[0])
+    assert noted == [2, 4, 6, 7]
+    clock.now += blobs.KEEP + 1
+    freed = [await store.write(blobs.free_unreferenced, clock.now - blobs.KEEP, 3) for _ in range(4)]
+    assert (sum(freed), max(freed)) == (7, 3)
+
+
+async def test_unfinished_blobs_of_the_dead_are_freed(store: Store) -> None:
+    ids = [await store.write(blobs.begin, owner) for owner in ("1:a", "2:b", "1:a")]
+    await store.write(blobs.add_chunk, ids[0], 0, 0, 3, blobs.pack(b"abc"))
+    assert await store.write(blobs.free_unfinished, lambda owner: owner == "2:b", 1) == 1
+    assert await store.write(blobs.free_unfinished, lambda owner: owner == "2:b") == 1
+    assert await store.read(lambda tx: tx.rows("SELECT id, owner FROM blobs")) == [(ids[1], "2:b")]

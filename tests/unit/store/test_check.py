@@ -1,0 +1,83 @@
+"""check finds each kind of damage and says it in a sentence."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from store_samples import Clock, inbox_of, message, raw_message, to
+
+from pillarbox.mime.analysis import analyse
+from pillarbox.store import Store, Tx, blobs, directory, messages, open_store
+from pillarbox.store.records import NewMessage, Queued
+
+DAMAGE = [
+    ("UPDATE mailboxes SET message_count = 9 WHERE id = 1", "Mailbox 1 (INBOX) says 9 messages"),
+    ("UPDATE mailboxes SET unseen_count = 9 WHERE id = 1", "9 unseen"),
+    ("UPDATE mailboxes SET uidnext = 2 WHERE id = 1", "not below its UIDNEXT 2"),
+    ("UPDATE messages SET modseq = 999 WHERE id = 1", "above its HIGHESTMODSEQ"),
+    ("UPDATE expunged SET modseq = 999", "remembers an expunge of UID 3"),
+    ("UPDATE mailboxes SET highestmodseq = 999 WHERE id = 2", "above its account's counter"),
+    ("UPDATE mailboxes SET history_from = 999 WHERE id = 2", "has its history from 999 on"),
+    ("UPDATE expunged SET uid = 1", "remembers UID 1 as expunged, but the message is there"),
+    ("UPDATE expunged SET id = 1", "both there and expunged"),
+    ("UPDATE blobs SET complete = 0 WHERE id = 1", "not there or not complete"),
+    ("UPDATE messages SET size = size + 1 WHERE id = 1", "but prefix and blob have"),
+    ("UPDATE users SET quota_used = 1", "User alice is charged 1 octets"),
+    ("UPDATE mailboxes SET name = 'inbox' WHERE id = 1", "User alice has no INBOX"),
+    ("UPDATE mailboxes SET uidvalidity = 99999999999 WHERE id = 1", "above the store's last one"),
+    ("UPDATE blobs SET data = x'00' WHERE id = 1", "Blob 1 is damaged"),
+    ("UPDATE blobs SET size = size + 1 WHERE id = 2", "Blob 2 is damaged"),
+    ("DELETE FROM blob_chunks WHERE sequence = 1", "its chunks have 1048576 octets"),
+    ("UPDATE blob_chunks SET start = 7 WHERE sequence = 1", "chunk 1 begins at 7 instead of 1048576"),
+    ("UPDATE messages SET keywords = ' a' WHERE id = 1", "keywords that are not sorted"),
+    ("UPDATE mailboxes SET deleted_at = 1 WHERE id = 2", "is deleted but has an owner"),
+    ("DELETE FROM mailboxes WHERE id = 1", "belongs to mailbox 1, which is not there"),
+    ("DELETE FROM blobs WHERE id = 1", "refers to a row of blobs that is not there"),
+    ("DELETE FROM users", "who is not there"),
+]
+
+
+@pytest.fixture
+async def filled(folder: object, clock: Clock) -> AsyncIterator[Store]:
+    store = await open_store(f"{folder}/smtp.db", clock=clock)
+    user = await store.write(directory.create_user, "alice", "alice@example.com", "h")
+    await store.write(messages.deliver, message(), [to(user), to(user), to(user, flags=8), Queued("a@b.c", "d@e.f")])
+    await store.write(messages.expunge, (await inbox_of(store, user)).id)
+    raw = raw_message(body="x" * 1_500_000)
+    large = await store.write(blobs.begin, "1:1")
+    for sequence, start in enumerate((0, blobs.CHUNK_SIZE)):
+        piece = raw[start : start + blobs.CHUNK_SIZE]
+        await store.write(blobs.add_chunk, large, sequence, start, len(piece), blobs.pack(piece))
+    await store.write(messages.deliver, NewMessage(None, large, analyse(raw)), [to(user)])
+    yield store
+    await store.close()
+
+
+async def test_each_damage_is_found(filled: Store) -> None:
+    assert await filled.check() == []
+
+    class Enough(Exception):
+        pass
+
+    def damaged(tx: Tx, sql: str) -> None:
+        from pillarbox.store.check import check, check_file
+
+        tx.run("PRAGMA defer_foreign_keys = ON")
+        assert tx.run(sql) > 0
+        raise Enough([*check_file(tx), *check(tx)])
+
+    for sql, expected in DAMAGE:
+        with pytest.raises(Enough) as caught:
+            await filled.write(damaged, sql)
+        sentences = caught.value.args[0]
+        assert any(expected in sentence for sentence in sentences), (sql, sentences)
+        assert all(sentence.endswith(".") for sentence in sentences)
+    assert await filled.check() == []
+
+
+async def test_many_findings_of_a_kind_are_counted(filled: Store) -> None:
+    inbox = 1
+    await filled.write(lambda tx: [messages.copy(tx, inbox, range(1, 99), inbox) for _ in range(6)])
+    await filled.write(lambda tx: tx.run("UPDATE messages SET size = size + 1"))
+    sentences = await filled.check()
+    assert any(sentence.startswith("... and ") for sentence in sentences)
+    await filled.write(lambda tx: tx.run("UPDATE messages SET size = size - 1"))

@@ -1,0 +1,110 @@
+"""The runbook's `sqlite3` commands, by the system's own program, while the store is written to."""
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from store_samples import Clock, inbox_of, message, to
+
+from pillarbox.store import Store, directory, mailboxes, messages, open_store, queue
+from pillarbox.store.records import Queued, User
+
+SQLITE3 = shutil.which("sqlite3")
+pytestmark = pytest.mark.skipif(SQLITE3 is None, reason="sqlite3 is not installed")
+
+
+async def sqlite3(path: Path, *commands: str) -> str:
+    assert SQLITE3 is not None
+    process = await asyncio.create_subprocess_exec(
+        SQLITE3,
+        "-bail",
+        "-cmd",
+        ".timeout 30000",
+        str(path),
+        *commands,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output
+    return output.decode().strip()
+
+
+@asynccontextmanager
+async def traffic(store: Store, user: User) -> AsyncIterator[None]:
+    """Messages go on being delivered meanwhile, with a breath between them."""
+    done = asyncio.Event()
+
+    async def deliver() -> None:
+        while not done.is_set():
+            await store.write(messages.deliver, message(), [to(user)])
+            await asyncio.sleep(0.005)
+
+    task = asyncio.create_task(deliver())
+    try:
+        yield
+    finally:
+        done.set()
+        await task
+
+
+@pytest.fixture
+async def user(sqlite_store: Store) -> User:
+    user: User = await sqlite_store.write(directory.create_user, "admin@example.com", "admin@example.com", "h")
+    await sqlite_store.write(messages.deliver, message(), [to(user)] * 100)
+    return user
+
+
+async def test_reading_what_the_runbook_reads(sqlite_store: Store, user: User, folder: Path) -> None:
+    path = folder / "smtp.db"
+    assert await sqlite3(path, "SELECT username, enabled FROM users;") == "admin@example.com|1"
+    versions = "SELECT version, name FROM schema_migrations ORDER BY version DESC LIMIT 5;"
+    assert (await sqlite3(path, versions)).splitlines()[-1] == "1|initial"
+    assert await sqlite3(path, "PRAGMA integrity_check;") == "ok"
+    assert await sqlite3(path, "PRAGMA foreign_key_check;") == ""
+    assert await sqlite3(path, "SELECT typeof(created_at) FROM users;") == "integer"
+
+
+async def test_backup_vacuum_and_analyze_under_traffic(
+    sqlite_store: Store, user: User, folder: Path, clock: Clock
+) -> None:
+    path = folder / "smtp.db"
+    async with traffic(sqlite_store, user):
+        await sqlite3(path, "VACUUM;")
+        await sqlite3(path, "ANALYZE;")
+        await sqlite3(path, f".backup '{folder}/copy.db'")
+        assert await sqlite3(path, "PRAGMA wal_checkpoint(PASSIVE); PRAGMA integrity_check;") != ""
+    count = (await inbox_of(sqlite_store, user)).message_count
+    assert count > 100
+    view = await sqlite_store.read(messages.open_view, (await inbox_of(sqlite_store, user)).id)
+    assert list(view.uids) == [*range(1, count + 1)]
+    copy = await open_store(folder / "copy.db", clock=clock)
+    assert await copy.check() == []
+    assert 100 <= (await inbox_of(copy, user)).message_count <= count
+    await copy.close()
+
+
+async def test_queue_rows_deleted_by_hand(sqlite_store: Store, user: User, folder: Path, clock: Clock) -> None:
+    plans = [Queued("a@example.com", f"r{number}@example.net") for number in range(3)]
+    await sqlite_store.write(messages.deliver, message(), plans)
+    import time
+
+    clock.now = int(time.time())
+    await sqlite_store.write(messages.deliver, message(), [Queued("a@example.com", "new@example.net")])
+    async with traffic(sqlite_store, user):
+        await sqlite3(
+            folder / "smtp.db", "DELETE FROM message_queue WHERE created_at < strftime('%s','now','-30 days');"
+        )
+    assert [row.to_address for row in await sqlite_store.read(queue.page)] == ["new@example.net"]
+
+
+async def test_a_user_disabled_by_hand_is_seen(sqlite_store: Store, user: User, folder: Path) -> None:
+    await sqlite3(folder / "smtp.db", "UPDATE users SET enabled = 0;")
+    found = await sqlite_store.read(directory.user, "admin@example.com")
+    assert found is not None
+    assert not found.enabled
+    assert await sqlite_store.read(mailboxes.find, user.id, "INBOX") is not None

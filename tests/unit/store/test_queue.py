@@ -1,0 +1,45 @@
+"""What can be seen of the queue, and leases."""
+
+from store_samples import Clock, message
+
+from pillarbox.store import Store, leases, messages, queue
+from pillarbox.store.records import Queued
+
+
+async def test_counts_and_pages(store: Store, clock: Clock) -> None:
+    plans = [Queued("a@example.com", f"r{number}@example.net", b"X: 1\r\n", number) for number in range(5)]
+    outcomes = await store.write(messages.deliver, message(), plans)
+    await store.write(
+        lambda tx: [
+            tx.run("UPDATE message_queue SET status = ? WHERE id = ?", (status, outcomes[at].queue_id))
+            for at, status in enumerate(("processing", "retry", "failed"))
+        ]
+    )
+    counts = await store.read(queue.counts)
+    assert (counts.total, counts.pending, counts.processing, counts.retry, counts.failed) == (5, 2, 1, 1, 1)
+    page = await store.read(queue.page, 2, 1)
+    assert [(row.to_address, row.status) for row in page] == [("r1@example.net", "retry"), ("r2@example.net", "failed")]
+    (row,) = await store.read(queue.page, 10, 0, "retry")
+    assert (row.priority, row.created_at, row.attempts, row.max_retries) == (1, clock.now, 0, 5)
+    assert row.size == message().analysis.size + 6
+
+
+async def test_an_empty_queue(store: Store) -> None:
+    assert (await store.read(queue.counts)).total == 0
+    assert await store.read(queue.page) == []
+
+
+async def test_a_lease_has_one_holder(store: Store, clock: Clock) -> None:
+    assert await store.write(leases.acquire, "expiry", "one", 60)
+    assert not await store.write(leases.acquire, "expiry", "two", 60)
+    assert await store.write(leases.acquire, "other", "two", 60)
+    clock.now += 59
+    assert await store.write(leases.acquire, "expiry", "one", 60)
+    clock.now += 59
+    assert not await store.write(leases.acquire, "expiry", "two", 60)
+    clock.now += 1
+    assert await store.write(leases.acquire, "expiry", "two", 60)
+    await store.write(leases.release, "expiry", "one")
+    assert not await store.write(leases.acquire, "expiry", "one", 60)
+    await store.write(leases.release, "expiry", "two")
+    assert await store.write(leases.acquire, "expiry", "one", 60)
