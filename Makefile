@@ -21,7 +21,6 @@ lint:
 docs: ## the pages that are written from declarations
 	$(BIN)/python -m pillarbox.config.document > docs/configuration.md
 	$(BIN)/python -m pillarbox.imap.document > docs/imap-extensions.md
-	$(BIN)/python -m pillarbox.imap.document > docs/imap-extensions.md
 
 fuzz: ## for long; `make fuzz SECONDS=60 TARGETS=tests/fuzz/fuzz_mime.py` for less
 	printf '%s\n' $(TARGETS) | xargs -P "$$(nproc)" -I{} $(BIN)/python {} --seconds $(SECONDS)

@@ -9,6 +9,14 @@ from collections.abc import Sequence
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)
+        return 130  # as a shell reports SIGINT
+
+
+def _run(words: list[str]) -> int:
     if words[:1] == ["try"]:
         from pillarbox.cli import try_server
 
