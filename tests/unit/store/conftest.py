@@ -1,7 +1,7 @@
 """Stores for tests: every test that takes `store` runs on SQLite and on PostgreSQL, and ends with `store.check()`.
 
-PostgreSQL is a private server on a socket in a temporary folder, started once; where its programs are not installed those
-tests are skipped.
+PostgreSQL is a private server on a socket in a temporary folder, started once; where its programs are not installed
+those tests are skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import pytest
 
-from pillarbox.store import Store, directory, open_store
+from pillarbox.store import Store, directory, migrate, open_store
 from pillarbox.store.records import User
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -62,7 +62,8 @@ def postgres_server() -> Iterator[str]:
 
     try:
         run(f"{programs}/initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-        options = f"-c listen_addresses='' -k {folder} -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB"
+        settings = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB"
+        options = f"-c listen_addresses='' -k {folder} {settings}"
         run(f"{programs}/pg_ctl", "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
         try:
             yield str(folder)
@@ -100,16 +101,41 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def target(request: pytest.FixtureRequest, folder: Path) -> str:
-    """Where a store of either engine may be made."""
+    """Where a store of either engine may be made: there is nothing yet."""
     if request.param == "sqlite":
         return str(folder / "smtp.db")
     url: str = request.getfixturevalue("postgres_url")
     return url
 
 
+@pytest.fixture(scope="session")
+def used_schema(postgres_server: str) -> str:
+    """A schema with its tables, used by one test after the other: making one takes longer than most tests."""
+    url = new_schema(postgres_server)
+    migrate(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, folder: Path) -> str:
+    """Where an empty store of either engine is or will be."""
+    if request.param == "sqlite":
+        return str(folder / "smtp.db")
+    url: str = request.getfixturevalue("used_schema")
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()").fetchall()
+        kept = {"schema_migrations", "store_counters"}
+        emptied = ", ".join(name for (name,) in rows if name not in kept)
+        connection.execute(f"TRUNCATE {emptied} RESTART IDENTITY CASCADE".encode())
+        connection.execute("UPDATE store_counters SET value = 0")
+    return url
+
+
 @pytest.fixture
-async def store(target: str, clock: Clock) -> AsyncIterator[Store]:
-    opened = await open_store(target, clock=clock)
+async def store(place: str, clock: Clock) -> AsyncIterator[Store]:
+    opened = await open_store(place, clock=clock)
     yield opened
     problems = await opened.check()
     await opened.close()

@@ -65,8 +65,8 @@ def test_one_checkpointer(folder: Path) -> None:
     two.close()
 
 
-async def test_two_stores_write_by_turns(store: Store, target: str, alice: User, clock: Clock) -> None:
-    other = await open_store(target, clock=clock)
+async def test_two_stores_write_by_turns(store: Store, place: str, alice: User, clock: Clock) -> None:
+    other = await open_store(place, clock=clock)
     mine = [store.write(messages.deliver, message(), [to(alice)]) for _ in range(20)]
     theirs = [other.write(messages.deliver, message(), [to(alice)]) for _ in range(20)]
     uids = [(await future)[0].uid for future in mine + theirs]
