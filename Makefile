@@ -4,13 +4,13 @@ SECONDS ?= 3600
 ROUNDS ?= 200
 TARGETS ?= $(wildcard tests/fuzz/fuzz_*.py)
 
-.PHONY: test unit lint docs fuzz crash system bench
+.PHONY: test unit lint docs fuzz crash system boot bench
 
 test: ## everything CI runs
 	./pillarbox test
 
 unit: ## only the tests that need no other program
-	$(BIN)/pytest
+	$(BIN)/pytest tests/unit tests/dialogues
 
 lint:
 	$(BIN)/ruff check .
@@ -30,6 +30,9 @@ crash: ## kill -9 under load
 
 system: ## real programs against a real server
 	$(BIN)/pytest tests/system
+
+boot: ## the runbook on a Debian that boots in a container; as root, with debootstrap and systemd-container
+	PILLARBOX_ROOTFS="$${PILLARBOX_ROOTFS:-/var/tmp/pillarbox-rootfs}" $(BIN)/pytest tests/boot
 
 bench: ## beside Postfix and Dovecot; as root, see bench/RESULTS.md
 	$(BIN)/python bench/smtp.py
