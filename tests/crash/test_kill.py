@@ -1,0 +1,112 @@
+"""`kill -9` of a worker or of the whole tree, at random moments, under load: nothing that got `250` is ever lost.
+
+PILLARBOX_CRASH_ROUNDS says how many rounds (3 unless set; `make crash` plays 200).
+"""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from crash.load import Sender, message
+from running import Running, without_trace
+
+ROUNDS = int(os.environ.get("PILLARBOX_CRASH_ROUNDS", "3"))
+SENDERS = 4
+
+
+@pytest.fixture
+def server(tmp_path):
+    running = Running(tmp_path / "data").start()
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+def check(server: Running) -> None:
+    """`pillarbox check` finds nothing wrong with the store."""
+    argv = [sys.executable, "-m", "pillarbox.cli.pillarbox", "check", "--db", str(server.data / "smtp.db")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def take_all(server: Running, account: int) -> list[bytes]:
+    """Every message of the INBOX, and the INBOX is empty afterwards."""
+    client = server.imap(account)
+    client.select("INBOX")
+    _, data = client.fetch("1:*", "(BODY.PEEK[])")
+    messages = [item[1] for item in data if isinstance(item, tuple)]
+    if messages:
+        client.store("1:*", "+FLAGS.SILENT", "(\\Deleted)")
+        client.expunge()
+    client.logout()
+    return messages
+
+
+def verify(server: Running, promised: set[tuple[str, str]]) -> int:
+    """Each promised message is there once, byte-exact; whatever else is there is whole too. Returns how many."""
+    count = 0
+    for account, (username, _) in enumerate(server.accounts):
+        expected = {name for name, recipient in promised if recipient == username}
+        seen: dict[str, int] = {}
+        for whole in take_all(server, account):
+            found = re.search(rb"^Subject: (\S+)", whole, re.MULTILINE)
+            assert found
+            name = found[1].decode()
+            assert without_trace(whole) == message(name), f"{name} is not what was sent"
+            seen[name] = seen.get(name, 0) + 1
+        assert expected <= set(seen), f"lost: {sorted(expected - set(seen))[:5]}"
+        assert max(seen.values(), default=1) == 1, "a message is there twice"
+        count += len(expected)
+    return count
+
+
+def test_nothing_promised_is_lost_when_processes_are_killed(server):
+    chance, total, killed = random.Random(), 0, {"worker": 0, "tree": 0}
+    for _ in range(ROUNDS):
+        recipients = [username for username, _ in server.accounts]
+        senders = [Sender(n, server.ports["smtp"], recipients) for n in range(SENDERS)]
+        time.sleep(chance.uniform(0.2, 1.2))
+        if chance.random() < 0.5:
+            killed["worker"] += 1
+            os.kill(chance.choice(server.workers()), signal.SIGKILL)
+            time.sleep(chance.uniform(0.1, 0.6))
+            promised = set().union(*(sender.stop() for sender in senders))
+        else:
+            killed["tree"] += 1
+            server.kill()
+            promised = set().union(*(sender.stop() for sender in senders))
+            check(server)
+            server.start()
+        total += verify(server, promised)
+    print(f"{ROUNDS} rounds, killed {killed}, {total} promised messages, none lost")
+    assert total > ROUNDS, "the load never got through"
+    assert server.stop() == 0
+    check(server)
+
+
+def test_a_killed_worker_is_replaced_and_the_others_sessions_go_on(server):
+    clients = [server.smtp() for _ in range(8)]
+    for client in clients:
+        client.ehlo()
+    before = server.workers()
+    assert len(before) >= 2
+    os.kill(before[0], signal.SIGKILL)
+    alive = 0
+    for client in clients:
+        try:
+            alive += client.noop()[0] == 250
+        except (OSError, EOFError):
+            continue
+    assert alive > 0
+    end = time.monotonic() + 10
+    while (len(server.workers()) < len(before) or before[0] in server.workers()) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert len(server.workers()) == len(before)
+    with server.smtp() as client:
+        assert client.sendmail("a@elsewhere.test", server.accounts[0][0], "Subject: after\r\n\r\nhi\r\n") == {}

@@ -1,0 +1,18 @@
+"""One server for all system tests of a run."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from running import Running
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    running = Running(tmp_path_factory.mktemp("system") / "data").start()
+    yield running
+    assert running.stop() == 0
+    left = sorted(path.name for path in running.data.glob("smtp.db-*"))
+    assert left == [], "a clean stop leaves no WAL behind"
