@@ -260,8 +260,6 @@ class Selected:
             # From the last to the first, so that no number shifts before it is told.
             yield from (b"%d EXPUNGE" % (at + 1) for at in reversed(told))
         self._told -= len(told)
-        if self.recent_from <= gone[-1]:
-            self._told_recent -= sum(1 for at in told if self.uids[at] >= self.recent_from)
         for uid in gone:
             self.keywords.pop(uid, None)
         keep = _complement(compact(indexes), len(self.uids))

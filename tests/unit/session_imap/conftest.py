@@ -193,8 +193,9 @@ def certificate(tmp_path_factory):
 
 
 @pytest.fixture
-def house(tmp_path, certificate):
+def house(tmp_path, certificate, monkeypatch):
     """`async with house(setting=value) as h:`; the store is checked at the end."""
+    monkeypatch.setattr("pillarbox.access.passwords.needs_rehash", lambda _: False)  # cheap hashes stay cheap
 
     @asynccontextmanager
     async def build(*, users=(ADA, "bob@example.com"), tls=True, caps=None, **changes):

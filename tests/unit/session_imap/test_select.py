@@ -162,7 +162,7 @@ async def test_uid_fetch_with_vanished(house):
         _, modseq = await _known(c)
         await c.ok("STORE 2:3 +FLAGS (\\Deleted)")
         told, tagged = await c.do("EXPUNGE")
-        assert told == [b"VANISHED 2:3"]
+        assert told == [b"VANISHED 2:3", b"4 RECENT"]
         assert tagged.startswith(b"OK [HIGHESTMODSEQ ")
         told = await c.ok(f"UID FETCH 1:6 (FLAGS) (CHANGEDSINCE {modseq} VANISHED)")
         assert told == [b"VANISHED (EARLIER) 2:3"]
