@@ -171,13 +171,17 @@ def _split(words: list[bytes]) -> tuple[bytes, bytes, list[bytes]]:
     else:
         return b"".join(words), b"", []
     start = i - 1
-    while start > 0 and words[start - 1] != b"@" and (words[start][:1] == b"." or words[start - 1][-1:] == b"."):
+    while start > 0 and (b"@" in words[start - 1 : start + 1] or _dotted(words[start - 1], words[start])):
         start -= 1
     end = i + 2
-    while end < len(words) and (words[end][:1] == b"." or words[end - 1][-1:] == b"."):
+    while end < len(words) and _dotted(words[end - 1], words[end]):
         end += 1
     start = max(start, 0)
     return b"".join(words[start:i]), b"".join(words[i + 1 : end]), words[:start]
+
+
+def _dotted(word: bytes, following: bytes) -> bool:
+    return word[-1:] == b"." or following[:1] == b"."
 
 
 def _phrase(words: list[bytes]) -> bytes:

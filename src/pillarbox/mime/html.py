@@ -31,15 +31,16 @@ def _without_hidden(source: str) -> str:
     if len(lower) != len(source):  # a few letters change their length; closing tags are ASCII
         lower = source
     out: list[str] = []
-    at = 0
+    at, open_head = 0, False
     while (match := _HIDDEN.search(source, at)) is not None:
         out.append(source[at : match.start()])
         name = match[2]
         closing = "-->" if name is None else f"</{name.lower()}"
-        end = lower.find(closing, match.end())
+        end = -1 if open_head and closing == "</head" else lower.find(closing, match.end())
         if end < 0:
-            if name is not None and name.lower() == "head":  # a head that never ends ends where the body begins
-                at = match.end()
+            if closing == "</head":  # what is in a head that never ends is shown, if it can be
+                open_head = True
+                at = (source.find(">", match.end()) + 1) or len(source)
                 continue
             return "".join(out)
         at = end + len(closing)
