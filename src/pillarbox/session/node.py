@@ -16,6 +16,7 @@ from pillarbox.config import Settings
 from pillarbox.flow.memory import DiskGauge, MemoryBudget
 from pillarbox.flow.message_id import MessageIds
 from pillarbox.flow.owner import this_process
+from pillarbox.flow.route import Routes
 from pillarbox.store.store import Store
 
 from .deadlines import Deadlines
@@ -55,6 +56,7 @@ class Node:
     threads: ThreadPoolExecutor
     owner: str  # who unfinished blobs belong to, see `flow.owner`
     ids: MessageIds
+    routes: Routes
     deadlines: Deadlines
     watch: MailboxWatch
     logins: LoginWatch
@@ -95,12 +97,15 @@ class Node:
             threads=threads,
             owner=this_process(),
             ids=MessageIds(slot.number, clock),
+            routes=Routes(store),
             deadlines=Deadlines(),
             watch=MailboxWatch(),
             logins=LoginWatch(authenticator),
             clock=clock,
         )
         store.on_commit(node.watch.changed)
+        store.on_commit(node.routes.changed)
+        node.disk.is_low()  # so that the first message finds a true answer
         return node
 
     def close(self) -> None:

@@ -182,7 +182,7 @@ class SmtpSession(SmtpConnection):
         assert self._mail is not None
         local, domain = self._looked_up(event.recipient)
         try:
-            found = self.node.store.peek(route.find, local, domain, self._mail.size or 0)
+            found = self.node.routes.now(local, domain, self._mail.size or 0)
         except Busy:
             return self._rcpt_later(event, local, domain)
         except StoreError as error:
@@ -199,7 +199,7 @@ class SmtpSession(SmtpConnection):
     async def _rcpt_later(self, event: Rcpt, local: str, domain: str) -> None:
         assert self._mail is not None
         try:
-            found = await self.node.store.read(route.find, local, domain, self._mail.size or 0)
+            found = await self.node.routes.later(local, domain, self._mail.size or 0)
         except StoreError as error:
             self._store_failed(error)
             return

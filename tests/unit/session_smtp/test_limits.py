@@ -213,7 +213,7 @@ async def test_lmtp_says_a_failure_for_each_recipient(house):
 
 async def test_a_lookup_that_must_not_be_done_on_the_loop_is_done_elsewhere(house):
     async with house() as h:
-        h.node.store = Failing(h.node.store, peek=Busy("lock"))
+        h.node.routes._store = Failing(h.node.store, peek=Busy("lock"))
         client = await h.greeted()
         await client.send(b"MAIL FROM:<>\r\nRCPT TO:<ada@example.com>\r\nRCPT TO:<no@example.com>\r\nNOOP\r\n")
         assert [(await client.reply())[:3] for _ in range(4)] == ["250", "250", "550", "250"]
@@ -221,7 +221,7 @@ async def test_a_lookup_that_must_not_be_done_on_the_loop_is_done_elsewhere(hous
 
 async def test_a_lookup_that_fails_is_a_temporary_error(house):
     async with house() as h:
-        h.node.store = Failing(h.node.store, peek=IoFault("io"))
+        h.node.routes._store = Failing(h.node.store, peek=IoFault("io"))
         client = await h.greeted()
         await client.say("MAIL FROM:<>")
         assert (await client.say("RCPT TO:<ada@example.com>")).startswith("451 4.3.0")
