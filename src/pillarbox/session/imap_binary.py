@@ -57,12 +57,14 @@ class QuotedPrintablePieces:
         return decode_transfer(rest, "quoted-printable") or b""
 
 
-def _inside_line(text: bytes, otherwise: int) -> int:
-    """Where an endless line may be cut: not inside `=XX`, not behind white space or CR, whose meaning is still open."""
+def _inside_line(text: bytes, start: int) -> int:
+    """Where an endless line may be cut, or its start: not inside `=XX`, not behind white space, which may be padding."""
+    if b"=\r" in text[start:]:
+        return start  # a soft break that was broken: all up to the next line end goes
     for at in range(len(text), len(text) - _SOONEST, -1):
-        if b"=" not in text[at - 3 : at] and text[at - 1 : at] not in (b" ", b"\t", b"\r"):
+        if b"=" not in text[at - 2 : at] and text[at - 1 : at] not in (b" ", b"\t", b"\r"):
             return at
-    return otherwise
+    return start
 
 
 Pieces = Base64Pieces | QuotedPrintablePieces

@@ -1,0 +1,179 @@
+"""The view of a mailbox against a model: a client that believes what it is told knows what is in the store.
+
+The model client keeps numbers as RFC 9051 says: EXISTS makes messages, EXPUNGE takes one out, VANISHED takes UIDs out,
+FETCH tells flags.
+"""
+
+import re
+from array import array
+from types import SimpleNamespace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pillarbox.imap.sequence import SequenceSet, parse
+from pillarbox.session.imap_selected import Selected, join
+from pillarbox.store.records import Changes, MessageRow, View
+
+
+class Mailbox:
+    """A mailbox as the store keeps it, in a few lines."""
+
+    def __init__(self):
+        self.modseq, self.uidnext = 1, 1
+        self.messages = {}  # uid -> (flags, keywords, modseq)
+        self.expunged = []  # (uid, modseq)
+
+    def row(self):
+        return SimpleNamespace(id=1, uidvalidity=1, uidnext=self.uidnext, highestmodseq=self.modseq)
+
+    def add(self, flags):
+        self.modseq += 1
+        self.messages[self.uidnext] = (flags, (), self.modseq)
+        self.uidnext += 1
+
+    def flag(self, uid, flags, keywords):
+        if uid in self.messages:
+            self.modseq += 1
+            self.messages[uid] = (flags, keywords, self.modseq)
+            return (uid, flags, keywords, self.modseq)
+        return None
+
+    def expunge(self, uid):
+        if self.messages.pop(uid, None):
+            self.modseq += 1
+            self.expunged.append((uid, self.modseq))
+
+    def view(self):
+        columns = sorted(self.messages.items())
+        zeros = array("q", [0] * len(columns))
+        return View(
+            self.row(),
+            array("I", [uid for uid, _ in columns]),
+            array("B", [message[0] for _, message in columns]),
+            array("q", [message[2] for _, message in columns]),
+            zeros,
+            zeros[:],
+            array("q", [uid * 10 for uid, _ in columns]),
+            zeros[:],
+            {uid: message[1] for uid, message in columns if message[1]},
+        )
+
+    def changes(self, since, known_uidnext, *, remembered):
+        new = [
+            MessageRow(uid, flags, keywords, modseq, 0, 0, 0, uid * 10)
+            for uid, (flags, keywords, modseq) in sorted(self.messages.items())
+            if uid >= known_uidnext
+        ]
+        changed = [
+            (uid, *message)
+            for uid, message in sorted(self.messages.items())
+            if message[2] > since and uid < known_uidnext
+        ]
+        vanished = [uid for uid, modseq in self.expunged if modseq > since and uid < known_uidnext]
+        return Changes(self.row(), new, changed, vanished if remembered else None)
+
+
+class ModelClient:
+    """Believes what it is told. Knows a UID only when it was told one."""
+
+    def __init__(self, uids):
+        self.uids = list(uids)
+        self.flags = {}
+
+    def hear(self, response):
+        if found := re.fullmatch(rb"(\d+) EXISTS", response):
+            assert int(found[1]) >= len(self.uids), "EXISTS never shrinks a mailbox"
+            self.uids += [None] * (int(found[1]) - len(self.uids))
+        elif found := re.fullmatch(rb"(\d+) EXPUNGE", response):
+            self.flags.pop(self.uids.pop(int(found[1]) - 1), None)
+        elif found := re.fullmatch(rb"VANISHED ([\d:,]+)", response):
+            gone = parse(found[1])
+            self.uids = [uid for uid in self.uids if uid is None or uid not in gone]
+        elif found := re.fullmatch(rb"(\d+) FETCH \(UID (\d+) FLAGS \(([^)]*)\) MODSEQ \(\d+\)\)", response):
+            number, uid = int(found[1]), int(found[2])
+            assert self.uids[number - 1] in (None, uid)
+            self.uids[number - 1] = uid
+            self.flags[uid] = found[3]
+
+    def ask(self, view):
+        """FETCH 1:* (UID FLAGS): what it learns fits what it knew."""
+        assert len(view) == len(self.uids)
+        for at, uid in enumerate(view.uids):
+            assert self.uids[at] in (None, uid)
+            shown = view.render_flags(at, recent=False)[1:-1]
+            assert self.flags.get(uid, shown) == shown
+            self.uids[at], self.flags[uid] = uid, shown
+
+
+uids = st.integers(1, 12)
+flags = st.integers(0, 31)
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), flags),
+        st.tuples(st.just("flag"), uids, flags, st.sampled_from([(), ("todo",)])),
+        st.tuples(st.just("expunge"), uids),
+        st.tuples(st.just("own flag"), uids, flags),
+        st.tuples(st.just("look"), st.booleans(), st.booleans()),
+        st.tuples(st.just("ask")),
+    ),
+    max_size=40,
+)
+
+
+@given(EVENTS, st.booleans(), st.integers(0, 6))
+def test_a_client_that_believes_everything_knows_the_mailbox(events, vanished, first):
+    box = Mailbox()
+    for _ in range(first):
+        box.add(0)
+    view = Selected(box.view(), "INBOX", read_only=False, recent_from=1)
+    client = ModelClient(view.uids)
+
+    def look(expunge, remembered):
+        if remembered:
+            view.take(box.changes(view.highestmodseq, view.uidnext, remembered=True))
+        else:
+            view.reload(box.view())
+        for response in view.tell(expunge=expunge, vanished=vanished, modseq=True, recent=False):
+            assert expunge or b"EXPUNGE" not in response
+            client.hear(response)
+
+    for name, *args in events:
+        match name:
+            case "add":
+                box.add(*args)
+            case "flag":
+                box.flag(*args)
+            case "expunge":
+                box.expunge(*args)
+            case "own flag":
+                if (changed := box.flag(*args, ())) and view.set_flags(*changed) >= 0:
+                    view.note([changed[0]])
+            case "look":
+                look(*args)
+            case "ask":
+                look(False, True)
+                client.ask(view)
+    look(True, True)
+    assert view.settled
+    client.ask(view)
+    assert list(view.uids) == sorted(box.messages)
+    assert list(view.ids) == [uid * 10 for uid in sorted(box.messages)]
+    assert [view.modseqs[at] for at in range(len(view))] == [box.messages[uid][2] for uid in view.uids]
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=8))
+def test_joined_ranges_hold_what_the_pieces_held(pairs):
+    pieces = [range(low, high) for low, high in pairs]
+    joined = join(pieces)
+    assert sorted({at for piece in pieces for at in piece}) == [at for piece in joined for at in piece]
+
+
+def test_a_saved_result_with_other_numbers():
+    box = Mailbox()
+    for _ in range(9):
+        box.add(0)
+    view = Selected(box.view(), "INBOX", read_only=False, recent_from=1)
+    assert view.pick(SequenceSet((), saved=True), uid=True) == []
+    view.saved = SequenceSet(((2, 4),))
+    assert view.pick(parse(b"4:6,9,$"), uid=True) == [range(1, 6), range(8, 9)]
