@@ -135,10 +135,13 @@ def _languages(value: bytes) -> bytes:
 def describe(fields: dict[bytes, bytes], digest: bool = False) -> Content:
     """The content of a part with these fields; `digest`: it is directly in a multipart/digest."""
     values = tuple(map(fields.get, _FIELDS))
+    kind = values[0]
+    if kind is not None and b"oundary" in kind:
+        return Content(values, digest)
     if sum([len(value) for value in values if value is not None]) <= 300:
         return _remembered(values, digest)
     return Content(values, digest)
 
 
-# Most parts of most messages look like thousands of others; a boundary makes a multipart new, and soon forgotten.
+# Most parts of most messages look like thousands of others; a boundary makes a multipart a new one each time.
 _remembered = lru_cache(maxsize=512)(Content)

@@ -15,6 +15,8 @@ __all__ = ["decode_part", "decode_transfer", "plain_text", "preview_of", "search
 MAX_PREVIEW = 256  # characters
 MAX_TEXT_PART = 4 * 1024 * 1024  # octets of one text part that are searched
 
+_FIRST_LOOK = 600  # octets of a plain text that nearly always make a whole preview
+
 Slice = Callable[[int, int], bytes]
 
 
@@ -53,7 +55,13 @@ def search_text(get_slice: Slice, root: Part, *, headers: bool = False) -> str:
 
 def preview_of(raw: bytes, encoding: str, charset: str, subtype: str) -> str:
     """The first words of a text part whose beginning is `raw`, in one line of at most 256 characters."""
-    if subtype != "html":
-        raw = raw[:2048]  # 256 characters of base64 UTF-16 with signatures and quotes to skip fit
-    text = plain_text(raw, encoding, charset, subtype)
-    return " ".join(text[: MAX_PREVIEW * 4].replace("\0", "").split())[:MAX_PREVIEW].rstrip("\ufffd ")
+    if subtype != "html" and len(raw) > _FIRST_LOOK:
+        preview = _one_line(plain_text(raw[:_FIRST_LOOK], encoding, charset, subtype))
+        if len(preview) == MAX_PREVIEW:
+            return preview
+    return _one_line(plain_text(raw, encoding, charset, subtype))
+
+
+def _one_line(text: str) -> str:
+    preview = " ".join(text[: MAX_PREVIEW * 8].replace("\0", "").split())
+    return preview[:MAX_PREVIEW] if len(preview) >= MAX_PREVIEW else preview.rstrip("\ufffd ")
