@@ -24,7 +24,7 @@ from pillarbox.store.errors import (
     StoreError,
     Temporary,
 )
-from pillarbox.store.opening import migrate, open_store, truncate_wal
+from pillarbox.store.opening import check_store, migrate, open_store, truncate_wal
 from pillarbox.store.store import Store
 from pillarbox.store.tx import DIRECTORY, Touched, Tx
 
@@ -44,6 +44,7 @@ __all__ = [
     "Temporary",
     "Touched",
     "Tx",
+    "check_store",
     "migrate",
     "open_store",
     "truncate_wal",

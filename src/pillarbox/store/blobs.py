@@ -142,7 +142,8 @@ def read_slice(tx: Tx, blob_id: int, start: int, length: int) -> bytes:
         return unpack(piece, size)[start:end]
     tx.heavy(octets=end - start)
     chunks = tx.rows(
-        "SELECT start, size, data FROM blob_chunks WHERE blob_id = ? AND start < ? AND start + size > ? ORDER BY start",
+        "SELECT start, size, data FROM blob_chunks "
+        "WHERE blob_id = ? AND start < ? AND start + size > ? ORDER BY sequence",
         (blob_id, end, start),
     )
     pieces = []

@@ -35,6 +35,19 @@ async def open_store(target: str | PathLike[str], *, clock: Callable[[], float] 
     return await open_sqlite(name, clock)
 
 
+def check_store(target: str | PathLike[str]) -> list[str]:
+    """Every invariant of a store that may be in use or not; a sentence for each that is broken. Changes nothing.
+
+    Synchronous. Raises StoreError when it cannot be opened.
+    """
+    name = fspath(target)
+    if is_postgres(name):
+        from pillarbox.store.postgres import check_postgres
+
+        return check_postgres(name)
+    return sqlite_setup.check_sqlite(name)
+
+
 def truncate_wal(target: str | PathLike[str]) -> bool:
     """After the last process: leave nothing but the database file. See `sqlite_setup.truncate_wal`."""
     name = fspath(target)

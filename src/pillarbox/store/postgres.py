@@ -21,7 +21,7 @@ from psycopg import IsolationLevel
 
 from pillarbox.store.check import check
 from pillarbox.store.errors import Busy, Closed, IoFault
-from pillarbox.store.migration import Applied, downgrade, upgrade
+from pillarbox.store.migration import Applied, downgrade, upgrade, version_of
 from pillarbox.store.postgres_tx import Again, PostgresTx, connect, translated
 from pillarbox.store.store import Store
 from pillarbox.store.tx import Row, Touched
@@ -57,6 +57,15 @@ def rollback_postgres(url: str, to_version: int, *, clock: Callable[[], float] =
     """Take the schema back to `to_version`. The server must not run. Raises StoreError."""
     with connect(url) as connection:
         return downgrade(PostgresTx(connection, int(clock())), to_version)
+
+
+def check_postgres(url: str) -> list[str]:
+    """What is wrong with a store, all as of one moment. Raises StoreError."""
+    with connect(url) as connection:
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        tx = PostgresTx(connection, 0)
+        return check(tx) if version_of(tx) else ["The database has no schema of a store."]
 
 
 class PostgresStore(Store):

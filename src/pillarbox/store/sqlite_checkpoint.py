@@ -24,7 +24,6 @@ log = structlog.get_logger()
 EVERY = 1.0  # seconds
 RESTART_AT = 32 * 1024 * 1024 // PAGE_SIZE  # frames; the log keeps about this size under load
 TRUNCATE_AT = 256 * 1024 * 1024  # octets of a log that an old reader once let grow
-VACUUM_PAGES = 256  # free pages given back to the disk in one idle second
 
 
 class Checkpointer:

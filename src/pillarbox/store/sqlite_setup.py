@@ -14,6 +14,7 @@ from collections.abc import Callable
 import apsw
 import structlog
 
+from pillarbox.store.check import check, check_file
 from pillarbox.store.errors import IoFault
 from pillarbox.store.files import create_database
 from pillarbox.store.mark import Mark, Verdict, judge
@@ -69,6 +70,19 @@ def rollback(path: str, to_version: int, *, clock: Callable[[], float] = time.ti
                 connection.close()
     finally:
         lock.close()
+
+
+def check_sqlite(path: str) -> list[str]:
+    """What is wrong with a database, all as of one moment. Raises StoreError."""
+    connection = connect(path, "reader")
+    try:
+        tx = SqliteTx(connection, 0)
+        tx.run("BEGIN")
+        if version_of(tx) == 0:
+            return [f"{path} is no store: it has no schema."]
+        return [*check_file(tx), *check(tx)]
+    finally:
+        connection.close()
 
 
 def truncate_wal(path: str) -> bool:

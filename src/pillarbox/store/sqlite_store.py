@@ -100,7 +100,8 @@ class SqliteStore(Store):
         try:
             return fn(tx, *args, **kw)
         finally:
-            tx.rows("ROLLBACK")
+            if self._inline is not None and self._inline.in_transaction:
+                tx.rows("ROLLBACK")
 
 
 async def open_sqlite(path: str, clock: Callable[[], float] = time.time) -> SqliteStore:

@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ log = structlog.get_logger()
 
 GROUP_FUNCTIONS = 500
 GROUP_OCTETS = 4 * 1024 * 1024
+_LOOK_EVERY = 5.0  # seconds between two looks whether the turnstile is stuck
 
 _COUNT = (
     "UPDATE store_counters SET value = value + 1 WHERE id = ? "
@@ -73,6 +75,11 @@ class Writer:
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._ending = False
         self._closed = False
+        # While the turnstile keeps us waiting: what waits there and since when. The mutex decides between the thread
+        # that gets its turn and the loop that gives up.
+        self._waiting: tuple[list[Request], float] | None = None
+        self._mutex = threading.Lock()
+        self._watch = loop.call_later(_LOOK_EVERY, self._give_up_waiting)
         self._ended: asyncio.Future[None] = loop.create_future()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -89,6 +96,7 @@ class Writer:
 
     async def close(self) -> None:
         """Do what was submitted, then close the connection."""
+        self._watch.cancel()
         if not self._closed:
             self._closed = True
             self._queue.put(None)
@@ -131,6 +139,25 @@ class Writer:
             self._announce(touched)
         self._grouped(len(done), nanoseconds, not all(isinstance(one.error, Temporary) for one in done))
 
+    def _give_up_waiting(self) -> None:
+        """On the loop: a sibling holds the lock for a minute (it was stopped?), so nobody's turn will come."""
+        self._watch = self._loop.call_later(_LOOK_EVERY, self._give_up_waiting)
+        with self._mutex:
+            if self._waiting is None or time.monotonic() - self._waiting[1] < FOREIGN_LOCK_WAIT:
+                return
+            group = self._waiting[0]
+            with suppress(Empty):
+                while True:
+                    request = self._queue.get_nowait()
+                    if request is None:
+                        self._ending = True
+                    else:
+                        group.append(request)
+            log.error("Another process holds the write lock", functions=len(group))
+            for request in group:
+                if not request.future.done():
+                    request.future.set_exception(Busy("another process holds the write lock"))
+
     def _gather(self, group: list[Request]) -> None:
         """Add what is waiting, up to the limits of a group."""
         octets = sum(request.size for request in group)
@@ -147,7 +174,11 @@ class Writer:
 
     def _group(self, group: list[Request]) -> tuple[list[Done], list[Touched]]:
         """Run a group. `group` grows by what arrived while the lock was awaited."""
+        with self._mutex:
+            self._waiting = (group, time.monotonic())
         with self._lock:
+            with self._mutex:
+                self._waiting = None
             self._gather(group)
             try:
                 return self._transaction(group)
@@ -175,7 +206,7 @@ class Writer:
             return self._failed(group, translated(error))
         before = connection.total_changes()
         tx = SqliteTx(connection, int(self._clock()))
-        done = [self._one(tx, request) for request in group if not request.future.cancelled()]
+        done = [self._one(tx, request) for request in group if not request.future.done()]  # cancelled or given up
         try:
             if connection.total_changes() == before:
                 connection.execute("COMMIT")

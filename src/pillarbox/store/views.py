@@ -18,10 +18,11 @@ _VIEW = (
 )
 _ROW = "uid, flags, keywords, modseq, size, internal_date, save_date, id"
 _NEW = f"SELECT {_ROW} FROM messages WHERE mailbox_id = ? AND uid >= ? ORDER BY uid"
+# The plus signs keep the planner from walking all UIDs of the mailbox: few rows are newer than a modification number.
 _CHANGED = (
-    "SELECT uid, flags, keywords, modseq FROM messages WHERE mailbox_id = ? AND modseq > ? AND uid < ? ORDER BY uid"
+    "SELECT uid, flags, keywords, modseq FROM messages WHERE mailbox_id = ? AND modseq > ? AND +uid < ? ORDER BY +uid"
 )
-_VANISHED = "SELECT uid FROM expunged WHERE mailbox_id = ? AND modseq > ? AND uid < ? ORDER BY uid"
+_VANISHED = "SELECT uid FROM expunged WHERE mailbox_id = ? AND modseq > ? AND +uid < ? ORDER BY +uid"
 
 _COMPUTED = (
     "b.header_size, b.sent_at, b.sent_zone, b.message_id, b.subject, b.base_subject, b.preview, "

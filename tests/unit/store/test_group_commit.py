@@ -174,6 +174,24 @@ async def test_a_foreign_lock_that_stays_is_busy(
     assert await keys(sqlite_store) == ["b"]
 
 
+async def test_a_sibling_that_never_gives_the_lock_back_is_busy(
+    sqlite_store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(sqlite_store, SqliteStore)
+    with one_group(folder):
+        futures = [sqlite_store.write(put, f"k{number}") for number in range(3)]
+        while sqlite_store._writer._waiting is None:
+            await asyncio.sleep(0)
+        sqlite_store._writer._give_up_waiting()
+        assert not any(future.done() for future in futures)  # not yet a minute
+        monkeypatch.setattr(writer, "FOREIGN_LOCK_WAIT", 0.0)
+        sqlite_store._writer._give_up_waiting()
+        assert all(isinstance(result, Busy) for result in await settled(*futures))
+    monkeypatch.undo()
+    assert await sqlite_store.write(put, "later") == "later"
+    assert await keys(sqlite_store) == ["later"]
+
+
 async def test_what_was_cancelled_before_its_turn_does_not_happen(sqlite_store: Store, folder: Path) -> None:
     with one_group(folder):
         future, other = sqlite_store.write(put, "a"), sqlite_store.write(put, "b")
