@@ -66,10 +66,11 @@ def test_with_little_room_mail_is_put_off_before_the_disk_is_full(disk):
     try:
         assert send(server, "first", 1000) == 250
         fill(disk, 100 * MIB)
-        assert eventually(lambda: send(server, "refused", 1000), 452) == 452
+        assert eventually(lambda: send(server, "early", 1000), 452) == 452  # the gauge may be seconds old
+        assert send(server, "refused", 1000) == 452
         (disk / "filler").unlink()
         assert eventually(lambda: send(server, "second", 1000), 250) == 250
-        assert names(server) == {"first", "second"}
+        assert names(server) - {"early"} == {"first", "second"}
         check(server)
     finally:
         assert server.stop() == 0
