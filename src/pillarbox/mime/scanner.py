@@ -18,7 +18,7 @@ import re
 from pillarbox.mime.content import MAX_BOUNDARY, Content, describe
 from pillarbox.mime.envelope import render_envelope
 from pillarbox.mime.header import MAX_HEADER, fields_of
-from pillarbox.mime.structure import render_basic, render_message, render_multipart, render_text
+from pillarbox.mime.open_part import OpenPart
 from pillarbox.mime.tree import Part
 
 MAX_DEPTH = 50  # parts within parts; deeper ones are not looked into
@@ -37,29 +37,6 @@ _NO_FIELD_BUT_HEADER = (b"From ", b">From ", b" ", b"\t")  # mbox; a continuatio
 _DASH = 0x2D
 _CR = 0x0D
 
-_TEXT_CHILD = describe({})  # of a multipart without parts: text/plain
-
-
-class _Open:
-    """A part whose end is not seen yet, on the stack."""
-
-    __slots__ = (
-        "bodies", "body", "boundary", "children", "content", "envelope", "header", "lines_before", "shadowed",
-        "structures",
-    )  # fmt: skip
-
-    def __init__(self, content: Content, header: int, body: int, lines_before: int) -> None:
-        self.content = content
-        self.header = header
-        self.body = body
-        self.lines_before = lines_before
-        self.boundary = b""  # while delimiters of it are looked for
-        self.shadowed: int | None = None  # the level of an outer multipart with the same boundary
-        self.children: list[Part] = []
-        self.bodies: list[bytes] = []
-        self.structures: list[bytes] = []
-        self.envelope = b""  # of the message embedded in this part
-
 
 class OffsetScanner:
     """Feed it a message in pieces, then `end` it. After that `root`, `body` and `structure` (rendered BODY and
@@ -74,7 +51,7 @@ class OffsetScanner:
     def __init__(self) -> None:
         self._kept: bytes | bytearray = b""  # octets not done with, from offset _kept_at
         self._kept_at = 0
-        self._stack: list[_Open] = []
+        self._stack: list[OpenPart] = []
         self._active: dict[bytes, int] = {}  # boundary -> level of the innermost open multipart that has it
         self._needle = b""  # what every delimiter line begins with; b"" when there can be none
         self._candidates = 0
@@ -285,7 +262,7 @@ class OffsetScanner:
             self.fields = fields
         content = describe(fields, digest)
         self._take(buffer, body)
-        part = _Open(content, self._header_at, body, self._lines)
+        part = OpenPart(content, self._header_at, body, self._lines)
         stack.append(part)
         self._parts += 1
         self._in_header = False
@@ -348,49 +325,16 @@ class OffsetScanner:
                 renew = True
             if part.content.is_message:
                 self._messages -= 1
-            self._finish_part(part, end)
+            node, rendered = part.finish(end, self._lines - part.lines_before)
+            if stack:
+                stack[-1].add(node, rendered)
+            else:
+                self.root = node
+                self.body, self.structure = rendered
         if renew:
             self._renew_needle()
 
-    def _finish_part(self, part: _Open, end: int) -> None:
-        content, children = part.content, part.children
-        size = end - part.body
-        lines = self._lines - part.lines_before
-        if (content.is_multipart or content.is_message) and not children:
-            self._add_text_child(part, end, lines)
-        elif content.is_multipart:
-            lines = 0
-        if content.is_multipart:
-            rendered = render_multipart(content, part.bodies, part.structures)
-        elif content.is_message:
-            rendered = render_message(content, size, lines, part.envelope, part.bodies[0], part.structures[0])
-        elif content.type == "text":
-            rendered = render_text(content, size, lines)
-        else:
-            lines = 0
-            rendered = render_basic(content, size)
-        node = Part(
-            part.header, part.body, end, lines, content.type, content.subtype, content.charset, content.encoding,
-            content.filename, content.disposition, content.content_id, children,
-        )  # fmt: skip
-        if self._stack:
-            self._add_child(self._stack[-1], node, rendered)
-        else:
-            self.root = node
-            self.body, self.structure = rendered
-
-    def _add_text_child(self, part: _Open, end: int, lines: int) -> None:
-        """The one child of a part that must have one and in which none was found: all of its content, as text."""
-        text = _TEXT_CHILD
-        node = Part(part.body, part.body, end, lines, text.type, text.subtype, "us-ascii", "7bit", "", "", "", [])
-        self._add_child(part, node, render_text(text, end - part.body, lines))
-
-    def _add_child(self, parent: _Open, node: Part, rendered: tuple[bytes, bytes]) -> None:
-        parent.children.append(node)
-        parent.bodies.append(rendered[0])
-        parent.structures.append(rendered[1])
-
-    def _forget_boundary(self, part: _Open) -> None:
+    def _forget_boundary(self, part: OpenPart) -> None:
         if part.shadowed is None:
             del self._active[part.boundary]
         else:
