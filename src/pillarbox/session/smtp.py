@@ -77,10 +77,7 @@ class SmtpSession(SmtpConnection):
     def log_out(self, reason: str) -> None:
         """The account's credentials have changed, see `watch.LoginWatch`."""
         log.info("Session ended: %s", reason, peer=str(self.peer))
-        if not self.closed:
-            self.core.close(421, "4.7.0", "Your credentials have changed, closing")
-            if self._busy is None:
-                self._end_of_batch()
+        self.part_with(say.LOGGED_OUT)
 
     def _end_transaction(self, *, stored: bool = False) -> None:
         if self._spool is not None:
@@ -270,6 +267,7 @@ class SmtpSession(SmtpConnection):
         assert self._mail is not None
         if self.node.disk.is_low():
             self.core.reply(*say.NO_ROOM)
+            self._end_transaction()
             return
         self._spool = Spool(self.node, self._mail.size or 0)
         self.core.accept()

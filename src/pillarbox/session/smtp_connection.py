@@ -18,7 +18,7 @@ from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Admission, Role
 from pillarbox.config import Settings
 from pillarbox.smtp.core import SmtpCore
-from pillarbox.smtp.events import Auth, AuthResponse, Content, Event
+from pillarbox.smtp.events import Auth, AuthResponse, Content, ContentEnd, Event, Hello, Mail, Rcpt
 from pillarbox.smtp.offer import Limits, Offer
 from pillarbox.smtp.replies import Reply, encode
 
@@ -32,6 +32,7 @@ log = structlog.get_logger()
 MECHANISMS = ("PLAIN", "LOGIN")
 UNREAD = 64 * 1024  # octets that may arrive while we work on what came before; then reading pauses
 LINGER = 2.0  # seconds that a refused client has to take the last reply before the socket is reset
+_EXCESSES = ((b"452 4.5.3 ", "Max recipients limit exceeded"), (b"552 5.3.4 ", "Message size too large"))
 _WORKING = 60.0  # seconds until the deadline of a connection that works is looked at again
 
 Work = Coroutine[Any, Any, None] | asyncio.Future[Any]
@@ -63,7 +64,7 @@ class SmtpConnection(asyncio.Protocol):
         self._writable = True
         self._paused = False
         self._ended = False  # the client sends no more
-        self._leaving = False
+        self._goodbye: Reply | None = None  # to be said as soon as nothing is under way
         self._lingering = False
         self._content_until: float | None = None
 
@@ -153,9 +154,15 @@ class SmtpConnection(asyncio.Protocol):
     def leave(self, *, now: bool) -> None:
         """Say 421 and close when no transaction is open, else after it. SMTP clients have no reason to linger, so
         `now` makes no difference."""
-        self._leaving = True
+        self._goodbye = say.SHUTTING_DOWN
         if self._busy is None and not self.closed:
             self._end_of_batch()
+
+    def part_with(self, reply: Reply) -> None:
+        """Say this and close: at once, unless we owe the answer to a command; then behind it."""
+        self._goodbye = reply
+        if self._busy is None and not self.closed and not self._lingering:
+            self.close(reply)
 
     def abort(self) -> None:
         if not self.closed:
@@ -190,18 +197,24 @@ class SmtpConnection(asyncio.Protocol):
     def _pump(self) -> None:
         """Answer all that has arrived, up to the first that must wait."""
         core = self.core
-        while (event := core.next_event()) is not None:
-            if self._debug:
-                log.debug("SMTP [%s] -> %s", self.peer, shown(event))
-            work = self.answer(event)
-            if work is not None:
-                if isinstance(work, asyncio.Future):
-                    self._busy = work
-                    work.add_done_callback(self._future_done)
-                else:
-                    self._busy = self._loop.create_task(self._wait_for(work))
-                break
+        try:
+            while (event := core.next_event()) is not None:
+                if self._debug:
+                    log.debug("SMTP [%s] -> %s", self.peer, shown(event))
+                work = self.answer(event)
+                if work is not None:
+                    self._await(work)
+                    break
+        except Exception:
+            self._failed()
         self._end_of_batch()
+
+    def _await(self, work: Work) -> None:
+        if isinstance(work, asyncio.Future):
+            self._busy = work
+            work.add_done_callback(self._future_done)
+        else:
+            self._busy = self._loop.create_task(self._wait_for(work))
 
     async def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -237,13 +250,14 @@ class SmtpConnection(asyncio.Protocol):
         if self.closed or self._early is not None:
             return
         idle = self._busy is None
-        if self._leaving and idle and not core.mid_transaction:
-            core.close(*say.SHUTTING_DOWN)
+        if self._goodbye is not None and idle and not core.mid_transaction:
+            core.close(*self._goodbye)
         if core.closed:
             self._finish()
             return
         if out := core.output():
             self._write(out)
+            self._note_excess(out)
         if self._ended and idle:
             self.transport.close()
             return
@@ -266,6 +280,12 @@ class SmtpConnection(asyncio.Protocol):
         if self._debug:
             for line in out.decode().splitlines():
                 log.debug("SMTP [%s] <- %s", self.peer, line)
+
+    def _note_excess(self, out: bytes) -> None:
+        """Say in the log which limit of ours the core has refused something for."""
+        for code, excess in _EXCESSES:
+            if code in out:
+                log.warning(f"Security event from {self.peer}: {excess}")
 
     def _waited(self) -> int:
         if not self._heard:
@@ -370,13 +390,23 @@ def settings_debug(settings: Settings) -> bool:
 
 def shown(event: Event) -> str:
     """An event for the debug log: no passwords, no content."""
-    if isinstance(event, Auth):
-        return f"AUTH {event.mechanism}"
-    if isinstance(event, AuthResponse):
-        return "(an AUTH response)"
-    if isinstance(event, Content):
-        return f"({len(event.data)} octets of content)"
-    return str(event)
+    match event:
+        case Hello():
+            return f"{'EHLO' if event.esmtp else 'HELO'} {event.name}"
+        case Mail():
+            return f"MAIL FROM:<{event.sender.raw}>"
+        case Rcpt():
+            return f"RCPT TO:<{event.recipient.raw}>"
+        case Auth():
+            return f"AUTH {event.mechanism}"
+        case AuthResponse():
+            return "(a response)"
+        case Content():
+            return f"({len(event.data)} octets)"
+        case ContentEnd():
+            return "(the end of the content)"
+        case _:
+            return type(event).__name__.upper()
 
 
 @lru_cache(maxsize=16)

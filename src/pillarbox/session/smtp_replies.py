@@ -25,6 +25,7 @@ NO_TLS = Reply(454, "4.7.0", "TLS not available")
 AUTH_FAILED = Reply(535, "5.7.8", "Authentication failed")
 AUTH_TEMPORARY = Reply(454, "4.7.0", "Temporary authentication failure")
 AUTH_SYNTAX = Reply(501, "5.5.2", "Cannot decode the response")
+LOGGED_OUT = Reply(421, "4.7.0", "Your credentials have changed, closing")
 AUTH_TOO_OFTEN = Reply(421, "4.7.0", "Too many authentication failures, closing")
 
 # At RCPT: RFC 3463 has the meaning of the enhanced codes.

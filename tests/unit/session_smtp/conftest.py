@@ -1,7 +1,6 @@
 """A server on loopback with a real store, and clients that speak raw bytes to it."""
 
 import asyncio
-import sqlite3
 import ssl
 from contextlib import asynccontextmanager
 
@@ -90,7 +89,10 @@ class House:
 
     async def connect(self, role=Role.SMTP, *, port=None, **options):
         port = port or await self.listen(role)
-        client = Client(*await asyncio.open_connection("127.0.0.1", port, **options))
+        return self.adopt(*await asyncio.open_connection("127.0.0.1", port, **options))
+
+    def adopt(self, reader, writer):
+        client = Client(reader, writer)
         self.clients.append(client)
         return client
 
@@ -106,21 +108,20 @@ class House:
     async def write(self, fn, *args, **kw):
         return await self.node.store.write(fn, *args, **kw)
 
-    def rows(self, sql, *params):
-        with sqlite3.connect(self.path) as database:
-            return database.execute(sql, params).fetchall()
+    async def rows(self, sql, *params):
+        return await self.node.store.scan(lambda tx: tx.rows(sql, params))
 
     async def mail(self, address):
         """Whole messages of an account, prefix and all, in the order of their uids."""
-        rows = self.rows(
+        rows = await self.rows(
             "SELECT m.prefix, m.blob_id, b.size FROM messages m JOIN mailboxes x ON x.id = m.mailbox_id "
             "JOIN users u ON u.id = x.user_id JOIN blobs b ON b.id = m.blob_id WHERE u.username = ? ORDER BY uid",
             address,
         )
         return [prefix + await self.node.store.read(blobs.read_slice, blob, 0, size) for prefix, blob, size in rows]
 
-    def queue(self):
-        return self.rows("SELECT from_address, to_address, prefix, blob_id FROM message_queue ORDER BY id")
+    async def queue(self):
+        return await self.rows("SELECT from_address, to_address, prefix, blob_id FROM message_queue ORDER BY id")
 
 
 @pytest.fixture

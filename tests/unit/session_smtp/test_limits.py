@@ -234,6 +234,35 @@ async def test_with_a_full_disk_no_mail_is_begun(house):
         assert (await client.say("MAIL FROM:<>")).startswith("452 4.3.1")
 
 
+async def test_a_transaction_that_was_refused_at_data_leaves_nothing_to_the_next(house):
+    async with house() as h:
+        client = await h.greeted()
+        await client.say("MAIL FROM:<>", "RCPT TO:<ada@example.com>")
+        h.node.disk.full()
+        assert (await client.say("DATA")).startswith("452 4.3.1")
+        h.node.disk.low = False
+        assert (await client.message("", "bob@example.com")).startswith("250")
+        assert (len(await h.mail("ada@example.com")), len(await h.mail("bob@example.com"))) == (0, 1)
+
+
+@pytest.mark.parametrize("method", ["read", "now"])
+async def test_an_error_where_nothing_waits_ends_the_connection_with_421_too(house, method, monkeypatch):
+    async with house() as h:
+        client = await h.greeted()
+
+        def fault(*args):
+            raise RuntimeError("a fault of ours")
+
+        if method == "now":
+            monkeypatch.setattr(h.node.routes, "now", fault)
+        else:
+            h.node.routes._store = Failing(h.node.store, peek=Busy("x"))
+            monkeypatch.setattr(h.node.store, "read", fault)
+        await client.say("MAIL FROM:<>")
+        assert (await client.say("RCPT TO:<ada@example.com>")).startswith("421 4.3.0")
+        assert await client.ended()
+
+
 async def test_an_unforeseen_error_ends_the_connection_with_421_and_not_in_silence(house):
     async with house() as h:
         client = await h.greeted()

@@ -62,7 +62,7 @@ async def test_recipients_of_one_message_share_its_bytes_and_do_not_see_each_oth
         assert b"bob@" not in ada[0]
         assert b"ada@" not in bob[0]
         assert b"Delivered-To: bob@example.com" in bob[0]
-        assert h.rows("SELECT count(*) FROM blobs") == [(1,)]
+        assert await h.rows("SELECT count(*) FROM blobs") == [(1,)]
 
 
 async def test_recipients_that_lead_to_one_mailbox_get_one_copy(house):
@@ -120,7 +120,7 @@ async def test_an_alias_to_elsewhere_makes_a_queue_row(house):
         await h.write(directory.add_alias, "away@example.com", "ada@elsewhere.example")
         client = await h.greeted()
         assert (await client.message("eve@example.org", "away@example.com")).startswith("250")
-        ((sender, recipient, prefix, blob),) = h.queue()
+        ((sender, recipient, prefix, blob),) = await h.queue()
         assert (sender, recipient) == ("eve@example.org", "ada@elsewhere.example")
         assert prefix.startswith(b"Received: ")
         assert blob is not None
@@ -136,7 +136,7 @@ async def test_a_recipient_that_fails_late_is_reported_and_the_others_have_the_m
         assert (await client.reply()).startswith("250")
         assert await h.mail("small@example.com") == []
         assert len(await h.mail("ada@example.com")) == 1
-        ((sender, recipient, _, _),) = h.queue()
+        ((sender, recipient, _, _),) = await h.queue()
         assert (sender, recipient) == ("", "eve@example.org")
 
 
@@ -150,7 +150,7 @@ async def test_a_report_to_somebody_here_is_delivered_at_once(house):
         (report,) = await h.mail("bob@example.com")
         assert b"Return-Path: <>\r\n" in report
         assert b"Status: 5.2.2" in report
-        assert h.queue() == []
+        assert await h.queue() == []
 
 
 async def test_nobody_is_told_of_a_failure_by_the_null_sender(house):
@@ -160,7 +160,7 @@ async def test_nobody_is_told_of_a_failure_by_the_null_sender(house):
         await client.transaction("", "small@example.com", "ada@example.com")
         await client.send(b"Subject: x\r\n\r\n" + b"y" * 500 + b"\r\n.\r\n")
         assert (await client.reply()).startswith("250")
-        assert h.queue() == []
+        assert await h.queue() == []
 
 
 async def test_when_nobody_can_have_it_the_client_is_told(house):
@@ -169,7 +169,7 @@ async def test_when_nobody_can_have_it_the_client_is_told(house):
         client = await h.greeted()
         reply = await client.message("eve@example.org", "small@example.com", b"\r\n" + b"y" * 500 + b"\r\n")
         assert reply.startswith("552 5.2.2")
-        assert h.queue() == []
+        assert await h.queue() == []
         assert h.node.slot.get(Field.MESSAGES_REJECTED) == 1
 
 
@@ -179,7 +179,7 @@ async def test_success_is_reported_to_who_asked_for_it(house):
         await client.say("MAIL FROM:<eve@example.org> ENVID=QQ1", "RCPT TO:<ada@example.com> NOTIFY=SUCCESS", "DATA")
         await client.send(b"Subject: x\r\n\r\n.\r\n")
         assert (await client.reply()).startswith("250")
-        assert [(row[0], row[1]) for row in h.queue()] == [("", "eve@example.org")]
+        assert [(row[0], row[1]) for row in await h.queue()] == [("", "eve@example.org")]
 
 
 async def test_lmtp_answers_for_each_recipient(house):
@@ -190,7 +190,7 @@ async def test_lmtp_answers_for_each_recipient(house):
         await client.send(b"Subject: x\r\n\r\n" + b"y" * 500 + b"\r\n.\r\n")
         replies = [(await client.reply())[:9] for _ in range(3)]
         assert replies == ["250 2.0.0", "552 5.2.2", "250 2.0.0"]
-        assert h.queue() == [], "the client reports itself"
+        assert await h.queue() == [], "the client reports itself"
         assert b"with LMTP" in (await h.mail("ada@example.com"))[0]
         assert h.node.slot.get(Field.LMTP_MESSAGES_RECEIVED) == 1
 

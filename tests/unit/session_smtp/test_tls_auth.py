@@ -142,7 +142,7 @@ async def test_who_has_logged_in_may_send_elsewhere(house, server_tls, client_tl
         await client.say("RSET")
         await client.say(plain("ada@example.com", "secret"))
         assert (await client.message("ada@example.com", "eve@elsewhere.example")).startswith("250")
-        assert [(row[0], row[1]) for row in h.queue()] == [("ada@example.com", "eve@elsewhere.example")]
+        assert [(row[0], row[1]) for row in await h.queue()] == [("ada@example.com", "eve@elsewhere.example")]
 
 
 async def test_a_session_ends_when_its_password_changes(house, server_tls, client_tls):
