@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import structlog
 
-from pillarbox.access.ledger import Slot
+from pillarbox.access.ledger import Field, Slot
 from pillarbox.access.limits import Caps, Limiter, Role
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
@@ -41,6 +41,8 @@ LOGINS = 5  # looks between two checks of all logins, even when nobody told of a
 _SHORT = 0.02  # seconds between two looks whether the last session has gone
 
 Factory = Callable[[], asyncio.Protocol]
+# By the size of the group: up to 1, 4, 16, 64, more.
+_GROUPS = (Field.COMMIT_LE_1, Field.COMMIT_LE_4, Field.COMMIT_LE_16, Field.COMMIT_LE_64, Field.COMMIT_MORE)
 
 
 class MailApplication:
@@ -68,6 +70,7 @@ class MailApplication:
         self._hints.start()
         store.on_commit(self._hints.tell, own_only=True)
         store.on_commit(self._committed)
+        store.observer = self._count_group
         self._jobs = Jobs(store, self._slot, f"{os.uname().nodename}:{self._node.owner}")
         self._jobs.start()
         await self._listen(store, threads)
@@ -160,6 +163,16 @@ class MailApplication:
     def _committed(self, touched: frozenset[Touched]) -> None:
         if DIRECTORY in touched:
             self._check_logins.set()
+
+    def _count_group(self, functions: int, nanoseconds: int, committed: bool) -> None:
+        slot = self._slot
+        if not committed:
+            slot.add(Field.COMMIT_FAILURES)
+            return
+        slot.add(Field.COMMITS)
+        slot.add(Field.COMMIT_FUNCTIONS, functions)
+        slot.add(Field.COMMIT_NANOSECONDS, nanoseconds)
+        slot.add(_GROUPS[min((functions - 1).bit_length() + 1 >> 1, len(_GROUPS) - 1)] if functions else _GROUPS[0])
 
     async def _mind(self, store: Store) -> None:
         """Once a second: what others did and no hint told, and logins that are no longer good."""

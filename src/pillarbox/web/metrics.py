@@ -88,6 +88,8 @@ class LedgerCollector(Collector):
         yield from self._of_the_server()
         yield from self._of_the_loops()
         yield self._groups()
+        spent = figures.total(Field.COMMIT_NANOSECONDS) / 1e9
+        yield CounterMetricFamily("pillarbox_commit_seconds", "Time spent in group commits", value=spent)
         if self.queue is not None:
             queued = {"smtp_queue_size": "", "smtp_queue_depth": "", "smtp_messages_queued": ""}
             for name in queued:

@@ -19,6 +19,7 @@ from pillarbox.server import logging
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     reader, writer = os.pipe()
+    os.set_blocking(reader, False)
     handlers = standard.getLogger().handlers[:]
     yield reader, writer
     for descriptor in (reader, writer):
@@ -86,9 +87,9 @@ def test_exceptions_and_bound_fields(pipe: tuple[int, int]) -> None:
 
 def test_what_libraries_log_comes_out_too(pipe: tuple[int, int]) -> None:
     logging.configure(json=True, level="info", stream=pipe[1])
-    standard.getLogger("uvicorn.error").warning("took %d s", 3)
+    standard.getLogger("some.library").warning("took %d s", 3)
     line = json.loads(os.read(pipe[0], 9999))
-    assert (line["level"], line["message"], line["logger"]) == ("WARN", "took 3 s", "uvicorn.error")
+    assert (line["level"], line["message"], line["logger"]) == ("WARN", "took 3 s", "some.library")
 
 
 def test_a_broken_pipe_costs_only_the_line(pipe: tuple[int, int]) -> None:
