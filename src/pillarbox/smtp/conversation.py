@@ -249,7 +249,7 @@ class Conversation(ABC):
         self._phase = START
         self._mode = LINES
 
-    def close(self, code: int, enhanced: str | None, text: str) -> None:
+    def close(self, code: int, enhanced: str | None, text: str | Sequence[str]) -> None:
         """Say what answers no command (421 for a timeout or a shutdown) and end the conversation."""
         if self._mode != _CLOSED:
             self._end(encode(code, enhanced, text))
