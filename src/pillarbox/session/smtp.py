@@ -273,7 +273,11 @@ class SmtpSession(SmtpConnection):
         self.core.accept()
 
     def _on_content(self, event: Content) -> Work | None:
-        if self._spool is None or self.core.fault is not None:
+        if self._spool is None:
+            return None
+        if self.core.fault is not None:  # it will be refused: keep nothing of it while the rest comes
+            self._spool.close()
+            self._spool = None
             return None
         pause = self._spool.feed(event.data)
         if pause is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import cast
 
 HANDSHAKE = 30.0  # seconds
 GOODBYE = 5.0  # seconds that a peer has to answer our close_notify
@@ -44,7 +43,7 @@ async def upgrade(
         raise
     if secured is None:  # the peer went away during the handshake
         raise ConnectionResetError("the connection ended during the TLS handshake")
-    return cast(asyncio.Transport, secured)
+    return secured
 
 
 def described(transport: asyncio.BaseTransport) -> tuple[str, str] | None:
