@@ -17,7 +17,7 @@ import structlog
 
 from pillarbox.access.ledger import Field, Slot
 from pillarbox.flow.owner import alive
-from pillarbox.store import Store, StoreError, Tx, blobs, leases, mailboxes, messages
+from pillarbox.store import Store, StoreError, Tx, blobs, leases, mailboxes, messages, space
 from pillarbox.store.errors import Temporary
 
 log = structlog.get_logger()
@@ -56,6 +56,7 @@ JOBS = (
     Job("free-unfinished-blobs", 300.0, free_unfinished),
     Job("purge-deleted-mailboxes", 30.0, mailboxes.purge_deleted),
     Job("trim-expunge-history", 3600.0, messages.trim_history, messages.long_histories),
+    Job("give-back-space", 3600.0, space.give_back),
 )
 
 

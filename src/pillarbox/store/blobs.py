@@ -156,13 +156,13 @@ def read_slice(tx: Tx, blob_id: int, start: int, length: int) -> bytes:
     return joined
 
 
-def free_unreferenced(tx: Tx, before: int, limit: int = 200) -> int:
+def free_unreferenced(tx: Tx, before: int, limit: int = 200, look: int = 500) -> int:
     """One small step of the clean-up; how many blobs were freed.
 
-    Notes those nobody refers to among the next `limit` blobs, and frees at most `limit` that were noted before the time
+    Notes those nobody refers to among the next `look` blobs, and frees at most `limit` that were noted before the time
     `before` (now minus KEEP) and still have nobody. To be called again and again, slowly.
     """
-    _note_unreferenced(tx, limit)
+    _note_unreferenced(tx, look)
     rows = tx.rows("SELECT id FROM unreferenced_blobs WHERE since < ? ORDER BY since LIMIT ?", (before, limit))
     if not rows:
         return 0

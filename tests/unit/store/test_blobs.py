@@ -96,7 +96,7 @@ async def test_the_sweep_goes_round_in_small_steps(store: Store, alice: User, cl
     await store.write(messages.expunge, (await inbox_of(store, alice)).id)
     noted = []
     for _ in range(4):
-        await store.write(blobs.free_unreferenced, 0, 2)
+        await store.write(blobs.free_unreferenced, 0, 2, 2)
         noted.append((await store.read(lambda tx: tx.row("SELECT count(*) FROM unreferenced_blobs")))[0])
     assert noted == [2, 4, 6, 7]
     clock.now += blobs.KEEP + 1

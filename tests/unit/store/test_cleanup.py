@@ -1,4 +1,4 @@
-"""The background steps, backups, and the holding of writers."""
+"""The clean-up, backups, and the holding of writers."""
 
 import asyncio
 from pathlib import Path
@@ -7,34 +7,32 @@ import pytest
 from store_samples import Clock, inbox_of, message, raw_message, to
 
 from pillarbox.mime.analysis import analyse
-from pillarbox.store import Conflict, Store, blobs, check_store, directory, mailboxes, messages, open_store, upkeep
+from pillarbox.store import Conflict, Store, blobs, check_store, directory, mailboxes, messages, open_store, space
 from pillarbox.store.backup import backup, paused
 from pillarbox.store.records import NewMessage, User
 
 
-async def test_steps_end_when_there_is_nothing_left(store: Store, alice: User, clock: Clock) -> None:
+async def test_clean_up_ends_when_there_is_nothing_left(store: Store, alice: User, clock: Clock) -> None:
     await store.write(messages.deliver, message(), [to(alice)] * 3)
     await store.write(directory.delete_user, "alice")
-    removed = [await store.write(upkeep.step) for _ in range(12)]
-    assert sum(removed) == 3 + 6  # messages, then six mailboxes
+    purged = [await store.write(mailboxes.purge_deleted) for _ in range(9)]
+    assert sum(purged) == 3 + 6  # messages, then six mailboxes
+    assert purged[-1] == 0
+    assert await store.write(blobs.free_unreferenced, 0) == 0
     clock.now += blobs.KEEP + 1
-    assert await store.write(upkeep.step) == 1
-    assert await store.write(upkeep.step) == 0
-    for table in ("users", "mailboxes", "messages", "blobs", "subscriptions"):
+    assert await store.write(blobs.free_unreferenced, clock.now - blobs.KEEP) == 1
+    for table in ("users", "mailboxes", "messages", "blobs", "subscriptions", "unreferenced_blobs"):
         assert await store.read(lambda tx, table=table: tx.rows(f"SELECT id FROM {table}")) == []
 
 
-async def test_unfinished_blobs_at_the_start(store: Store) -> None:
-    await store.write(blobs.begin, "1:1")
-    assert await store.write(upkeep.begin, lambda owner: False) == 1
-
-
-async def test_histories_are_trimmed(store: Store, alice: User) -> None:
+async def test_long_histories_are_found(store: Store, alice: User) -> None:
     for _ in range(12):
         await store.write(messages.deliver, message(), [to(alice, flags=8)])
         await store.write(messages.expunge, (await inbox_of(store, alice)).id)
-    assert await store.write(upkeep.trim_histories, 11) == 0
-    assert await store.write(upkeep.trim_histories, 5) == 7
+    inbox = await inbox_of(store, alice)
+    assert await store.scan(messages.long_histories, 12) == []
+    assert await store.scan(messages.long_histories, 11) == [inbox.id]
+    assert await store.write(messages.trim_history, inbox.id, 5) == 7
     inbox = await inbox_of(store, alice)
     assert (await store.read(messages.changes, inbox.id, inbox.history_from, inbox.uidnext)).vanished == [*range(8, 13)]
 
@@ -48,12 +46,16 @@ async def test_free_pages_go_back_to_the_disk(sqlite_store: Store, folder: Path,
         large = NewMessage(b"\0" + raw + os.urandom(200_000), None, analyse(raw))
         await sqlite_store.write(messages.deliver, large, [to(alice, flags=8)])
     await sqlite_store.write(messages.expunge, (await inbox_of(sqlite_store, alice)).id)
-    await sqlite_store.write(upkeep.step)
+    assert await sqlite_store.write(space.give_back) == 0
+    await sqlite_store.write(blobs.free_unreferenced, 0)
     clock.now += blobs.KEEP + 1
+    assert await sqlite_store.write(blobs.free_unreferenced, clock.now - blobs.KEEP) == 20
     (before,) = await sqlite_store.write(lambda tx: tx.row("PRAGMA page_count"))
-    assert await sqlite_store.write(upkeep.step) == 20
+    given = [await sqlite_store.write(space.give_back) for _ in range(8)]
     (after,) = await sqlite_store.write(lambda tx: tx.row("PRAGMA page_count"))
-    assert before - upkeep.VACUUM_PAGES - 10 < after <= before - upkeep.VACUUM_PAGES
+    assert given[-1] == 0
+    assert 0 <= before - after - sum(given) < 10  # pages of the page map go with them
+    assert sum(given) >= 2 * space.STEP
 
 
 async def test_a_backup_is_a_whole_store(sqlite_store: Store, folder: Path, clock: Clock) -> None:

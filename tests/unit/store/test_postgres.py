@@ -1,0 +1,125 @@
+"""What only PostgreSQL does: deadlocks that are run again, broken connections, looking for changes in a thread."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+from store_samples import Clock, inbox_of, message, to
+
+from pillarbox.store import (
+    DIRECTORY,
+    Busy,
+    Closed,
+    Conflict,
+    IoFault,
+    Store,
+    StoreError,
+    Touched,
+    Tx,
+    directory,
+    messages,
+    open_store,
+)
+
+
+@pytest.fixture
+async def server(postgres_url: str, clock: Clock) -> AsyncIterator[Store]:
+    store = await open_store(postgres_url, clock=clock)
+    yield store
+    problems = await store.check()
+    await store.close()
+    assert problems == []
+
+
+async def test_a_deadlock_is_run_again(server: Store) -> None:
+    one = await server.write(directory.create_user, "one", "one@example.com", "h")
+    two = await server.write(directory.create_user, "two", "two@example.com", "h")
+    both = threading.Barrier(2)
+    runs: list[int] = []
+
+    def crosswise(tx: Tx, first: int, second: int) -> int:
+        runs.append(first)
+        tx.next_modseq(first)
+        if len(runs) <= 2:
+            both.wait(10)
+        return tx.next_modseq(second)
+
+    results = await asyncio.gather(server.write(crosswise, one.id, two.id), server.write(crosswise, two.id, one.id))
+    assert len(runs) == 3
+    assert len(results) == 2
+
+
+async def test_one_that_never_succeeds_is_busy(server: Store) -> None:
+    from pillarbox.store.postgres_tx import Again
+
+    runs: list[int] = []
+
+    def unlucky(tx: Tx) -> None:
+        runs.append(1)
+        raise Again("deadlock")
+
+    with pytest.raises(Busy):
+        await server.write(unlucky)
+    assert len(runs) == 10
+
+
+async def test_a_broken_connection_is_replaced(server: Store) -> None:
+    def end_it(tx: Tx) -> None:
+        tx.rows("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(IoFault):
+        await server.write(end_it)
+    with pytest.raises(IoFault):
+        await server.read(end_it)
+    user = await server.write(directory.create_user, "alice", "alice@example.com", "h")
+    assert await server.read(directory.user, "alice") == user
+
+
+async def test_errors_have_our_classes(server: Store) -> None:
+    await server.write(directory.create_user, "alice", "alice@example.com", "h")
+    with pytest.raises(Conflict):
+        await server.write(lambda tx: tx.run("INSERT INTO subscriptions (user_id, name) VALUES (99, 'x')"))
+    with pytest.raises(StoreError):
+        await server.write(lambda tx: tx.run("NONSENSE"))
+    with pytest.raises(StoreError):
+        await server.read(lambda tx: tx.run("UPDATE users SET enabled = 0"))
+    with pytest.raises(Busy):
+        server.peek(directory.user, "alice")
+    with pytest.raises(StoreError):
+        await open_store("postgresql:///nothing?host=/nowhere")
+
+
+async def test_a_savepoint_brings_a_failed_transaction_back(server: Store) -> None:
+    def half(tx: Tx) -> str:
+        with pytest.raises(Conflict), tx.savepoint():
+            tx.run("INSERT INTO subscriptions (user_id, name) VALUES (99, 'x')")
+        return directory.create_user(tx, "alice", "alice@example.com", "h").username
+
+    assert await server.write(half) == "alice"
+
+
+async def test_news_of_another_process(server: Store, postgres_url: str, clock: Clock) -> None:
+    alice = await server.write(directory.create_user, "alice", "alice@example.com", "h")
+    inbox = await inbox_of(server, alice)
+    told: asyncio.Queue[frozenset[Touched]] = asyncio.Queue()
+    server.notice_changes([inbox.id])
+    await asyncio.sleep(0)
+    server.on_commit(told.put_nowait)
+    assert await asyncio.wait_for(told.get(), 10) == {Touched(alice.id, inbox.id)}  # the first look
+    other = await open_store(postgres_url, clock=clock)
+    await other.write(messages.deliver, message(), [to(alice)])
+    await other.write(directory.set_role, "alice", "admin")
+    server.notice_changes([inbox.id])
+    assert await asyncio.wait_for(told.get(), 10) == {DIRECTORY, Touched(alice.id, inbox.id)}
+    await other.close()
+
+
+async def test_closed(postgres_url: str) -> None:
+    store = await open_store(postgres_url)
+    await store.close()
+    with pytest.raises(Closed):
+        await store.write(directory.user, "x")
+    with pytest.raises(Closed):
+        await store.read(directory.user, "x")
+    assert store.notice_changes([1]) == frozenset()
