@@ -73,6 +73,7 @@ class MailApplication:
         store.observer = self._count_group
         self._jobs = Jobs(store, self._slot, f"{os.uname().nodename}:{self._node.owner}")
         self._jobs.start()
+        store.notice_changes(())  # from here on changes of others are news
         await self._listen(store, threads)
         self._minder = asyncio.get_running_loop().create_task(self._mind(store))
 

@@ -149,8 +149,17 @@ class Server:
         except TypeError as error:
             return Loaded(None, (), (error,))  # type: ignore[arg-type]
 
-    def start(self, *, ready: bool = True, prepare: Any = None, conclude: Any = None, **changes: Any) -> Server:
+    def start(
+        self,
+        *,
+        ready: bool = True,
+        prepare: Any = None,
+        conclude: Any = None,
+        parts: Parts | None = None,
+        **changes: Any,
+    ) -> Server:
         self.changes.write_text(json.dumps(changes))
+        toy = Parts(ToyApplication, prepare=prepare or (lambda _: []), conclude=conclude or (lambda _: None))
         reader, writer = os.pipe()
         self.pid = os.fork()
         if not self.pid:
@@ -162,7 +171,7 @@ class Server:
                 os.dup2(os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
                 status = Supervisor(
                     self.load().settings,
-                    Parts(ToyApplication, prepare=prepare or (lambda _: []), conclude=conclude or (lambda _: None)),
+                    parts or toy,
                     load=self.load,
                     environ={},
                     on_ready=lambda ports: os.write(writer, json.dumps(ports).encode()) and None,
