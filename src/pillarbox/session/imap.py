@@ -73,6 +73,11 @@ class ImapSession(ImapConnection):
         return self.identity.user_id
 
     @property
+    def username(self) -> str:
+        assert self.identity is not None
+        return self.identity.username
+
+    @property
     def rev2(self) -> bool:
         """IMAP4rev2 is enabled."""
         return self.core.utf8
@@ -181,7 +186,10 @@ class ImapSession(ImapConnection):
         """What came while the mailbox was selected was \\Recent here: it is not for the next session."""
         if selected.read_only or not self.recent_shown or not selected.arrived:
             return
-        claimed = self.node.store.write(messages.claim_recent, selected.mailbox_id)
+        try:
+            claimed = self.node.store.write(messages.claim_recent, selected.mailbox_id)
+        except StoreError:
+            return  # the store is closed
         claimed.add_done_callback(_unheard)
 
     # For the connection.
@@ -330,5 +338,5 @@ class ImapSession(ImapConnection):
 
 
 def _unheard(done: asyncio.Future[int]) -> None:
-    if not done.cancelled() and done.exception() is not None:
-        log.info("Recent messages could not be claimed", error=str(done.exception()))
+    if not done.cancelled() and not isinstance(error := done.exception(), NotFound | None):
+        log.info("Recent messages could not be claimed", error=str(error))

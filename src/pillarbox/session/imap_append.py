@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from pillarbox.flow.spool import Spool, SpoolError
 from pillarbox.imap.commands import Append
 from pillarbox.imap.events import AppendEnd, AppendStart, LiteralChunk
@@ -15,6 +17,8 @@ from pillarbox.store.records import Appended, NewMessage
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
+
+log = structlog.get_logger()
 
 
 class Appending:
@@ -66,6 +70,7 @@ async def end(session: ImapSession, appending: Appending, event: AppendEnd) -> A
         except NotFound:
             raise no_mailbox(args.mailbox, try_create=True) from None
         stored = True
+        log.info("Message appended", mailbox=args.mailbox, uid=made.uid, size=spool.size, user=session.username)
     finally:
         spool.close(stored=stored)
     return Answer("APPEND completed", appenduid(made.uidvalidity, [made.uid]))

@@ -58,7 +58,7 @@ class QuotedPrintablePieces:
 
 
 def _inside_line(text: bytes, start: int) -> int:
-    """Where an endless line may be cut, or its start: not inside `=XX`, not behind white space, which may be padding."""
+    """Where an endless line may be cut, or its start: not inside `=XX`, not behind white space (it may be padding)."""
     if b"=\r" in text[start:]:
         return start  # a soft break that was broken: all up to the next line end goes
     for at in range(len(text), len(text) - _SOONEST, -1):

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
 
 
+_LINES = 512  # responses between two looks at the transport
+
+
 class Hierarchy:
     """The names of an account: mailboxes, subscriptions, and levels that exist only because of what is below them."""
 
@@ -61,12 +64,14 @@ async def list_(session: ImapSession, command: Command) -> Answer:
         core.untagged(responses.listing(["\\Noselect"], "", utf8=utf8))
         return Answer("LIST completed")
     tree: Hierarchy = await session.store.read(read_hierarchy, session.user_id)
-    for name, child_info in _chosen(tree, args):
+    for count, (name, child_info) in enumerate(_chosen(tree, args), 1):
         words = tree.attributes(name, subscribed=bool({"SUBSCRIBED"} & (args.select | args.returns)))
         core.untagged(responses.listing(words, name, utf8=utf8, child_info=child_info))
         box = tree.boxes.get(name)
         if args.status and box is not None:  # RFC 5819 section 2: none for what cannot be selected
             core.untagged(responses.status(name, await status_items(session, box, args.status), utf8))
+        if count % _LINES == 0:
+            await session.drained()
     return Answer("LIST completed")
 
 

@@ -28,8 +28,6 @@ async def search(session: ImapSession, command: Command) -> Answer:
     args, selected = command.args, session.selected
     assert isinstance(args, Search)
     assert selected is not None
-    if args.charset.upper() not in ("UTF-8", "US-ASCII", "ASCII", "UTF8"):
-        raise Refuse("Only UTF-8 and US-ASCII are known", "BADCHARSET (UTF-8 US-ASCII)")
     save = args.returns is not None and "SAVE" in args.returns
     if args.modseq:
         session.condstore_used()

@@ -144,16 +144,16 @@ class House:
     async def put(self, *contents, mailbox="INBOX", flags=0, keywords=(), date=None, user=ADA):
         """Append messages as somebody else would; their UIDs."""
 
-        def write(tx, message):
+        def write(tx):
             owner = directory.user(tx, user)
             box = mailboxes.find(tx, owner.id, mailbox)
-            return messages.append(tx, box.id, message, flags, keywords, date)
+            return [messages.append(tx, box.id, message, flags, keywords, date).uid for message in packed]
 
-        uids = []
-        for content in contents or (MESSAGE,):
-            message = messages.NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
-            uids.append((await self.node.store.write(write, message)).uid)
-        return uids
+        packed = [
+            messages.NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
+            for content in contents or (MESSAGE,)
+        ]
+        return await self.node.store.write(write)
 
     async def second_node(self):
         """Another worker on the same database, with a store of its own."""

@@ -1,10 +1,5 @@
-"""The view of a mailbox against a model: a client that believes what it is told knows what is in the store.
+"""The view of a mailbox against a model: a client that believes what it is told knows what is in the store."""
 
-The model client keeps numbers as RFC 9051 says: EXISTS makes messages, EXPUNGE takes one out, VANISHED takes UIDs out,
-FETCH tells flags.
-"""
-
-import re
 from array import array
 from types import SimpleNamespace
 
@@ -14,6 +9,7 @@ from hypothesis import strategies as st
 from pillarbox.imap.sequence import SequenceSet, parse
 from pillarbox.session.imap_selected import Selected, join
 from pillarbox.store.records import Changes, MessageRow, View
+from unit.session_imap.model_client import ModelClient
 
 
 class Mailbox:
@@ -72,38 +68,6 @@ class Mailbox:
         ]
         vanished = [uid for uid, modseq in self.expunged if modseq > since and uid < known_uidnext]
         return Changes(self.row(), new, changed, vanished if remembered else None)
-
-
-class ModelClient:
-    """Believes what it is told. Knows a UID only when it was told one."""
-
-    def __init__(self, uids):
-        self.uids = list(uids)
-        self.flags = {}
-
-    def hear(self, response):
-        if found := re.fullmatch(rb"(\d+) EXISTS", response):
-            assert int(found[1]) >= len(self.uids), "EXISTS never shrinks a mailbox"
-            self.uids += [None] * (int(found[1]) - len(self.uids))
-        elif found := re.fullmatch(rb"(\d+) EXPUNGE", response):
-            self.flags.pop(self.uids.pop(int(found[1]) - 1), None)
-        elif found := re.fullmatch(rb"VANISHED ([\d:,]+)", response):
-            gone = parse(found[1])
-            self.uids = [uid for uid in self.uids if uid is None or uid not in gone]
-        elif found := re.fullmatch(rb"(\d+) FETCH \(UID (\d+) FLAGS \(([^)]*)\) MODSEQ \(\d+\)\)", response):
-            number, uid = int(found[1]), int(found[2])
-            assert self.uids[number - 1] in (None, uid)
-            self.uids[number - 1] = uid
-            self.flags[uid] = found[3]
-
-    def ask(self, view):
-        """FETCH 1:* (UID FLAGS): what it learns fits what it knew."""
-        assert len(view) == len(self.uids)
-        for at, uid in enumerate(view.uids):
-            assert self.uids[at] in (None, uid)
-            shown = view.render_flags(at, recent=False)[1:-1]
-            assert self.flags.get(uid, shown) == shown
-            self.uids[at], self.flags[uid] = uid, shown
 
 
 uids = st.integers(1, 12)

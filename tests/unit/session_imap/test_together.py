@@ -138,7 +138,7 @@ async def test_another_worker_hears_by_a_hint_and_without_one(house):
         there.store.hint(touched)
         assert await c.response() == b"* 2 EXISTS"
         await h.put()
-        there.store.notice_changes(list(there.watch._mailboxes))  # the look of every second
+        there.store.notice_changes(there.watch.mailboxes())  # the look of every second
         assert await c.response() == b"* 3 EXISTS"
 
 
