@@ -172,8 +172,8 @@ class SmtpConnection(asyncio.Protocol):
         """The deadline has passed, see `deadlines`."""
         if self.closed:
             return
-        if self._lingering:
-            self.transport.abort()
+        if self._lingering or self.transport.is_closing():
+            self.transport.abort()  # it does not take the last words
             return
         if self._busy is not None and self._content_until is None:
             self.deadline = self._loop.time() + _WORKING  # it waits for us, not we for it
