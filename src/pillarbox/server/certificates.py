@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+log = structlog.get_logger()
+
 SELF_MADE = "self-made.pem"  # key and certificate, in the runtime folder
 SELF_MADE_DAYS = 825
 WARN_DAYS = 30
@@ -94,6 +98,7 @@ def self_made(folder: Path, hostname: str, now: float) -> bytes:
         facts = inspect(pem)
         if hostname in facts["names"] and facts["not_after"] > now + WARN_DAYS * DAY:
             return pem
+    log.warning("Making a certificate of our own, which clients will not trust", file=path, hostname=hostname)
     pem = _make(hostname, now)
     fresh = path.with_suffix(".new")
     try:

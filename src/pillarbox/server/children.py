@@ -48,7 +48,9 @@ def _work(work: Callable[[], Any], user: RunAs | None, writer: int) -> NoReturn:
             drop(user)
             answer = (True, work())
         except BaseException as error:
-            answer = (False, f"{type(error).__name__}: {error}")
+            kind = type(error)
+            ours = kind.__module__.startswith("pillarbox.")  # then the text says all
+            answer = (False, str(error) if ours else f"{kind.__name__}: {error}")
         with os.fdopen(writer, "wb") as pipe:
             pipe.write(msgspec.msgpack.encode(answer))
         status = 0

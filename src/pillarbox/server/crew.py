@@ -20,7 +20,8 @@ from .children import ended
 
 log = structlog.get_logger()
 
-SETTLED = 5.0  # seconds after which a worker did not "die at start"
+SETTLED = 1.0  # seconds that a worker serves before another death of it is answered at once
+_HASTE = 0.25  # seconds to wait after a death before that
 _LONGEST_WAIT = 30.0  # seconds between two tries to start a worker
 
 
@@ -33,12 +34,15 @@ class Worker:
     slot: int
     pid: int
     orders: socket.socket
-    born: float
-    ready: bool = False
+    ready_since: float | None = None
     asked: bool = False
     deadline: float = float("inf")
     failure: str = ""
     left: int = 0  # connections it had to cut at its end
+
+    @property
+    def ready(self) -> bool:
+        return self.ready_since is not None
 
 
 class NoSlot(Exception):
@@ -88,7 +92,7 @@ class Crew:
                     sys.stderr.flush()
                 os._exit(status)  # none of the supervisor's clean-up is ours
         theirs.close()
-        worker = Worker(generation, index, slot, pid, ours, self._clock())
+        worker = Worker(generation, index, slot, pid, ours)
         self.workers.append(worker)
         self._own.add(Field.WORKERS_STARTED)
         return worker
@@ -117,7 +121,7 @@ class Crew:
         """Take what the worker reported."""
         while (report := control.receive_report(worker.orders)) is not None:
             if report.state == "ready":
-                worker.ready = True
+                worker.ready_since = self._clock()
             elif report.state == "left":
                 worker.left = report.count
             else:
@@ -149,11 +153,11 @@ class Backoff:
     def __init__(self) -> None:
         self._early: dict[int, int] = {}
 
-    def died(self, index: int, *, lived: float) -> float:
-        """Seconds to wait before worker `index` is started again."""
-        if lived >= SETTLED:
+    def died(self, index: int, *, served: float | None) -> float:
+        """Seconds to wait before worker `index` is started again. `served`: for how long, None if never ready."""
+        if served is not None:
             self._early.pop(index, None)
-            return 0.0
+            return 0.0 if served >= SETTLED else _HASTE
         count = self._early[index] = self._early.get(index, 0) + 1
         return 0.0 if count == 1 else min(_LONGEST_WAIT, 0.1 * 2.0 ** min(count, 20))
 

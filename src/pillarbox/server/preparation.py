@@ -6,6 +6,7 @@ import os
 import resource
 import time
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -52,18 +53,19 @@ def load_pair(settings: Settings) -> KeyPair | None:
     if not settings.enable_tls:
         return None
     now = time.time()
-    try:
+
+    def obtain() -> dict[str, Any]:
         if settings.tls_cert is not None and settings.tls_key is not None:
             pem = certificates.read(settings.tls_cert, settings.tls_key)
         else:
-            pem = in_child(lambda: certificates.self_made(settings.runtime_dir, settings.hostname, now))
-            log.warning(
-                "TLS uses a certificate of our own, which clients do not trust; set SMTP_TLS_CERT and SMTP_TLS_KEY"
-            )
-        facts = in_child(lambda: certificates.inspect(pem))
+            pem = certificates.self_made(settings.runtime_dir, settings.hostname, now)
+        return {"pem": pem, **certificates.inspect(pem)}
+
+    try:
+        facts = in_child(obtain)
     except ChildFailed as error:
         raise CertificateError(str(error)) from error
-    return KeyPair(pem, facts["not_after"], tuple(facts["names"]))
+    return KeyPair(facts["pem"], facts["not_after"], tuple(facts["names"]))
 
 
 def worker_count(settings: Settings) -> int:

@@ -295,7 +295,8 @@ class Supervisor:
         if self._coming is not None and someone.generation == self._coming[0]:
             self._abandon(f"a new worker died ({someone.failure or how})")
             return
-        wait = self._backoff.died(someone.index, lived=self._clock() - someone.born if someone.ready else 0.0)
+        served = None if someone.ready_since is None else self._clock() - someone.ready_since
+        wait = self._backoff.died(someone.index, served=served)
         if not self._was_ready and self._backoff.deaths(someone.index) >= START_TRIES:
             log.critical("The workers cannot start", **reason)
             self._failed = True

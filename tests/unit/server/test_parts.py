@@ -159,11 +159,12 @@ def test_config_env_is_read_again_although_systemd_put_it_into_the_environment(t
 
 def test_replacing_a_worker_that_keeps_dying_takes_longer_and_longer() -> None:
     backoff = Backoff()
-    waits = [backoff.died(0, lived=0) for _ in range(12)]
+    waits = [backoff.died(0, served=None) for _ in range(12)]
     assert waits[0] == 0 and waits[1] > 0 and waits == sorted(waits) and waits[-1] == 30
-    assert backoff.died(1, lived=0) == 0 and backoff.deaths(0) == 12
-    assert backoff.died(0, lived=60) == 0 and backoff.deaths(0) == 0
-    assert backoff.died(0, lived=0) == 0
+    assert backoff.died(1, served=None) == 0 and backoff.deaths(0) == 12
+    assert backoff.died(0, served=60) == 0 and backoff.deaths(0) == 0
+    assert 0 < backoff.died(0, served=0.1) < 1
+    assert backoff.died(0, served=None) == 0 and backoff.deaths(0) == 1
     backoff.clear()
     assert backoff.deaths(0) == 0
 
