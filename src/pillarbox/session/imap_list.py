@@ -60,7 +60,7 @@ async def list_(session: ImapSession, command: Command) -> Answer:
     args = command.args
     assert isinstance(args, List)
     core, utf8 = session.core, session.rev2
-    if args.patterns == ("",):  # RFC 9051 section 6.3.9: only the delimiter is asked for
+    if args.patterns == ("",) and not args.extended:  # RFC 9051 section 6.3.9: only the delimiter is asked for
         core.untagged(responses.listing(["\\Noselect"], "", utf8=utf8))
         return Answer("LIST completed")
     tree: Hierarchy = await session.store.read(read_hierarchy, session.user_id)

@@ -49,7 +49,7 @@ async def select(session: ImapSession, command: Command) -> Answer:
         raise no_mailbox(args.mailbox) from None
     selected = Selected(view, box.name, read_only=args.read_only, recent_from=recent_from)
     session.select(selected)
-    _introduce(session, selected, view.mailbox)
+    _introduce(session, selected, view.mailbox, args.mailbox)
     if args.qresync is not None and args.qresync.uidvalidity == selected.uidvalidity:
         await _resynchronise(session, selected, args.qresync)
     verb = "EXAMINE" if args.read_only else "SELECT"
@@ -67,7 +67,7 @@ async def _claimed(session: ImapSession, box: Mailbox, args: Select) -> int:
         return box.first_recent_uid  # a full disk does not keep anybody from reading
 
 
-def _introduce(session: ImapSession, selected: Selected, box: Mailbox) -> None:
+def _introduce(session: ImapSession, selected: Selected, box: Mailbox, asked_for: str) -> None:
     """The untagged responses that SELECT must give (RFC 9051 section 6.3.2, RFC 3501 section 6.3.1)."""
     core = session.core
     keywords = selected.keyword_list()
@@ -83,7 +83,8 @@ def _introduce(session: ImapSession, selected: Selected, box: Mailbox) -> None:
     core.condition("OK", "the next UID", f"UIDNEXT {selected.uidnext}")
     core.condition("OK", "the highest mod-sequence", f"HIGHESTMODSEQ {selected.highestmodseq}")
     if session.rev2:
-        core.untagged(responses.listing(attributes(box), box.name, utf8=True))
+        old_name = asked_for if asked_for != box.name else None  # names are normalised: RFC 9051 section 6.3.9.7
+        core.untagged(responses.listing(attributes(box), box.name, utf8=True, old_name=old_name))
 
 
 async def _resynchronise(session: ImapSession, selected: Selected, known: QResync) -> None:

@@ -1,6 +1,7 @@
 """CREATE, DELETE, RENAME, SUBSCRIBE, LIST with its extensions, LSUB."""
 
 import re
+import unicodedata
 
 FIRST = {b"INBOX", b"Archive", b"Drafts", b"Junk", b"Sent", b"Trash"}
 
@@ -50,6 +51,9 @@ async def test_names_in_utf7_and_utf8(house):
         assert b"Entw&APw-rfe" in listed(await old.ok('LIST "" E*'))
         assert "Entwürfe".encode() in listed(await new.ok('LIST "" E*'))
         assert (await new.ok("STATUS {} (MESSAGES)", "Entwürfe".encode()))[0].startswith(b"STATUS ")
+        told = await new.ok("SELECT {}", unicodedata.normalize("NFD", "Entwürfe").encode())
+        assert any(b'"OLDNAME" (' in one and "Entwürfe".encode() in one for one in told)
+        assert await new.ok('LIST "" ("")') == []
 
 
 async def test_delete(house):
