@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -63,7 +62,7 @@ class MailApplication:
         asyncio.get_running_loop().set_default_executor(threads)
         store = await open_store(settings.db_path)
         self._limiter = Limiter(self._slot)
-        self._tls.context = _context(settings, seat.pem)
+        self._secure(settings, seat.pem)
         self._node = Node.build(settings, store, self._slot, self._limiter, seat.shared, tls=self._tls)
         self._apply(settings)
         self._hints = Hints(seat.hints, seat.ledger, seat.slot, self._heard)
@@ -78,7 +77,7 @@ class MailApplication:
         self._minder = asyncio.get_running_loop().create_task(self._mind(store))
 
     async def reload(self, settings: Settings, pem: bytes) -> None:
-        self._tls.context = _context(settings, pem)
+        self._secure(settings, pem)
         self._apply(settings)
 
     async def drain(self, patience: float, *, now: bool) -> int:
@@ -143,6 +142,14 @@ class MailApplication:
             else:
                 self._servers.append(await loop.create_server(factories[address.role], sock=sock))
 
+    def _secure(self, settings: Settings, pem: bytes) -> None:
+        """Put a certificate in force for the next handshakes."""
+        if not pem:
+            self._tls.replace(None, None)
+            return
+        versions = (settings.tls_min_version, settings.exchanger_tls_min_version)
+        self._tls.replace(*(certificates.context(pem, version) for version in versions))
+
     def _apply(self, settings: Settings) -> None:
         """Put settings in force for what begins from now on."""
         node, limiter = self._node, self._limiter
@@ -194,10 +201,6 @@ class MailApplication:
             except Exception:
                 log.exception("Minding the store failed")
                 await asyncio.sleep(MINDING)
-
-
-def _context(settings: Settings, pem: bytes) -> ssl.SSLContext | None:
-    return certificates.context(pem, settings.exchanger_tls_min_version) if pem else None
 
 
 def prepare(settings: Settings) -> list[str]:

@@ -356,7 +356,7 @@ class SmtpConnection(asyncio.Protocol):
 
     def start_tls(self) -> Work | None:
         """Answer STARTTLS."""
-        context = self.node.tls.context
+        context = self.node.tls.exchanger
         if context is None:
             self.core.reply(*say.NO_TLS)
             return None

@@ -10,12 +10,24 @@ GOODBYE = 5.0  # seconds that a peer has to answer our close_notify
 
 
 class TlsHolder:
-    """The context for new handshakes. A reload replaces it; connections keep the one that they began with."""
+    """The contexts for new handshakes. A reload replaces them; connections keep the one that they began with.
 
-    __slots__ = ("context",)
+    `context` is for mail programs. `exchanger` is for other servers, on the port-25 role: it may speak an older TLS,
+    since the alternative there is no TLS at all.
+    """
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+    __slots__ = ("_exchanger", "context")
+
+    def __init__(self, context: ssl.SSLContext | None = None, exchanger: ssl.SSLContext | None = None) -> None:
         self.context = context
+        self._exchanger = exchanger
+
+    @property
+    def exchanger(self) -> ssl.SSLContext | None:
+        return self._exchanger or self.context
+
+    def replace(self, context: ssl.SSLContext | None, exchanger: ssl.SSLContext | None) -> None:
+        self.context, self._exchanger = context, exchanger
 
     def __bool__(self) -> bool:
         return self.context is not None
