@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 import typer
 
-from pillarbox.cli import accounts, administer_addresses, administer_mailboxes, administer_schema, administer_users
+from pillarbox.cli import (
+    accounts,
+    administer_addresses,
+    administer_backup,
+    administer_mailboxes,
+    administer_schema,
+    administer_users,
+)
 from pillarbox.cli.accounts import NoDatabase
 from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of
 from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, UsageError, complain
@@ -21,6 +28,7 @@ app.add_typer(administer_addresses.domains, name="domain")
 app.add_typer(administer_addresses.aliases, name="alias")
 app.add_typer(administer_mailboxes.app, name="mailbox")
 app.add_typer(administer_schema.app, name="migrate")
+administer_backup.register(app)
 
 
 def run(words: Sequence[str]) -> int:
