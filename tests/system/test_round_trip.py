@@ -1,6 +1,7 @@
 """Every message of the foreign test data goes in by SMTP and comes back by IMAP, octet for octet."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from running import without_trace
 
 DATA = os.environ.get("PILLARBOX_TEST_DATA")
+FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:|\r\n")
 pytestmark = pytest.mark.skipif(not DATA, reason="PILLARBOX_TEST_DATA is not set: no foreign messages to send")
 
 
@@ -24,6 +26,11 @@ def crlf(raw: bytes) -> bytes:
 def is_text(message: bytes) -> bool:
     ends = message.count(b"\r\n")
     return message.count(b"\r") == message.count(b"\n") == ends and b"\0" not in message
+
+
+def kept(message: bytes) -> bytes:
+    """What stands behind the trace: the message, after an empty line where it has no header section of its own."""
+    return message if FIRST_FIELD.match(message) else b"\r\n" + message
 
 
 def begin(client, recipient: str, *options: str) -> None:
@@ -51,12 +58,6 @@ def by_bdat(client, recipient: str, message: bytes) -> tuple[int, bytes]:
     return client.getreply()
 
 
-@pytest.fixture(scope="module")
-def inbox(server):
-    """A fresh mailbox's worth: the UIDs below this one are not ours."""
-    return max(server.messages(0), default=0)
-
-
 def newest(server, message_item: str = "BODY.PEEK[]") -> bytes:
     client = server.imap()
     client.select("INBOX", readonly=True)
@@ -79,13 +80,13 @@ def test_a_message_comes_back_octet_for_octet(server, path):
         if is_text(message):
             ended = message if message.endswith(b"\r\n") else message + b"\r\n"  # DATA ends with a whole line
             assert by_data(client, recipient, ended)[0] == 250
-            assert without_trace(newest(server)) == ended
+            assert without_trace(newest(server)) == kept(ended)
         else:
             assert by_data(client, recipient, message + (b"" if message.endswith(b"\r\n") else b"\r\n"))[0] == 554
         assert by_bdat(client, recipient, message)[0] == 250
-    assert without_trace(newest(server, "BINARY.PEEK[]")) == message
+    assert without_trace(newest(server, "BINARY.PEEK[]")) == kept(message)
     if b"\0" not in message:
-        assert without_trace(newest(server)) == message
+        assert without_trace(newest(server)) == kept(message)
 
 
 def test_lines_of_64_kib_are_taken(server):
@@ -100,3 +101,11 @@ def test_a_large_message_comes_back(server):
     with server.smtp() as client:
         assert by_data(client, server.accounts[0][0], message)[0] == 250
     assert without_trace(newest(server)) == message
+
+
+def test_a_message_without_header_is_all_text(server):
+    message = b"no field here\r\nsecond line\r\n"
+    with server.smtp() as client:
+        assert by_data(client, server.accounts[0][0], message)[0] == 250
+    assert newest(server, "BODY.PEEK[HEADER]").endswith(b"+0000\r\n\r\n")
+    assert newest(server, "BODY.PEEK[TEXT]") == message

@@ -224,7 +224,8 @@ class Facts:
         login = shlex.quote(f"{first['username']}:{first['password']}")
         smtp, imaps = self.ports["smtp"], self.ports["imaps"]
         accounts = "\n".join(f"  {account['username']}   password {account['password']}" for account in self.accounts)
-        others = "\nAny other recipient is accepted too.\n" if self.accept_all else ""
+        promise = f"\nAny other recipient gets a mailbox too, with the password of {first['username']}.\n"
+        others = promise if self.accept_all else ""
         ports = ", ".join(f"{role} {port}" for role, port in self.ports.items())
         return f"""
 Pillarbox is ready (pid {os.getpid()}). Ctrl-C stops it; everything is in {self.folder}

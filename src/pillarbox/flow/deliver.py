@@ -62,26 +62,28 @@ class Plans(NamedTuple):
     of_recipient: list[list[int]]  # indexes into plans
 
 
-def plan(envelope: Envelope) -> Plans:
+def plan(envelope: Envelope, message: NewMessage) -> Plans:
     """One plan for each account and each address elsewhere, the first recipient that leads there naming it."""
     plans: list[Delivery | Queued] = []
     known: dict[int | str, int] = {}
     of_recipient: list[list[int]] = []
     return_path = f"Return-Path: <{envelope.sender}>\r\n".encode()
+    # A message without a header section is all text: an empty line keeps our fields from becoming its header.
+    trace = envelope.trace if message.analysis.header_size else envelope.trace + b"\r\n"
     for recipient in envelope.recipients:
         mine: list[int] = []
         for user_id, _ in recipient.route.users:
             at = known.get(user_id)
             if at is None:
                 at = known[user_id] = len(plans)
-                prefix = b"%sDelivered-To: %s\r\n%s" % (return_path, recipient.address.encode(), envelope.trace)
+                prefix = b"%sDelivered-To: %s\r\n%s" % (return_path, recipient.address.encode(), trace)
                 plans.append(Delivery(recipient=recipient.address, user_id=user_id, prefix=prefix))
             mine.append(at)
         for address in recipient.route.forward:
             at = known.get(address)
             if at is None:
                 at = known[address] = len(plans)
-                plans.append(Queued(sender=envelope.sender, recipient=address, prefix=envelope.trace))
+                plans.append(Queued(sender=envelope.sender, recipient=address, prefix=trace))
             mine.append(at)
         of_recipient.append(mine)
     return Plans(plans, of_recipient)

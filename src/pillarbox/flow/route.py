@@ -116,14 +116,15 @@ class Routes:
         self._known[local, domain] = route
 
 
-def make_mailbox(tx: Tx, local: str, domain: str, secrets: tuple[str, str]) -> Route:
-    """An account for an address that nobody has (the test inbox), and its route. `secrets` as `hash_password` gives.
+def make_mailbox(tx: Tx, local: str, domain: str) -> Route:
+    """An account for an address that nobody has (the test inbox), and its route.
 
-    user+tag makes the mailbox of user. Raises Invalid for an address that no account can have.
+    It has the password of the oldest account, so that whoever runs the test can read it. user+tag makes the mailbox of
+    user. Raises Invalid for an address that no account can have.
     """
     found = find(tx, local, domain)
     if found.refusal not in (Refusal.UNKNOWN, Refusal.NOT_OURS):
         return found
     address = f"{local.partition('+')[0] or local}@{domain}"
-    directory.create_user(tx, address, address, secrets[0], secrets[1])
+    directory.create_user(tx, address, address, *directory.oldest_credentials(tx))
     return find(tx, local, domain)

@@ -61,7 +61,6 @@ class Node:
     watch: MailboxWatch
     logins: LoginWatch
     clock: Callable[[], float] = time.time  # epoch seconds
-    inbox_secrets: tuple[str, str] = ("!", "")  # password hash and SCRAM keys of accounts that accept_all makes
     sessions: set[Session] = field(default_factory=set)
     draining: bool = False
 

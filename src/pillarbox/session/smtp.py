@@ -223,7 +223,7 @@ class SmtpSession(SmtpConnection):
     async def _make_mailbox(self, event: Rcpt) -> None:
         local, domain = self._looked_up(event.recipient)
         try:
-            found = await self.node.store.write(route.make_mailbox, local, domain, self.node.inbox_secrets)
+            found = await self.node.store.write(route.make_mailbox, local, domain)
         except Invalid:
             self._refuse_rcpt(event, say.NO_MAILBOX)
             return

@@ -88,7 +88,7 @@ class Reception:
             full=self._mail.ret == "FULL",
             reports=session.role is not Role.LMTP,
         )
-        planned = flow.plan(envelope)
+        planned = flow.plan(envelope, message)
         size = len(message.packed) if message.packed is not None else 0
         return session.node.store.write(flow.deliver, envelope, planned, message, self._spool.head, size=size)
 

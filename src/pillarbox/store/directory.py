@@ -91,6 +91,12 @@ def users(tx: Tx, limit: int = 1000, after: str = "") -> list[User]:
     return [_user(row) for row in rows]
 
 
+def oldest_credentials(tx: Tx) -> tuple[str, str]:
+    """Password hash and SCRAM keys of the first account there was; without one, ones that nobody can log in with."""
+    row = tx.row("SELECT password_hash, scram_sha256 FROM users ORDER BY id LIMIT 1")
+    return (row[0], row[1]) if row else ("!", "")
+
+
 def set_password(tx: Tx, username: str, password_hash: str, scram: str) -> None:
     """Old logins end. Raises NotFound."""
     _update(

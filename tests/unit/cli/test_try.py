@@ -95,7 +95,7 @@ def test_people_are_told_what_to_paste(capsys: pytest.CaptureFixture[str], tmp_p
     assert "smtp://localhost:2525/" in text
     assert "ada@example.test:s3cret" in text
     assert "imaps://localhost:2993/INBOX" in text
-    assert "Any other recipient is accepted too." in text
+    assert "Any other recipient gets a mailbox too, with the password of ada@example.test." in text
 
 
 def test_a_usual_port_that_is_taken_is_replaced(
