@@ -35,8 +35,6 @@ def drain(core: SmtpCore, decide=lambda: 1) -> list[events.Event]:
     while (event := core.next_event()) is not None:
         answer(core, event, decide)
         found.append(event)
-        if isinstance(event, events.StartTls) and not core.closed and core.waiting is None and not core.tls:
-            break
     return found
 
 
