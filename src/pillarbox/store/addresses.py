@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from pillarbox.store.errors import Invalid
 
 SEPARATOR = "+"  # user+detail
 
 
 def domain_key(domain: str) -> str:
-    """The form in which two spellings of a domain are equal: lower case, A-labels (RFC 5890), no dot at the end."""
+    """The form in which two spellings of a domain are equal: lower case, NFC, A-labels, no dot at the end.
+
+    An A-label is that of RFC 5891 (IDNA 2008), as it stands in DNS and on the wire: Python's `idna` codec has the older
+    rules, by which the domain with a sharp s is that of somebody else with a double one.
+    """
     domain = domain.rstrip(".").lower()
     if domain.isascii():
         return domain
-    try:
-        return domain.encode("idna").decode("ascii")
-    except UnicodeError:
-        return domain
+    labels = unicodedata.normalize("NFC", domain).lower().split(".")
+    return ".".join(
+        label if label.isascii() else "xn--" + label.encode("punycode", "replace").decode("ascii") for label in labels
+    )
 
 
 def local_key(local: str) -> str:
     """Local parts here differ by more than the case of ASCII letters, or they are the same mailbox."""
-    return "".join(c.lower() if c.isascii() else c for c in local) if not local.isascii() else local.lower()
+    if local.isascii():
+        return local.lower()
+    return "".join(c.lower() if c.isascii() else c for c in unicodedata.normalize("NFC", local))
 
 
 def split(address: str) -> tuple[str, str]:
@@ -29,7 +37,7 @@ def split(address: str) -> tuple[str, str]:
     domain = domain_key(domain)
     if not (at and local and domain) or any(c <= " " or c == "\x7f" for c in address) or len(address) > 320:
         raise Invalid(f"{address!r} is not an address")
-    return local, domain
+    return unicodedata.normalize("NFC", local), domain
 
 
 def address_key(address: str) -> str:

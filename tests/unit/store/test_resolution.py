@@ -1,8 +1,11 @@
 """resolve: users, aliases, detail, catch-all, postmaster, and what is not ours."""
 
+import pytest
 from store_samples import START
 
+from pillarbox.smtp.address import domain_key as smtp_domain_key
 from pillarbox.store import Store, directory
+from pillarbox.store.addresses import domain_key
 from pillarbox.store.records import User
 from pillarbox.store.resolution import is_local_domain, resolve
 
@@ -100,3 +103,25 @@ async def test_postmaster_is_always_somebody(store: Store, alice: User) -> None:
 
 async def test_postmaster_of_an_empty_server(store: Store) -> None:
     assert (await store.read(resolve, "postmaster", "")).reason == "unknown user"
+
+
+@pytest.mark.parametrize(
+    ("name", "on_the_wire"),
+    [
+        ("straße.example", "xn--strae-oqa.example"),
+        ("ΒΌΛΟΣ.example", "xn--nxasmq6b.example"),
+        ("βόλος.example", "xn--nxasmm1c.example"),
+        ("BÜCHER.example.", "xn--bcher-kva.example"),
+        ("bu\u0308cher.example", "xn--bcher-kva.example"),
+    ],
+)
+async def test_an_international_domain_is_the_one_that_dns_has(store: Store, name: str, on_the_wire: str) -> None:
+    user = await store.write(directory.create_user, "u", f"jo\u0308rg@{name}", "h")
+    assert (await store.read(resolve, "j\u00f6rg", on_the_wire)).users == [(user.id, "u")]
+    assert user.email == f"j\u00f6rg@{on_the_wire}"
+    assert domain_key(name) == smtp_domain_key(name) == on_the_wire
+
+
+async def test_a_sharp_s_is_not_the_neighbour_with_a_double_one(store: Store) -> None:
+    await store.write(directory.create_user, "u", "u@straße.example", "h")
+    assert not (await store.read(resolve, "u", "strasse.example")).local_domain
