@@ -8,6 +8,7 @@ the UID and counts, the row is inserted. The order account, then mailbox, is the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pillarbox.store import blobs
@@ -51,17 +52,29 @@ def deliver(tx: Tx, message: NewMessage, plans: Sequence[Delivery | Queued]) -> 
     if len(plans) == 1:
         return [_carry_out(tx, blob, plans[0])]
     tx.lock(plan.user_id for plan in plans if isinstance(plan, Delivery))
-    blob.id(tx)
-    outcomes = []
-    for plan in plans:
-        try:
-            with tx.savepoint():
-                outcomes.append(_carry_out(tx, blob, plan))
-        except Temporary:
-            raise
-        except StoreError as error:
-            outcomes.append(Outcome(plan.recipient, error=str(error)))
+    outcomes: list[Outcome] = []
+    with suppress(_NothingStored), tx.savepoint():
+        blob.id(tx)
+        for plan in plans:
+            outcomes.append(_each(tx, blob, plan))
+        if all(outcome.error for outcome in outcomes):
+            raise _NothingStored  # nor is the blob
     return outcomes
+
+
+class _NothingStored(Exception):
+    """Every plan was refused."""
+
+
+def _each(tx: Tx, blob: _Blob, plan: Delivery | Queued) -> Outcome:
+    """One plan of several: what is wrong with it is its outcome alone."""
+    try:
+        with tx.savepoint():
+            return _carry_out(tx, blob, plan)
+    except Temporary:
+        raise
+    except StoreError as error:
+        return Outcome(plan.recipient, error=str(error))
 
 
 def append(

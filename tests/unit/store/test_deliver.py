@@ -63,6 +63,23 @@ async def test_a_refused_single_plan_writes_no_blob(store: Store, alice: User) -
     assert await store.read(lambda tx: tx.rows("SELECT id FROM blobs")) == []
 
 
+async def test_when_every_plan_is_refused_nothing_is_written_and_a_large_message_stays_unfinished(
+    store: Store, alice: User, bob: User
+) -> None:
+    for name in ("alice", "bob"):
+        await store.write(directory.set_quota, name, 1)
+    outcomes = await store.write(messages.deliver, message(), [to(alice), to(bob)])
+    assert [o.error for o in outcomes] == ["over quota"] * 2
+    assert await store.read(lambda tx: tx.rows("SELECT id FROM blobs")) == []
+    raw = raw_message()
+    blob_id = await store.write(blobs.begin, "1:1/1")
+    await store.write(blobs.add_chunk, blob_id, 0, 0, len(raw), blobs.pack(raw))
+    large = NewMessage(packed=None, blob_id=blob_id, analysis=message().analysis)
+    await store.write(messages.deliver, large, [to(alice), to(bob)])
+    await store.write(blobs.free_unfinished, lambda owner: owner != "1:1/1")  # as the spool does
+    assert await store.read(lambda tx: tx.rows("SELECT id FROM blobs")) == []
+
+
 async def test_a_user_who_is_gone_is_an_outcome(store: Store, alice: User) -> None:
     await store.write(directory.delete_user, "alice")
     (outcome,) = await store.write(messages.deliver, message(), [to(alice)])
