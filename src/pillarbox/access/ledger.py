@@ -31,7 +31,6 @@ class Field(IntEnum):
     MESSAGES_RECEIVED = auto()
     MESSAGES_REJECTED = auto()
     BYTES_RECEIVED = auto()
-    BYTES_SENT = auto()
     AUTH_SUCCESSES = auto()
     AUTH_FAILURES = auto()
     RATE_LIMIT_HITS = auto()
@@ -57,7 +56,6 @@ class Field(IntEnum):
     COMMIT_LE_64 = auto()
     COMMIT_MORE = auto()
     COMMIT_FAILURES = auto()
-    HTTP_REQUESTS = auto()
     LOOP_STALLS = auto()  # times a loop was late by more than 50 ms
     WORKERS_STARTED = auto()
     WORKERS_DIED = auto()  # ended without having been asked

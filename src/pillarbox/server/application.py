@@ -190,6 +190,7 @@ class MailApplication:
                 async with asyncio.timeout(MINDING):
                     await self._check_logins.wait()
             looks += 1
+            self._slot.set(Field.SPOOL_BYTES, node.memory.used)
             try:
                 store.notice_changes(node.watch.mailboxes())
                 if self._check_logins.is_set() or looks % LOGINS == 0:
@@ -203,10 +204,9 @@ class MailApplication:
                 await asyncio.sleep(MINDING)
 
 
-def prepare(settings: Settings) -> list[str]:
+def prepare(settings: Settings) -> None:
     """Before the workers: the database is made and brought to this version. Raises StoreError."""
-    applied = migrate(settings.db_path)
-    return [f"Migration {step.version} applied: {step.name}" for step in applied] or ["Database schema is up to date"]
+    migrate(settings.db_path)
 
 
 def conclude(settings: Settings) -> None:

@@ -127,6 +127,10 @@ class Crew:
             else:
                 worker.failure = report.text
 
+    def free_slots(self) -> int:
+        """How many more workers there can be."""
+        return self._ledger.slots - 1 - len(self.workers)
+
     def of(self, generation: int) -> list[Worker]:
         return [worker for worker in self.workers if worker.generation == generation]
 
@@ -164,6 +168,3 @@ class Backoff:
     def deaths(self, index: int) -> int:
         """Deaths at start in a row."""
         return self._early.get(index, 0)
-
-    def clear(self) -> None:
-        self._early.clear()

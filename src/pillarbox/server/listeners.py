@@ -17,7 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+
+log = structlog.get_logger()
+
 BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
+_NAMES = {"smtp": "SMTP", "lmtp": "LMTP", "imap": "IMAP", "imaps": "IMAPS", "api": "API", "health": "Health"}
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START
 
 
@@ -176,6 +181,11 @@ class Listeners:
             mine += [(address, sock) for sock in chosen]
         return mine
 
+    def say(self) -> None:
+        """Every listener, to the log."""
+        for address, listener in self.by_address.items():
+            log.info(f"{_NAMES[address.role]} Server listening on {listener}")
+
     def ports(self) -> dict[str, int]:
         """Port by role, without unix sockets."""
         return {a.role: listener.port for a, listener in self.by_address.items() if not a.path}
@@ -262,7 +272,7 @@ def _remove_stale(path: str) -> None:
 def _is_for(entry: tuple[str, socket.socket], address: Address) -> bool:
     """By its FileDescriptorName=, else by what it is bound to."""
     name, sock = entry
-    if name in ("smtp", "lmtp", "imap", "imaps", "api", "health"):
+    if name in _NAMES:
         return name == address.role and (sock.family == socket.AF_UNIX) == bool(address.path)
     if sock.family == socket.AF_UNIX:
         return bool(address.path) and sock.getsockname() == address.path

@@ -159,7 +159,7 @@ class Server:
         **changes: Any,
     ) -> Server:
         self.changes.write_text(json.dumps(changes))
-        toy = Parts(ToyApplication, prepare=prepare or (lambda _: []), conclude=conclude or (lambda _: None))
+        toy = Parts(ToyApplication, prepare=prepare or (lambda _: None), conclude=conclude or (lambda _: None))
         reader, writer = os.pipe()
         self.pid = os.fork()
         if not self.pid:

@@ -165,8 +165,6 @@ def test_replacing_a_worker_that_keeps_dying_takes_longer_and_longer() -> None:
     assert backoff.died(0, served=60) == 0 and backoff.deaths(0) == 0
     assert 0 < backoff.died(0, served=0.1) < 1
     assert backoff.died(0, served=None) == 0 and backoff.deaths(0) == 1
-    backoff.clear()
-    assert backoff.deaths(0) == 0
 
 
 def test_the_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
