@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import typer
 
 from pillarbox.cli import (
-    accounts,
     administer_addresses,
     administer_backup,
     administer_mailboxes,
@@ -20,7 +19,7 @@ from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, UsageError, complain
 from pillarbox.cli.tables import print_done
 from pillarbox.config.sources import FileError
 from pillarbox.store.errors import StoreError
-from pillarbox.store.store import Store
+from pillarbox.store.opening import check_store
 
 app = group("Pillarbox, a mail server. `pillarbox COMMAND --help` tells more.")
 app.add_typer(administer_users.app, name="user")
@@ -60,13 +59,11 @@ def serve() -> None:
 
 @app.command()
 def check(db: Database = None, as_json: AsJson = False) -> None:
-    """Verify every invariant of the store; print what is wrong, and exit 1 if anything is."""
-
-    async def work(store: Store) -> list[str]:
-        return await store.check()
-
+    """Verify every invariant of the store; print what is wrong, and exit 1 if anything is. Changes nothing."""
     path = path_of(db)
-    problems = accounts.on_store(path, work, create=False)
+    if not path.exists():
+        raise NoDatabase(path)
+    problems = check_store(path)
     if as_json:
         print_done("", {"database": str(path), "problems": problems}, as_json=True)
     else:

@@ -186,7 +186,7 @@ _OBSERVABILITY = (
     Setting("SMTP_LOG_LEVEL", "observability.log_level", choice("debug", "info", "warn", "error", "critical"),
             ("debug", "warn", "info", "info"), "The least grave log lines written.", "InvalidLogLevel"),
     Setting("SMTP_LOG_FILE", "observability.log_file", path(), None,
-            "Log lines go to this file too. Standard output, and so the journal, has them always.", "InvalidPath"),
+            "Log lines go to this file too. Standard error, and so the journal, has them always.", "InvalidPath"),
     Setting("SMTP_DEBUG", "observability.debug", boolean(), False, "The same as SMTP_LOG_LEVEL=debug.",
             "InvalidBoolean"),
     Setting("SMTP_ENABLE_METRICS", "observability.metrics", boolean(), True,

@@ -43,8 +43,8 @@ def test_a_copy_that_can_be_used(run: Run, database: Path, tmp_path: Path) -> No
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     with sqlite3.connect(target) as copy:
         assert copy.execute("SELECT username, enabled FROM users").fetchall() == [("ada", 1)]
-    assert sorted(path.name for path in tmp_path.glob("smtp-backup*")) == ["smtp-backup.db"]
     assert run("check", "--db", str(target))[:2] == (0, f"{target}: no problems\n")
+    assert sorted(path.name for path in tmp_path.glob("smtp-backup*")) == ["smtp-backup.db"]
 
 
 def test_as_json(run: Run, database: Path, tmp_path: Path) -> None:
