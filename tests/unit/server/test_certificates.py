@@ -68,6 +68,11 @@ def test_the_oldest_version_spoken(tmp_path: Path) -> None:
         handshake(context(pem, "1.3"), client, "mx.test")
 
 
+def test_nothing_older_than_tls_1_2_is_spoken(tmp_path: Path) -> None:
+    pem = self_made(tmp_path, "mx.test", NOW)
+    assert context(pem, "1.2").minimum_version == ssl.TLSVersion.TLSv1_2  # RFC 8996, RFC 8997
+
+
 def test_reading_files(tmp_path: Path) -> None:
     pem = self_made(tmp_path, "mx.test", NOW)
     at = pem.index(b"-----BEGIN CERTIFICATE-----")
