@@ -13,6 +13,7 @@ import asyncio
 import time
 
 import uvloop
+
 from servers import Dns, Pillarbox, Postfix, PostfixDovecot, Server, prepare
 
 

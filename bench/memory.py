@@ -13,6 +13,7 @@ import subprocess
 import time
 
 import uvloop
+
 from servers import Dns, Pillarbox, prepare
 
 LIMIT = 120.0  # MiB, idle after 1,000 messages

@@ -68,24 +68,23 @@ def test_the_commands_are_in_bin_and_can_be_copied(checkout: Path, tmp_path: Pat
     assert done.stdout.endswith(" x y\n")
 
 
-def stamp_is_refused(checkout: Path) -> bool:
-    """Whether the next start would make the environment anew, seen without letting it."""
-    venv = checkout / ".venv"
+def run_without_tools(checkout: Path) -> subprocess.CompletedProcess[str]:
+    """A start with a PATH that is enough to look and too little to make anything."""
     hidden = {name: os.environ[name] for name in ("HOME",) if name in os.environ}
-    # Without tools in PATH it can look, and then not make anything.
     tools = checkout / "tools"
     tools.mkdir(exist_ok=True)
-    for tool in ("dirname", "readlink", "cksum", "tr", "sed", "printf", "flock"):
+    for tool in ("dirname", "readlink", "cksum", "tr", "sed", "flock"):
         if (found := shutil.which(tool)) and not (tools / tool).exists():
             (tools / tool).symlink_to(found)
-    done = subprocess.run(
-        ["/bin/sh", checkout / "pillarbox", "x"],
-        capture_output=True,
-        text=True,
-        env={**hidden, "PATH": str(tools)},
-        check=False,
-    )
-    assert venv.exists()
+    environment = {**hidden, "PATH": str(tools)}
+    argv = ["/bin/sh", checkout / "pillarbox", "x"]
+    return subprocess.run(argv, capture_output=True, text=True, env=environment, check=False)
+
+
+def stamp_is_refused(checkout: Path) -> bool:
+    """Whether the next start would make the environment anew, seen without letting it."""
+    done = run_without_tools(checkout)
+    assert (checkout / ".venv").exists()
     return done.returncode != 7
 
 
@@ -103,3 +102,29 @@ def test_half_made_moved_and_outdated_environments_are_refused(checkout: Path) -
     assert stamp_is_refused(checkout)
     lock.write_text("# nothing\n")
     assert not stamp_is_refused(checkout)
+
+
+def test_an_environment_whose_python_has_gone_is_refused(checkout: Path) -> None:
+    """An upgrade of the system takes its old Python away; what is left in `.venv` is a link to nothing."""
+    python = checkout / ".venv" / "bin" / "python"
+    was = os.readlink(python)
+    python.unlink()
+    python.symlink_to("/usr/bin/python3.99")
+    stamp = checkout / ".venv" / ".pillarbox-stamp"
+    good = stamp.read_text()
+    stamp.write_text(good.replace(str(Path(checkout / ".venv/bin" / was).resolve()), "/usr/bin/python3.99"))
+    assert stamp.read_text() != good
+    try:
+        assert stamp_is_refused(checkout)
+        assert "pillarbox: making" in run_without_tools(checkout).stderr
+    finally:
+        python.unlink()
+        python.symlink_to(was)
+        stamp.write_text(good)
+
+
+def test_a_path_that_is_too_long_for_a_first_line_works(tmp_path: Path) -> None:
+    place = make_checkout(tmp_path / ("long" * 30) / "checkout")
+    status, words, err = run(place, "x")
+    assert (status, words[-1]) == (7, "x"), err
+    assert (place / ".venv/bin/smtp-server").read_text().startswith("#!/bin/sh\n")

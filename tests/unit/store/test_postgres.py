@@ -46,7 +46,7 @@ async def test_a_deadlock_is_run_again(server: Store) -> None:
         return tx.next_modseq(second)
 
     results = await asyncio.gather(server.write(crosswise, one.id, two.id), server.write(crosswise, two.id, one.id))
-    assert len(runs) == 3
+    assert len(runs) >= 3  # the one that was run again may meet the other once more before that has its row
     assert len(results) == 2
 
 
