@@ -1,7 +1,8 @@
 """Who is here: accounts, domains, aliases.
 
-A user is found by username or by e-mail address, without regard to ASCII case. Whatever changes here adds one to the
-directory's version, so that every worker forgets within a second what it cached (`Touched(0, 0)`).
+A user is found by username or by e-mail address, without regard to ASCII case. Whatever changes here, by whomever, adds
+one to the directory's version (triggers do), so that every worker forgets within a second what it cached
+(`Touched(0, 0)`).
 """
 
 from __future__ import annotations
@@ -241,8 +242,7 @@ def aliases(tx: Tx, address: str | None = None) -> list[Alias]:
 
 
 def changed(tx: Tx, user_id: int = 0) -> None:
-    """The directory changed: its version grows, and watchers are told."""
-    tx.run("UPDATE store_counters SET value = value + 1 WHERE id = 3")
+    """Tell watchers that the directory changed. Its version, by which other processes see it, grew by itself."""
     tx.touch(0, 0)
     if user_id:
         tx.touch(user_id, 0)

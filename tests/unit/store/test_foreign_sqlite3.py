@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from store_samples import Clock, inbox_of, message, to
 
-from pillarbox.store import Store, directory, mailboxes, messages, open_store, queue
+from pillarbox.store import DIRECTORY, Store, Touched, directory, mailboxes, messages, open_store, queue
 from pillarbox.store.records import Queued, User
 
 SQLITE3 = shutil.which("sqlite3")
@@ -108,3 +108,49 @@ async def test_a_user_disabled_by_hand_is_seen(sqlite_store: Store, user: User, 
     assert found is not None
     assert not found.enabled
     assert await sqlite_store.read(mailboxes.find, user.id, "INBOX") is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE users SET enabled = 0",
+        "UPDATE users SET quota_limit = 1000 WHERE username = 'admin@example.com'",
+        "INSERT INTO domains (name, created_at) VALUES ('example.net', 0)",
+        "UPDATE domains SET enabled = 0",
+        "DELETE FROM domains",
+        "INSERT INTO aliases (address, target, created_at) VALUES ('a@example.com', 'b@example.com', 0)",
+        "UPDATE aliases SET target = 'c@example.org'",
+        "DELETE FROM aliases",
+    ],
+)
+async def test_a_change_of_the_directory_by_hand_is_told(
+    sqlite_store: Store, user: User, folder: Path, change: str
+) -> None:
+    await sqlite_store.write(directory.create_domain, "example.org")
+    await sqlite_store.write(directory.add_alias, "x@example.org", "admin@example.com")
+    sqlite_store.notice_changes([])
+    told: list[frozenset[Touched]] = []
+    sqlite_store.on_commit(told.append)
+    await sqlite3(folder / "smtp.db", change)
+    sqlite_store.notice_changes([])
+    assert told == [frozenset({DIRECTORY})]
+
+
+async def test_mail_and_logins_change_nothing_of_the_directory(sqlite_store: Store, user: User, folder: Path) -> None:
+    sqlite_store.notice_changes([])
+    other = await open_store(folder / "smtp.db")
+    await other.write(messages.deliver, message(), [to(user)])
+    await other.write(directory.record_login, user.id)
+    assert sqlite_store.notice_changes([]) == frozenset()
+    await other.close()
+
+
+async def test_a_password_hash_put_there_by_hand_ends_logins(sqlite_store: Store, user: User, folder: Path) -> None:
+    await sqlite_store.write(directory.set_password, user.username, "first", "keys of the first")
+    before = await sqlite_store.read(directory.get_user, user.id)
+    await sqlite3(folder / "smtp.db", "UPDATE users SET password_hash = 'second'")
+    after = await sqlite_store.read(directory.get_user, user.id)
+    assert after.credentials_version == before.credentials_version + 1
+    assert (after.password_hash, after.scram_sha256) == ("second", "")
+    await sqlite_store.write(directory.upgrade_hash, user.id, "second", "better", "keys of the second")
+    assert (await sqlite_store.read(directory.get_user, user.id)).credentials_version == after.credentials_version

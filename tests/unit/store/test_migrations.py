@@ -1,15 +1,18 @@
 """The schema goes up, down and up again, on both engines, and an old program leaves a newer database alone."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from store_samples import Clock
+from store_samples import Clock, inbox_of, message, to
 
-from pillarbox.store import Tx, directory, migrate, open_store
-from pillarbox.store.migration import CURRENT, downgrade, upgrade, version_of
+from pillarbox.store import StoreError, Tx, directory, messages, migrate, open_store
+from pillarbox.store.migration import CURRENT, Applied, downgrade, upgrade, version_of
 from pillarbox.store.migrations import ALL, Migration
 from pillarbox.store.opening import is_postgres
+from pillarbox.store.sqlite_connection import connect
 from pillarbox.store.sqlite_setup import rollback
+from pillarbox.store.sqlite_tx import SqliteTx
 
 
 def tables(tx: Tx) -> set[str]:
@@ -20,12 +23,26 @@ def tables(tx: Tx) -> set[str]:
     return {row[0] for row in rows}
 
 
-def take_back(target: str) -> list[tuple[int, str]]:
+def take_back(target: str, version: int = 0) -> list[Applied]:
     if is_postgres(target):
         from pillarbox.store.postgres import rollback_postgres
 
-        return [*rollback_postgres(target, 0)]
-    return [*rollback(target, 0)]
+        return rollback_postgres(target, version)
+    return rollback(target, version)
+
+
+def run(target: str, work: Callable[[Tx], object]) -> None:
+    """What a program of another version does to the schema."""
+    if is_postgres(target):
+        from pillarbox.store.postgres_tx import PostgresTx
+        from pillarbox.store.postgres_tx import connect as connect_postgres
+
+        with connect_postgres(target) as opened:
+            work(PostgresTx(opened, 0))
+        return
+    connection = connect(target, "writer")
+    work(SqliteTx(connection, 0))
+    connection.close()
 
 
 async def test_up_down_up(target: str, clock: Clock) -> None:
@@ -70,6 +87,34 @@ async def test_a_failing_step_leaves_the_schema_as_it_was(target: str, clock: Cl
         await store.write(lambda tx: upgrade(tx, broken))
     assert await store.read(version_of) == CURRENT
     assert "more" not in await store.read(tables)
+    await store.close()
+
+
+async def test_a_database_that_is_too_new_is_refused(target: str, clock: Clock) -> None:
+    store = await open_store(target, clock=clock)
+    step = Migration(900, "narrow", lambda _: ["CREATE TABLE more (x TEXT)"], lambda _: ["DROP TABLE more"], least=800)
+    await store.write(lambda tx: upgrade(tx, (*ALL, step)))
+    await store.close()
+    with pytest.raises(StoreError, match=rf"schema 900, .* know step 800; this one knows {CURRENT}\. Start the newer"):
+        await open_store(target, clock=clock)
+    knowing = (*ALL, Migration(800, "wide", lambda _: [], lambda _: []))
+    run(target, lambda tx: upgrade(tx, knowing))  # a neighbour of that version may
+    run(target, lambda tx: downgrade(tx, CURRENT, (*ALL, step)))
+    assert migrate(target, clock=clock) == []
+
+
+async def test_each_step_back_and_forth_with_data(target: str, clock: Clock) -> None:
+    store = await open_store(target, clock=clock)
+    alice = await store.write(directory.create_user, "alice", "alice@example.com", "h")
+    await store.write(messages.deliver, message(), [to(alice), to(alice)])
+    await store.close()
+    for version in range(CURRENT - 1, 0, -1):
+        assert [step.version for step in take_back(target, version)] == [version + 1]
+    assert [step.version for step in migrate(target, clock=clock)] == [*range(2, CURRENT + 1)]
+    store = await open_store(target, clock=clock)
+    assert (await inbox_of(store, alice)).message_count == 2
+    await store.write(directory.set_enabled, "alice", False)
+    assert await store.check() == []
     await store.close()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pillarbox.store.migrations import m0001_initial
+from pillarbox.store.migrations import m0001_initial, m0002_directory_triggers
 
 Words = Mapping[str, str]
 
@@ -28,12 +28,19 @@ POSTGRESQL: Words = {
 
 
 class Migration(NamedTuple):
-    """`up` and `down` give the statements, with the engine's words for types filled in."""
+    """`up` and `down` give the statements, with the engine's words for types filled in.
+
+    A step that contracts says with `least` which step a program must know to go on working with the schema.
+    """
 
     version: int
     name: str
     up: Callable[[Words], list[str]]
     down: Callable[[Words], list[str]]
+    least: int = 0
 
 
-ALL: tuple[Migration, ...] = (Migration(1, "initial", m0001_initial.up, m0001_initial.down),)
+ALL: tuple[Migration, ...] = (
+    Migration(1, "initial", m0001_initial.up, m0001_initial.down),
+    Migration(2, "directory_triggers", m0002_directory_triggers.up, m0002_directory_triggers.down),
+)
