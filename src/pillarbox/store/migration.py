@@ -69,8 +69,8 @@ def _refuse_too_new(tx: Tx, version: int, known: int) -> None:
     (least,) = tx.row("SELECT value FROM store_meta WHERE key = ?", (_LEAST,)) or ("0",)
     if int(least) > known:
         raise StoreError(
-            f"the database has schema {version}, which programs can use that know step {least}; this one knows {known}. "
-            "Start the newer program again, or restore a backup that was made before it ran"
+            f"the database has schema {version}, which programs can use that know step {least}; this one "
+            f"knows {known}. Start the newer program again, or restore a backup that was made before it ran"
         )
 
 
