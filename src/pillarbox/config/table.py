@@ -69,8 +69,8 @@ _SERVER = (
     Setting("SMTP_ACCEPT_ALL", "server.accept_all", boolean(), False,
             "The developer's test inbox: any recipient is accepted and gets a mailbox.", "InvalidBoolean"),
     Setting("SMTP_MAINTENANCE", "server.maintenance", boolean(), False,
-            "New SMTP and LMTP connections are answered 421, so that other servers come back later. The file `maintenance` "
-            "in SMTP_RUNTIME_DIR does the same within a second, without a reload, until it is removed.",
+            "New SMTP and LMTP connections are answered 421, so that other servers come back later. The file "
+            "`maintenance` in SMTP_RUNTIME_DIR does the same within a second, without a reload, until it is removed.",
             "InvalidBoolean"),
     Setting("SMTP_USER", "server.user", text(), None,
             "The account that the workers become when the server is started as root. Without it they stay root.",
