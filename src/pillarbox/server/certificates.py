@@ -98,7 +98,7 @@ def self_made(folder: Path, hostname: str, now: float) -> bytes:
         facts = inspect(pem)
         if hostname in facts["names"] and facts["not_after"] > now + WARN_DAYS * DAY:
             return pem
-    log.warning("Making a certificate of our own, which clients will not trust", file=path, hostname=hostname)
+    log.warning("Making a certificate of our own, which clients will not trust", file=path, name=hostname)
     pem = _make(hostname, now)
     fresh = path.with_suffix(".new")
     try:
