@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pillarbox.config.kinds import Value
@@ -16,22 +16,39 @@ _PORTS = ("port", "imap_port", "imaps_port", "lmtp_port", "api_port", "health_po
 
 
 class _Findings:
-    def __init__(self, given: Mapping[str, Given]) -> None:
+    def __init__(self, given: Mapping[str, Given], broken: frozenset[str]) -> None:
         self.given = given
+        self.broken = broken
         self.errors: list[Problem] = []
         self.warnings: list[str] = []
 
-    def error(self, kind: str, name: str, value: object, allowed: str, fix: str) -> None:
+    def knows(self, *names: str) -> bool:
+        """Whether these have the values the operator meant: not a stand-in for one that was refused by itself."""
+        if "SMTP_PROFILE" in self.broken and not all(name in self.given for name in names):
+            return False
+        return not any(name in self.broken for name in names)
+
+    def error(self, kind: str, name: str, value: object, allowed: str, fix: str, *others: str) -> None:
+        """`others` are the settings beside `name` from which the error follows."""
+        if not self.knows(name, *others):
+            return
         entry = self.given.get(name)
         source, line = (entry.source, entry.line) if entry else ("profile", None)
         self.errors.append(Problem(kind, name, "" if value is None else str(value), allowed, source, line, fix))
 
 
 def check_together(
-    values: Mapping[str, Value], given: Mapping[str, Given], files: Mapping[str, set[str]]
+    values: Mapping[str, Value],
+    given: Mapping[str, Given],
+    files: Mapping[str, set[str]],
+    broken: Collection[str] = (),
 ) -> tuple[list[Problem], list[str]]:
-    """Errors and warnings. `values` by attribute; `given` and `files` (path -> names in it) say where they stand."""
-    found = _Findings(given)
+    """Errors and warnings. `values` by attribute; `given` and `files` (path -> names in it) say where they stand.
+
+    `broken` are the names whose value was refused by itself: in `values` they have their default, and nothing is
+    concluded from it.
+    """
+    found = _Findings(given, frozenset(broken))
     _ports(found, values)
     _tls(found, values)
     _auth(found, values)
@@ -49,20 +66,23 @@ def _ports(found: _Findings, values: Mapping[str, Value]) -> None:
             continue
         if number in taken:
             allowed = f"another port than {taken[number]}"
-            found.error("InvalidPort", name, number, allowed, f"give {name} a port of its own")
+            found.error("InvalidPort", name, number, allowed, f"give {name} a port of its own", taken[number])
         taken.setdefault(number, name)
 
 
 def _tls(found: _Findings, values: Mapping[str, Value]) -> None:
     cert, key = values["tls_cert"], values["tls_key"]
     certificate = "SMTP_TLS_CERT"
+    readable = True
     for name, file, kind in ((certificate, cert, "Certificate"), ("SMTP_TLS_KEY", key, "Key")):
         if isinstance(file, Path) and (reason := _unreadable(file)):
+            readable = False
             found.error(f"TLS{kind}NotFound", name, file, f"a file that can be read ({reason})", "correct the path")
     if (cert is None) != (key is None):
         lacking, there = ("SMTP_TLS_KEY", certificate) if key is None else (certificate, "SMTP_TLS_KEY")
-        found.error("InvalidTLSConfiguration", lacking, None, f"set, since {there} is", f"set {lacking}, or neither")
-    elif isinstance(cert, Path) and isinstance(key, Path) and not found.errors and (wrong := _mismatch(cert, key)):
+        fix = f"set {lacking}, or neither"
+        found.error("InvalidTLSConfiguration", lacking, None, f"set, since {there} is", fix, there)
+    elif isinstance(cert, Path) and isinstance(key, Path) and readable and (wrong := _mismatch(cert, key)):
         fix = "give the certificate with its chain and the key that belongs to it, both PEM"
         found.error("InvalidTLSConfiguration", certificate, cert, f"a PEM certificate of that key ({wrong})", fix)
     if values["enable_tls"] and cert is None and key is None:
@@ -77,11 +97,12 @@ def _tls(found: _Findings, values: Mapping[str, Value]) -> None:
                 "public mail exchanger; leave it to the profile to require TLS only for passwords and relaying"
             )
         return
+    enable = "SMTP_ENABLE_TLS"
     for name in ("SMTP_REQUIRE_TLS", "SMTP_IMAPS_PORT"):
         value = values[BY_NAME[name].attribute]
         if value not in (False, None) and name in found.given:
-            fix = f"set SMTP_ENABLE_TLS=true, or remove {name}"
-            found.error("InvalidTLSConfiguration", name, value, "unset while SMTP_ENABLE_TLS is false", fix)
+            fix = f"set {enable}=true, or remove {name}"
+            found.error("InvalidTLSConfiguration", name, value, f"unset while {enable} is false", fix, enable)
 
 
 def _unreadable(file: Path) -> str:
@@ -110,8 +131,9 @@ def _auth(found: _Findings, values: Mapping[str, Value]) -> None:
     if not values["require_auth"] or name not in found.given:
         return
     if not values["enable_auth"]:
-        fix = f"set SMTP_ENABLE_AUTH=true, or remove {name}"
-        found.error("InvalidAuthConfiguration", name, True, "unset while SMTP_ENABLE_AUTH is false", fix)
+        enable = "SMTP_ENABLE_AUTH"
+        fix = f"set {enable}=true, or remove {name}"
+        found.error("InvalidAuthConfiguration", name, True, f"unset while {enable} is false", fix, enable)
     found.warnings.append(
         "SMTP_REQUIRE_AUTH is set: mail from other servers is refused; leave it to the profile to require a login only "
         "for relaying"
@@ -121,7 +143,9 @@ def _auth(found: _Findings, values: Mapping[str, Value]) -> None:
 def _webhook(found: _Findings, values: Mapping[str, Value]) -> None:
     if values["webhook_enabled"] and not values["webhook_url"]:
         fix = "set SMTP_WEBHOOK_URL, or SMTP_WEBHOOK_ENABLED=false"
-        found.error("InvalidWebhookConfiguration", "SMTP_WEBHOOK_URL", None, "set while webhooks are enabled", fix)
+        enable = "SMTP_WEBHOOK_ENABLED"
+        allowed = "set while webhooks are enabled"
+        found.error("InvalidWebhookConfiguration", "SMTP_WEBHOOK_URL", None, allowed, fix, enable)
 
 
 def _exposure(found: _Findings, values: Mapping[str, Value]) -> None:

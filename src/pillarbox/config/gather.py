@@ -85,8 +85,10 @@ class Gathered:
         return None
 
     def _unknown(self, entry: Given, names: Iterable[str]) -> None:
-        near = difflib.get_close_matches(entry.name, list(names), n=1, cutoff=0.6)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        # What all of them begin with tells nothing, and would make any two of them alike.
+        by_rest = {name.removeprefix("SMTP_"): name for name in names}
+        near = difflib.get_close_matches(entry.name.removeprefix("SMTP_"), list(by_rest), n=1, cutoff=0.5)
+        hint = f"; did you mean {by_rest[near[0]]}?" if near else ""
         self.warnings.append(f"{entry.name} ({_where(entry)}) is no setting and is ignored{hint}")
 
     def _parse(self, setting: Setting, entry: Given) -> tuple[Given, Value] | None:
@@ -131,6 +133,8 @@ def _fix(setting: Setting, shown: str) -> str:
         words = [*PROFILES, *PROFILE_ALIASES] if setting.name == "SMTP_PROFILE" else setting.kind.allowed.split()
         if near := difflib.get_close_matches(shown.lower(), words, n=1):
             return f"did you mean `{near[0].strip(',')}`?"
+    if setting.kind.name == "host name":
+        return f"write one name, such as {setting.name}=mail.example.com"
     default = setting.default_for("production")
     example = "true" if default is True else "false" if default is False else default
     if example in (None, ()):
@@ -144,9 +148,12 @@ def gather(
     """Read all sources; see `settings.load` for the arguments."""
     gathered = Gathered()
     gathered.take(Given(name, value, COMMAND_LINE) for name, value in overrides.items())
-    gathered.take(Given(name, environ[name], ENVIRONMENT) for name in sorted(environ) if name.startswith("SMTP_"))
+    in_file = _environment_file(config_env) if config_env is not None else []
+    # What systemd handed over just as it stands in the file is said once, with its line, which is where to mend it.
+    by_file = {given.name: given.raw for given in in_file} if isinstance(in_file, list) else {}
+    own = sorted(name for name in environ if name.startswith("SMTP_") and by_file.get(name) != environ[name])
+    gathered.take(Given(name, environ[name], ENVIRONMENT) for name in own)
     if config_env is not None:
-        in_file = _environment_file(config_env)
         if isinstance(in_file, FileError) and in_file.line is None and _from_systemd(environ):
             gathered.warnings.append(f"{in_file}; only what systemd read from it counts")
         else:

@@ -195,12 +195,13 @@ def load(
     gathered = gather(overrides or {}, os.environ if environ is None else environ, config_env, config_toml)
     values = {setting.attribute: gathered.value(setting) for setting in SETTINGS}
     sources = {name: given.source for name, given in gathered.given.items()}
-    if gathered.errors:
-        return Loaded(None, tuple(gathered.warnings), tuple(gathered.errors))
     settle(values, sources)
-    errors, warnings = check_together(values, gathered.given, config_files(gathered))
+    broken = {problem.name for problem in gathered.errors}
+    if any(problem.kind == "InvalidConfigFile" for problem in gathered.errors):
+        broken.add("SMTP_PROFILE")  # who knows what it said
+    errors, warnings = check_together(values, gathered.given, config_files(gathered), broken)
     warnings = [*gathered.warnings, *warnings]
-    if errors:
+    if errors := [*gathered.errors, *errors]:
         return Loaded(None, tuple(warnings), tuple(errors))
     return Loaded(Settings(values, sources, tuple(warnings)), tuple(warnings), ())
 
