@@ -1,16 +1,17 @@
 """The high-water mark: how a database that went back in time is noticed.
 
 Every group commit adds one to a counter in the database. A small file beside it (`smtp.db.mark`, mapped into memory)
-holds the store's id and three numbers that never go down:
+holds the store's id and numbers that never go down:
 
 - `committed`: the counter of the last commit, written after it and before the write lock is given on. It is not
   synced: it survives the death of every process, and after a power loss it may be older than the truth, never newer.
 - `reserved`: synced before the counter passes it, in blocks of 10,000; so after a power loss the truth is known to a
   block.
 - `uidvalidity`: the greatest UIDVALIDITY ever given.
+- `checkpointed`: up to where the database file alone has everything, without its log (see `stale_log`).
 
-A database whose counter is behind `committed`, or more than a block behind `reserved`, or that has another id, was put
-there by somebody (`cp` of a backup): UIDs given since then must not be given to other messages.
+A database whose counter is behind `committed`, or more than a block behind `reserved`, or that has another id, or no
+mark at all, was put there by somebody (`cp` of a backup): UIDs given since then must not be given to other messages.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ from enum import Enum
 from pillarbox.store.files import open_beside, sync_directory
 
 BLOCK = 10_000
+COMMITS, UIDVALIDITY = 1, 2  # rows of store_counters
 
 _MAGIC = int.from_bytes(b"PBoxMrk1", "little")
 _SIZE = 4096
-_M, _ID_LOW, _ID_HIGH, _RESERVED, _COMMITTED, _UIDVALIDITY = range(6)
+_M, _ID_LOW, _ID_HIGH, _RESERVED, _COMMITTED, _UIDVALIDITY, _CHECKPOINTED = range(7)
 
 
 class Verdict(Enum):
     SAME = "same"
-    NEW = "new mark"  # there was none: nothing is known about the past
+    NEW = "no mark"  # nothing is known about the past: a backup on a new machine looks like this
     BEHIND = "behind its mark"
     OTHER = "another store"
 
@@ -71,6 +73,10 @@ class Mark:
     def uidvalidity(self) -> int:
         return self._words[_UIDVALIDITY]
 
+    @property
+    def checkpointed(self) -> int:
+        return self._words[_CHECKPOINTED]
+
     def snapshot(self) -> tuple[bool, str, int, int]:
         """For `judge`: taken before the database's counter is read, since others may be writing."""
         return self.is_new, self.store_id, self.committed, self.reserved
@@ -84,6 +90,7 @@ class Mark:
         words[_RESERVED] = counter + BLOCK
         words[_COMMITTED] = counter
         words[_UIDVALIDITY] = max(words[_UIDVALIDITY], uidvalidity)
+        words[_CHECKPOINTED] = 0
         words[_M] = _MAGIC
         self._map.flush()
 
@@ -98,6 +105,10 @@ class Mark:
         words = self._words
         words[_COMMITTED] = counter
         words[_UIDVALIDITY] = max(words[_UIDVALIDITY], uidvalidity)
+
+    def checkpoint(self, counter: int) -> None:
+        """The database file has on the disk whatever was committed up to this counter."""
+        self._words[_CHECKPOINTED] = max(self._words[_CHECKPOINTED], counter)
 
     def close(self) -> None:
         with suppress(BufferError, ValueError):

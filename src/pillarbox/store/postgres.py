@@ -153,6 +153,8 @@ class _Lane:
                 connection.commit()
             except Again:
                 continue
+            except StopIteration as error:  # no future can carry it (PEP 479)
+                raise RuntimeError("a store function raised StopIteration") from error
             except psycopg.Error as error:  # of the commit; of statements they are translated already
                 problem = translated(error)
                 if isinstance(problem, Again):

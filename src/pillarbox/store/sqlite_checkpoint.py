@@ -16,6 +16,7 @@ import apsw
 import structlog
 
 from pillarbox.store.errors import StoreError
+from pillarbox.store.mark import COMMITS, Mark
 from pillarbox.store.sqlite_connection import PAGE_SIZE, connect, fetch
 from pillarbox.store.write_lock import WriteLock
 
@@ -29,8 +30,9 @@ TRUNCATE_AT = 256 * 1024 * 1024  # octets of a log that an old reader once let g
 class Checkpointer:
     """A thread of its own, so that a sync of the database file delays nobody."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, mark: Mark) -> None:
         self._path = path
+        self._mark = mark
         self._lock = WriteLock(path)
         self._stop = threading.Event()
         self._leased = False
@@ -64,12 +66,15 @@ class Checkpointer:
         version = fetch(self._connection, "PRAGMA data_version")[0]
         if version != self._version:
             self._version = version
-            checkpoint(self._connection, self._path, self._lock)
+            checkpoint(self._connection, self._path, self._lock, self._mark)
 
 
-def checkpoint(connection: apsw.Connection, path: str, lock: WriteLock) -> tuple[int, int]:
+def checkpoint(connection: apsw.Connection, path: str, lock: WriteLock, mark: Mark) -> tuple[int, int]:
     """One round. Frames in the log and frames of them copied. Raises apsw.Error."""
+    (counter,) = fetch(connection, "SELECT value FROM store_counters WHERE id = ?", (COMMITS,))
     _, frames, copied = fetch(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+    if frames == copied:
+        mark.checkpoint(counter)
     large = 0
     with suppress(OSError):
         large = os.stat(path + "-wal").st_size

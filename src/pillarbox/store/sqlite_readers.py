@@ -45,6 +45,8 @@ class Readers:
                     connection.execute("ROLLBACK")
         except apsw.Error as error:
             raise translated(error) from error
+        except StopIteration as error:  # no future can carry it (PEP 479)
+            raise RuntimeError("a store function raised StopIteration") from error
         finally:
             self._idle.put(connection)
 

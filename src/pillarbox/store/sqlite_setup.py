@@ -14,18 +14,18 @@ from collections.abc import Callable
 import apsw
 import structlog
 
+from pillarbox.store import stale_log
 from pillarbox.store.check import check, check_file
 from pillarbox.store.errors import IoFault
 from pillarbox.store.files import create_database
-from pillarbox.store.mark import Mark, Verdict, judge
+from pillarbox.store.mark import COMMITS, UIDVALIDITY, Mark, Verdict, judge
 from pillarbox.store.migration import Applied, downgrade, upgrade, version_of
-from pillarbox.store.sqlite_connection import PAGE_SIZE, connect, translated
+from pillarbox.store.restored import went_back_in_time
+from pillarbox.store.sqlite_connection import PAGE_SIZE, connect, fetch, translated
 from pillarbox.store.sqlite_tx import SqliteTx
 from pillarbox.store.write_lock import WriteLock
 
 log = structlog.get_logger()
-
-COMMITS, UIDVALIDITY = 1, 2  # rows of store_counters
 
 
 def migrate(path: str, *, clock: Callable[[], float] = time.time) -> list[Applied]:
@@ -41,6 +41,8 @@ def migrate(path: str, *, clock: Callable[[], float] = time.time) -> list[Applie
         raise IoFault(f"{error.filename or path}: {error.strerror}") from error
     try:
         with lock:
+            if lock.nobody_has_it_open() and (stale := stale_log.find(path, mark)) is not None:
+                stale_log.set_aside(path, stale, int(clock()))
             connection = connect(path, "writer")
             try:
                 return _prepare(connection, mark, int(clock()))
@@ -48,6 +50,8 @@ def migrate(path: str, *, clock: Callable[[], float] = time.time) -> list[Applie
                 connection.close()
     except apsw.Error as error:
         raise translated(error, path) from error
+    except OSError as error:
+        raise IoFault(f"{error.filename or path}: {error.strerror}") from error
     finally:
         mark.close()
         lock.close()
@@ -74,6 +78,8 @@ def rollback(path: str, to_version: int, *, clock: Callable[[], float] = time.ti
 
 def check_sqlite(path: str) -> list[str]:
     """What is wrong with a database, all as of one moment. Raises StoreError."""
+    if _has_stale_log(path):
+        return [f"{path}-wal is the log of another database than {path}, which was put in its place: remove it."]
     connection = connect(path, "reader")
     try:
         tx = SqliteTx(connection, 0)
@@ -83,6 +89,18 @@ def check_sqlite(path: str) -> list[str]:
         return [*check_file(tx), *check(tx)]
     finally:
         connection.close()
+
+
+def _has_stale_log(path: str) -> bool:
+    """Opening such a database would already spoil it."""
+    if not os.path.exists(path + ".lock") or not os.path.exists(path + ".mark"):
+        return False  # a copy: nothing is to be made beside it
+    lock, mark = WriteLock(path), Mark(path)
+    try:
+        return lock.nobody_has_it_open() and stale_log.find(path, mark) is not None
+    finally:
+        mark.close()
+        lock.close()
 
 
 def truncate_wal(path: str) -> bool:
@@ -95,7 +113,12 @@ def truncate_wal(path: str) -> bool:
     connection = connect(path, "writer")
     try:
         connection.set_busy_timeout(5000)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        (counter,) = fetch(connection, "SELECT value FROM store_counters WHERE id = ?", (COMMITS,))
+        busy, _, _ = fetch(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+        if not busy:
+            mark = Mark(path)
+            mark.checkpoint(counter)
+            mark.close()
     except apsw.BusyError:
         return False
     except apsw.Error as error:
@@ -120,32 +143,28 @@ def _prepare(connection: apsw.Connection, mark: Mark, now: int) -> list[Applied]
         applied = upgrade(tx)
         known = tx.row("SELECT value FROM store_meta WHERE key = 'id'")
         if known is None:
-            store_id = _found(tx, snapshot, mark.uidvalidity)
-            verdict = Verdict.NEW
+            # The mark first: a store that died here is founded again, one without its mark would look restored.
+            mark.adopt(_found(tx, snapshot, mark.uidvalidity), *_counters(tx))
+            verdict = Verdict.SAME
         else:
-            store_id = known[0]
-            (counter,) = tx.row("SELECT value FROM store_counters WHERE id = ?", (COMMITS,)) or (0,)
-            verdict = judge(snapshot, store_id, counter)
-            if verdict in (Verdict.BEHIND, Verdict.OTHER):
-                _went_back_in_time(tx, snapshot, mark.uidvalidity, verdict)
-        counter, uidvalidity = tx.row(
-            "SELECT value, (SELECT value FROM store_counters WHERE id = ?) FROM store_counters WHERE id = ?",
-            (UIDVALIDITY, COMMITS),
-        ) or (0, 0)
+            verdict = judge(snapshot, known[0], _counters(tx)[0])
+            if verdict is not Verdict.SAME:
+                went_back_in_time(tx, mark, verdict)
+        counters = _counters(tx)
         tx.run("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    if verdict is not Verdict.SAME:
-        mark.adopt(store_id, counter, uidvalidity)
+    if known is not None and verdict is not Verdict.SAME:
+        mark.adopt(known[0], *counters)
     for version, name in applied:
         log.info("Schema migration applied", version=version, name=name)
     return applied
 
 
 def _found(tx: SqliteTx, snapshot: tuple[bool, str, int, int], marked_uidvalidity: int) -> str:
-    """A new store. With a mark left of an older one it starts above it."""
+    """A new store; its id. With a mark left of an older one it starts above it."""
     store_id = secrets.token_hex(16)
     tx.many(
         "INSERT INTO store_meta (key, value) VALUES (?, ?)",
@@ -157,26 +176,10 @@ def _found(tx: SqliteTx, snapshot: tuple[bool, str, int, int], marked_uidvalidit
     return store_id
 
 
-def _went_back_in_time(
-    tx: SqliteTx, snapshot: tuple[bool, str, int, int], marked_uidvalidity: int, verdict: Verdict
-) -> None:
-    """Clients must forget what they cached: the same UIDs may stand for other messages from now on (RFC 9051
-    2.3.1.1).
-    """
-    _, _, committed, reserved = snapshot
-    (counter,) = tx.row("SELECT value FROM store_counters WHERE id = ?", (COMMITS,)) or (0,)
-    (known,) = tx.row("SELECT value FROM store_counters WHERE id = ?", (UIDVALIDITY,)) or (0,)
-    uidvalidity = max(known + 1, marked_uidvalidity + 1, tx.now)
-    mailboxes = tx.run("UPDATE mailboxes SET uidvalidity = ?", (uidvalidity,))
-    tx.run("UPDATE store_counters SET value = ? WHERE id = ?", (uidvalidity, UIDVALIDITY))
-    tx.run("UPDATE store_counters SET value = ? WHERE id = ?", (max(counter, committed, reserved) + 1, COMMITS))
-    tx.run("UPDATE store_meta SET value = ? WHERE key = 'jmap_epoch'", (secrets.token_hex(8),))
-    log.warning(
-        "Database went back in time: new UIDVALIDITY for every mailbox",
-        reason=verdict.value,
-        counter=counter,
-        marked=committed,
-        reserved=reserved,
-        uidvalidity=uidvalidity,
-        mailboxes=mailboxes,
+def _counters(tx: SqliteTx) -> tuple[int, int]:
+    """Commits and the greatest UIDVALIDITY, as the database says."""
+    commits, uidvalidity = (
+        (tx.row("SELECT value FROM store_counters WHERE id = ?", (number,)) or (0,))[0]
+        for number in (COMMITS, UIDVALIDITY)
     )
+    return commits, uidvalidity

@@ -38,7 +38,7 @@ class SqliteStore(Store):
         self._mark = Mark(path)
         self._writer = Writer(path, self._mark, loop, clock, self._announce, self._grouped)
         self._readers = Readers(path, loop, clock)
-        self._checkpointer = Checkpointer(path)
+        self._checkpointer = Checkpointer(path, self._mark)
 
     def write(self, fn: Callable[..., T], *args: Any, size: int = 0, **kw: Any) -> asyncio.Future[T]:
         return self._writer.submit(fn, args, kw, size)

@@ -19,9 +19,8 @@ import apsw
 import structlog
 
 from pillarbox.store.errors import Busy, Closed, Full, IoFault, StoreError, Temporary
-from pillarbox.store.mark import Mark
+from pillarbox.store.mark import COMMITS, UIDVALIDITY, Mark
 from pillarbox.store.sqlite_connection import FOREIGN_LOCK_WAIT, connect, fetch, translated
-from pillarbox.store.sqlite_setup import COMMITS, UIDVALIDITY
 from pillarbox.store.sqlite_tx import SqliteTx
 from pillarbox.store.tx import Touched
 from pillarbox.store.write_lock import WriteLock
@@ -70,8 +69,9 @@ class Writer:
         self._clock = clock
         self._announce = announce
         self._grouped = grouped
-        self._connection = connect(path, "writer")
         self._lock = WriteLock(path)
+        self._lock.say_open()
+        self._connection = connect(path, "writer")
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._ending = False
         self._closed = False
@@ -133,6 +133,8 @@ class Writer:
                 continue
             if error is None:
                 future.set_result(value)
+            elif isinstance(error, StopIteration):  # no future can carry it (PEP 479)
+                future.set_exception(RuntimeError("a store function raised StopIteration"))
             else:
                 future.set_exception(error)
         if touched:

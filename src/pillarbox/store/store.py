@@ -7,7 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+import structlog
+
 from pillarbox.store.tx import DIRECTORY, Touched, Tx
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 Watcher = Callable[[frozenset[Touched]], None]
@@ -91,7 +95,10 @@ class Store(ABC):
     def _tell(watchers: list[Watcher], touched: frozenset[Touched]) -> None:
         if touched:
             for callback in tuple(watchers):
-                callback(touched)
+                try:
+                    callback(touched)
+                except Exception:  # the others still hear of it
+                    log.exception("Somebody who was told of a change failed")
 
     def _news(self, tx: Tx, watched: list[int]) -> frozenset[Touched]:
         """Which of `watched` have another modification number than at the last look, or are gone."""

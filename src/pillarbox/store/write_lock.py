@@ -6,7 +6,7 @@ then it gives the place away. Who releases the lock and wants it again stands be
 front.
 
 They are open-file-description locks (fcntl(2)): the kernel frees them when a process dies, and two stores in one
-process exclude each other like two processes. A third byte says who checkpoints.
+process exclude each other like two processes. A third byte says who checkpoints, a fourth who has the store open.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pillarbox.store.files import open_beside
 _TURN = 0
 _FRONT = 1
 _CHECKPOINTER = 2
+_OPEN = 3
 
 _FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux: type, whence, start, length, pid
 
@@ -35,6 +36,9 @@ _FREE_TURN = _lock_bytes(fcntl.F_UNLCK, _TURN)
 _LOCK_FRONT = _lock_bytes(fcntl.F_WRLCK, _FRONT)
 _FREE_FRONT = _lock_bytes(fcntl.F_UNLCK, _FRONT)
 _LOCK_CHECKPOINTER = _lock_bytes(fcntl.F_WRLCK, _CHECKPOINTER)
+_SHARE_OPEN = _lock_bytes(fcntl.F_RDLCK, _OPEN)
+_LOCK_OPEN = _lock_bytes(fcntl.F_WRLCK, _OPEN)
+_FREE_OPEN = _lock_bytes(fcntl.F_UNLCK, _OPEN)
 
 
 class WriteLock:
@@ -60,6 +64,19 @@ class WriteLock:
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _LOCK_CHECKPOINTER)
         except OSError:
             return False
+        return True
+
+    def say_open(self) -> None:
+        """The store is open here, until `close` or death."""
+        fcntl.fcntl(self._fd, fcntl.F_OFD_SETLKW, _SHARE_OPEN)
+
+    def nobody_has_it_open(self) -> bool:
+        """Whether no process says that it has the store open. Not to be asked by one that says so."""
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _LOCK_OPEN)
+        except OSError:
+            return False
+        fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _FREE_OPEN)
         return True
 
     def close(self) -> None:

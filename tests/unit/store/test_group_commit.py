@@ -1,6 +1,7 @@
 """The SQLite writer: what a group is, and that one function's failure is nobody else's."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -267,3 +268,76 @@ async def test_closing_finishes_what_was_asked_for(folder: Path) -> None:
 
 def keys_of(tx: Tx) -> int:
     return len(tx.rows("SELECT key FROM store_meta"))
+
+
+async def test_stop_iteration_comes_back_as_an_error(store: Store) -> None:
+    def exhausted(tx: Tx) -> None:
+        next(iter(()))
+
+    async with asyncio.timeout(10):
+        for ask in (store.write, store.scan, store.read):
+            with pytest.raises(RuntimeError):
+                await ask(exhausted)
+
+
+async def test_no_kind_of_exception_keeps_others_waiting(sqlite_store: Store, folder: Path) -> None:
+    def raising(tx: Tx, error: BaseException) -> None:
+        put(tx, "half")
+        raise error
+
+    errors = [StopIteration(1), asyncio.CancelledError(), KeyboardInterrupt(), SystemExit(1), StopAsyncIteration()]
+    with one_group(folder):
+        futures = [sqlite_store.write(raising, error) for error in errors]
+        last = sqlite_store.write(put, "last")
+    async with asyncio.timeout(10):
+        assert await last == "last"
+    for future in futures:
+        with pytest.raises(BaseException):  # noqa: B017
+            future.result()
+    assert await keys(sqlite_store) == ["last"]
+
+
+async def test_a_watcher_that_raises_is_nobody_elses_trouble(sqlite_store: Store) -> None:
+    told: list[frozenset[Touched]] = []
+    groups: list[int] = []
+
+    def broken(touched: frozenset[Touched]) -> None:
+        raise ValueError("no")
+
+    def touch(tx: Tx) -> None:
+        put(tx, "a")
+        tx.touch(1, 2)
+
+    for own_only in (True, False):
+        sqlite_store.on_commit(broken, own_only=own_only)
+        sqlite_store.on_commit(told.append, own_only=own_only)
+    sqlite_store.observer = lambda functions, nanoseconds, committed: groups.append(functions)
+    await sqlite_store.write(touch)
+    assert told == [frozenset({Touched(1, 2)})] * 2
+    assert groups == [1]
+
+
+async def test_nothing_is_told_before_it_can_be_read(sqlite_store: Store, folder: Path) -> None:
+    """By the time a waiter or a watcher hears of a commit, an inline read sees it; before, it does not."""
+    seen: list[bool] = []
+
+    def present(tx: Tx) -> bool:
+        return tx.row("SELECT 1 FROM store_meta WHERE key = 'a'") is not None
+
+    def touch(tx: Tx) -> None:
+        put(tx, "a")
+        tx.touch(1, 2)
+        inside.set()
+        proceed.wait(10)
+
+    inside, proceed = threading.Event(), threading.Event()
+    sqlite_store.on_commit(lambda _: seen.append(sqlite_store.peek(present)))
+    future = sqlite_store.write(touch)
+    await asyncio.to_thread(inside.wait, 10)
+    assert not sqlite_store.peek(present)  # nor does it wait for the writer
+    assert seen == []
+    proceed.set()
+    await future
+    assert sqlite_store.peek(present)
+    await asyncio.sleep(0)
+    assert seen == [True]

@@ -11,6 +11,7 @@ from pathlib import Path
 from store_samples import Clock, inbox_of, message, to
 
 from pillarbox.store import DIRECTORY, Store, Touched, directory, messages, open_store, truncate_wal
+from pillarbox.store.mark import Mark
 from pillarbox.store.records import User
 from pillarbox.store.sqlite_checkpoint import checkpoint
 from pillarbox.store.sqlite_connection import connect, fetch
@@ -167,16 +168,17 @@ async def test_checkpoints_start_the_log_over(sqlite_store: Store, folder: Path,
 
     path = str(folder / "smtp.db")
     alice = await sqlite_store.write(directory.create_user, "alice", "alice@example.com", "h")
-    connection, lock = connect(path, "checkpointer"), WriteLock(path)
-    frames, copied = checkpoint(connection, path, lock)
+    connection, lock, mark = connect(path, "checkpointer"), WriteLock(path), Mark(path)
+    frames, copied = checkpoint(connection, path, lock, mark)
     assert frames == copied > 0
+    assert mark.checkpointed == mark.committed > 0
     size = (folder / "smtp.db-wal").stat().st_size
     monkeypatch.setattr(sqlite_checkpoint, "RESTART_AT", 1)  # type: ignore[attr-defined]
-    checkpoint(connection, path, lock)
+    checkpoint(connection, path, lock, mark)
     await sqlite_store.write(messages.deliver, message(), [to(alice)])
     assert (folder / "smtp.db-wal").stat().st_size == size  # written from its beginning again
     monkeypatch.setattr(sqlite_checkpoint, "TRUNCATE_AT", 1)  # type: ignore[attr-defined]
-    checkpoint(connection, path, lock)
+    checkpoint(connection, path, lock, mark)
     assert (folder / "smtp.db-wal").stat().st_size == 0
     connection.close()
     lock.close()
