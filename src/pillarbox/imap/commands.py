@@ -125,13 +125,15 @@ class Search:
 
     `returns` is None without RETURN (answer with `* SEARCH`, unless IMAP4rev2 is enabled: then ESEARCH as for `ALL`);
     else of MIN MAX ALL COUNT SAVE, never empty (`RETURN ()` is ALL, RFC 4731 section 3.1).
-    `modseq` says that a MODSEQ key is in it (then the answer carries MODSEQ, RFC 7162 section 3.1.5).
+    `modseq` says that a MODSEQ key is in it (then the answer carries MODSEQ, RFC 7162 section 3.1.5). With `refused`
+    (text and code for NO) it asked for SAVE but cannot be done: there is no key, and the saved result is to be emptied.
     """
 
     key: Key
     returns: frozenset[str] | None = None
     charset: str = "UTF-8"
     modseq: bool = False
+    refused: tuple[str, str | None] | None = None
 
 
 @dataclass(slots=True)

@@ -67,6 +67,15 @@ def search(cursor: Cursor) -> Search:
         options = cursor.parenthesized(_option, 20, "RETURN options")
         returns = frozenset(options) or frozenset({"ALL"})
         cursor.space()
+    try:
+        return _searched(cursor, returns)
+    except Refused as refused:
+        if returns is None or "SAVE" not in returns:
+            raise
+        return Search(All(), returns, refused=(str(refused), refused.code))  # RFC 5182 section 2.1
+
+
+def _searched(cursor: Cursor, returns: frozenset[str] | None) -> Search:
     charset = "UTF-8"  # without CHARSET: ASCII, of which UTF-8 is the lenient reading
     if cursor.keyword(b"CHARSET "):
         charset = cursor.astring("a charset").decode("ascii", "replace").upper()

@@ -20,8 +20,8 @@ from pillarbox.imap.dates import internal_date
 from pillarbox.imap.events import Command
 from pillarbox.imap.fetch import FetchItem, Item, Section
 from pillarbox.imap.sequence import SequenceSet, compact
-from pillarbox.session.imap_answers import Answer, gone
-from pillarbox.session.imap_sections import Cut, Sections
+from pillarbox.session.imap_answers import Answer, Refuse, gone
+from pillarbox.session.imap_sections import Cut, Piece, Sections
 from pillarbox.session.imap_select import vanished_earlier, vanished_since
 from pillarbox.session.imap_selected import Selected
 from pillarbox.session.imap_stream import PIECE, decoded_size, stream
@@ -36,6 +36,7 @@ log = structlog.get_logger()
 
 _LINES = 512  # messages rendered from the columns between two looks at the transport
 _PAGE = 200  # messages of one read of rendered bytes
+PAGE_OCTETS = 4 << 20  # octets of them: what was computed of a message may be as large as the message itself
 _INLINE = 64 * 1024  # octets that are cut on the loop
 _BATCH = PIECE  # octets that are held at once
 _SMALL_PAGE = 20  # messages of the first page when contents are read: the first answer comes soon
@@ -57,14 +58,13 @@ async def fetch(session: ImapSession, command: Command) -> Answer:
         await _vanished(session, selected, args.sequence, args.changed_since)
     if args.changed_since is not None:
         picks = _changed_since(selected, picks, args.changed_since)
-    missing = False
+    failure: Refuse | None = None
     if _COLUMNS.issuperset(items):
         await _from_columns(session, selected, items, picks)
     else:
-        missing = await _from_store(session, selected, items, picks)
-    if missing:
-        # RFC 2180 section 4.1.2: what is there was sent; the client learns of the others when it may.
-        raise gone()
+        failure = await _from_store(session, selected, items, picks)
+    if failure is not None:
+        raise failure  # what could be sent was sent
     return Answer("FETCH completed")
 
 
@@ -135,39 +135,48 @@ def _flag_column(selected: Selected, start: int, stop: int, *, recent: bool) -> 
 # From the store.
 
 
-async def _from_store(session: ImapSession, selected: Selected, items: Sequence[FetchItem], picks: list[range]) -> bool:
-    """Send what is asked for of each message, page by page. True when some of them were gone."""
-    sections = [item for item in items if isinstance(item, Section)]
-    marks = not selected.read_only and any(not s.peek for s in sections)
-    missing = False
-    for page in _pages(picks, first=_SMALL_PAGE if sections else _PAGE):
-        marked = await _mark_seen(session, selected, page) if marks else set()
+async def _from_store(
+    session: ImapSession, selected: Selected, items: Sequence[FetchItem], picks: list[range]
+) -> Refuse | None:
+    """Send what is asked for of each message, page by page. Why one of them could not be sent, if so."""
+    wanted = [item for item in items if isinstance(item, Section)]
+    marks = not selected.read_only and any(not s.peek for s in wanted)
+    failure: Refuse | None = None
+    for page in _pages(selected.sizes, picks, first=_SMALL_PAGE if wanted else _PAGE):
         rows = {row.id: row for row in await session.store.read(messages.rendered, [selected.ids[at] for at in page])}
-        batch = _Batch(session)
+        found: list[tuple[int, Rendered, list[Piece]]] = []
         for at in page:
             row = rows.get(selected.ids[at])
-            if row is None:
-                missing = True
+            if row is None:  # RFC 2180 section 4.1.2: the client learns of it when it may
+                failure = failure or gone()
                 continue
+            try:
+                found.append((at, row, Sections(row).cuts(wanted)))
+            except Refuse as refused:
+                failure = failure or refused
+        marked = await _mark_seen(session, selected, [at for at, _, _ in found]) if marks else set()
+        batch = _Batch(session)
+        for at, row, cuts in found:
             shown = items
             if at in marked:  # \Seen was set by this very command: tell it with the octets (RFC 9051 section 6.4.5)
                 told = (Item.FLAGS, Item.MODSEQ) if session.condstore else (Item.FLAGS,)
                 shown = (*items, *(item for item in told if item not in items))
-            await batch.add(row, _pieces(session, selected, at, row, shown))
+            await batch.add(row, _pieces(session, selected, at, row, shown, cuts))
         await batch.done()
         session.active()
-    return missing
+    return failure
 
 
-def _pages(picks: list[range], first: int) -> Iterator[list[int]]:
+def _pages(sizes: Sequence[int], picks: list[range], first: int) -> Iterator[list[int]]:
     page: list[int] = []
-    size = first
+    most, octets = first, 0
     for pick in picks:
         for at in pick:
             page.append(at)
-            if len(page) >= size:
+            octets += sizes[at]
+            if len(page) >= most or octets >= PAGE_OCTETS:
                 yield page
-                page, size = [], _PAGE
+                page, most, octets = [], _PAGE, 0
     if page:
         yield page
 
@@ -188,22 +197,19 @@ async def _mark_seen(session: ImapSession, selected: Selected, page: list[int]) 
     return {at for changed in stored.changed if (at := selected.set_flags(*changed)) >= 0}
 
 
-Piece = bytes | Cut
-
-
 def _pieces(
-    session: ImapSession, selected: Selected, at: int, row: Rendered, items: Sequence[FetchItem]
+    session: ImapSession, selected: Selected, at: int, row: Rendered, items: Sequence[FetchItem], cuts: list[Piece]
 ) -> list[Piece]:
-    """The values of one message in the order asked for, sections not read yet."""
+    """The values of one message in the order asked for, sections (`cuts`, in the same order) not read yet."""
     pieces: list[Piece] = [b"* %d FETCH (" % (at + 1)]
-    sections = Sections(row)
+    sections = iter(cuts)
     space = b""
     for item in items:
         if space:
             pieces.append(space)
         space = b" "
         if isinstance(item, Section):
-            pieces.append(sections.cut(item))
+            pieces.append(next(sections))
             continue
         match item:
             case Item.ENVELOPE:

@@ -10,7 +10,7 @@ from pillarbox.imap.events import Command
 from pillarbox.imap.responses import esearch
 from pillarbox.imap.sequence import SequenceSet, compact
 from pillarbox.session.imap_answers import Answer, Refuse, bad
-from pillarbox.session.imap_search_plan import BODY_READ, HEADER_READ, Plan, indexes, plan
+from pillarbox.session.imap_search_plan import Plan, indexes, plan
 from pillarbox.session.imap_search_text import Wanted, matching
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store.errors import StoreError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _NONE = SequenceSet(())
 _PAGE = 200  # messages that one visit to a reader thread looks at
-_PAGE_OCTETS = 4 << 20  # octets of them, when bodies are read
+PAGE_OCTETS = 4 << 20  # octets of them: what was computed of a message may be as large as the message itself
 
 
 async def search(session: ImapSession, command: Command) -> Answer:
@@ -32,6 +32,8 @@ async def search(session: ImapSession, command: Command) -> Answer:
     if args.modseq:
         session.condstore_used()
     try:
+        if args.refused is not None:
+            raise Refuse(*args.refused)
         made = plan(args.key, selected)
         found = await _matches(session, selected, made)
     except RecursionError:
@@ -57,10 +59,10 @@ async def _matches(session: ImapSession, selected: Selected, made: Plan) -> list
     while at < len(candidates):
         page: list[Wanted] = []
         octets = 0
-        while at < len(candidates) and len(page) < _PAGE and octets < _PAGE_OCTETS:
+        while at < len(candidates) and len(page) < _PAGE and octets < PAGE_OCTETS:
             index = candidates[at]
             page.append((index, selected.ids[index]))
-            octets += selected.sizes[index] if made.cost == BODY_READ else 2048 if made.cost == HEADER_READ else 0
+            octets += selected.sizes[index]
             at += 1
         found += await session.store.scan(matching, page, tests)
         session.active()

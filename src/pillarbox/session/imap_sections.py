@@ -6,6 +6,7 @@ to be read, what stands before them, and what is to be made of them. Nothing is 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pillarbox.imap.fetch import Section
@@ -72,6 +73,10 @@ class Cut:
         return b"%b {%d}\r\n%b" % (label, len(octets), octets)
 
 
+Piece = bytes | Cut
+"""A part of a response: as it is, or to be read."""
+
+
 class Sections:
     """Resolves the sections of one message; the tree of its parts is decoded when the first one needs it."""
 
@@ -81,7 +86,11 @@ class Sections:
         self._row = row
         self._root: Part | None = None
 
-    def cut(self, wanted: Section) -> Cut | bytes:
+    def cuts(self, wanted: Iterable[Section]) -> list[Piece]:
+        """`cut` of each of them."""
+        return [self.cut(section) for section in wanted]
+
+    def cut(self, wanted: Section) -> Piece:
         """Where the octets of a section are, or the whole item where no octets are needed: NIL for what is not there.
 
         Raises Refuse when the transfer encoding of BINARY is not known.

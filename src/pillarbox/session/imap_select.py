@@ -129,11 +129,14 @@ async def vanished_since(
 ) -> list[tuple[int, int]]:
     """Ranges of UIDs (of the set, if given; over `below`) that were expunged after a mod-sequence.
 
-    When the store does not remember that far back, every UID of the set that is not there (RFC 7162 section 3.2.5).
+    Those that still have a number here are not among them: they go by an untagged EXPUNGE or VANISHED, which moves the
+    numbers behind them (RFC 7162 section 3.2.10.1). When the store does not remember that far back, every UID of the
+    set that is not there (section 3.2.5).
     """
     lost = await session.store.read(_vanished, selected.mailbox_id, modseq, selected.uidnext)
     if lost is not None:
-        return compact([uid for uid in lost if uid > below and (uids is None or uid in uids)])
+        wanted_ones = (uid for uid in lost if uid > below and (uids is None or uid in uids))
+        return compact([uid for uid in wanted_ones if selected.index(uid) < 0])
     wanted = (uids or SequenceSet(((1, selected.uidnext - 1),))).limit(selected.uidnext - 1)
     return _gaps(selected.uids, wanted, below)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pillarbox.imap.commands import Expunge, Store
 from pillarbox.imap.events import Command
 from pillarbox.imap.sequence import render_numbers
 from pillarbox.session.imap_answers import Answer, gone
+from pillarbox.session.imap_selected import Selected
 from pillarbox.store import messages
+from pillarbox.store.records import Flagged
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
@@ -35,20 +37,40 @@ async def store(session: ImapSession, command: Command) -> Answer:
         args.keywords,
         args.unchanged_since,
     )
+    surprising: list[int] = []
     for changed in stored.changed:
+        if args.silent and not _foreseen(selected, args, changed):
+            surprising.append(changed[0])
         selected.set_flags(*changed)
     refused = sorted(stored.refused)
     if not args.silent:
         selected.note(set(uids).difference(refused))
-    elif session.condstore:
-        # RFC 7162 section 3.1.3: the new mod-sequence is told even then.
-        selected.note_silent(changed[0] for changed in stored.changed)
+    else:
+        selected.note(surprising)  # RFC 9051 section 6.4.6: what others did is told even then
+        if session.condstore:  # and so is the new mod-sequence, RFC 7162 section 3.1.3
+            selected.note_silent(changed[0] for changed in stored.changed)
     await session.look()
     if refused:
         return _modified(refused if command.uid else [selected.index(uid) + 1 for uid in refused])
     if not command.uid and any(map(selected.is_gone, uids)):
         raise gone()  # RFC 2180 section 4.2.2: the others were changed
     return Answer("STORE completed")
+
+
+def _foreseen(selected: Selected, args: Store, changed: Flagged) -> bool:
+    """Whether flags became what the client computes from those that this session knows; others may have been there."""
+    uid, bits, keywords, _ = changed
+    at = selected.index(uid)
+    if args.operation == "set" or at < 0:
+        return True
+    had, words, asked = selected.flags[at], _lower(selected.keywords.get(uid, ())), _lower(args.keywords)
+    if args.operation == "add":
+        return bits == had | args.flags and _lower(keywords) == words | asked
+    return bits == had & ~args.flags and _lower(keywords) == words - asked
+
+
+def _lower(keywords: Iterable[str]) -> set[str]:
+    return {word.lower() for word in keywords}
 
 
 def _modified(numbers: Sequence[int]) -> Answer:

@@ -7,6 +7,8 @@ import re
 
 from pillarbox.imap.sequence import parse
 
+_ORDER = [b"\\Answered", b"\\Flagged", b"\\Deleted", b"\\Seen", b"\\Draft", b"todo"]  # of a rendered list
+
 
 class ModelClient:
     """`uids` by message number, None where it was told none yet; `flags` by UID, rendered."""
@@ -32,6 +34,13 @@ class ModelClient:
             self.uids[number - 1] = uid
             if flags := re.search(rb" FLAGS \(([^)]*)\)", response):
                 self.flags[uid] = flags[1]
+
+    def store(self, uids, sign, flag):
+        """It sends STORE with .SILENT and computes what becomes of flags that it knows."""
+        for uid in uids:
+            if uid in self.flags:
+                words = [word for word in self.flags[uid].split() if sign and word != flag]
+                self.flags[uid] = b" ".join(words if sign == b"-" else sorted([*words, flag], key=_ORDER.index))
 
     def vanish(self, uid):
         """A UID is gone. One that it was never told stands among the unknown ones between its neighbours."""

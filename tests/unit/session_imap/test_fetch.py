@@ -8,6 +8,7 @@ import re
 import pytest
 
 from pillarbox.imap.flags import ANSWERED, FLAGGED, SEEN
+from pillarbox.store import messages
 
 MULTIPART = (
     b"Subject: parts\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"
@@ -123,6 +124,34 @@ async def test_binary(house):
         assert await c.ok("SEARCH SEEN") == [b"SEARCH"]
         await c.ok("FETCH 1 BINARY[1]")
         assert await c.ok("SEARCH SEEN") == [b"SEARCH 1"]
+
+
+async def test_binary_of_an_unknown_encoding_fails_for_that_message_alone(house):
+    async with house() as h:
+        await h.put(MULTIPART, MULTIPART.replace(b"base64", b"x-base64"), MULTIPART)
+        c = await h.login("INBOX")
+        told, tagged = await c.do("FETCH 1:3 (UID BINARY[2])")
+        assert tagged.startswith(b"NO [UNKNOWN-CTE]")
+        assert [one.split(b" (")[0] for one in told] == [b"1 FETCH", b"3 FETCH"]
+        assert await c.ok("SEARCH SEEN") == [b"SEARCH 1 3"]  # who was shown nothing has read nothing
+
+
+async def test_a_page_of_what_was_computed_is_bounded_in_octets(house, monkeypatch):
+    monkeypatch.setattr("pillarbox.session.imap_fetch.PAGE_OCTETS", 3000)
+    pages = []
+    async with house() as h:
+        await h.put(*[b"n: %d\r\n\r\n%s" % (n, b"x" * 1000) for n in range(8)], b"n: 1\r\n\r\n")
+        c = await h.login("INBOX")
+        read = h.node.store.read
+
+        async def noted(function, *args, **options):
+            if function is messages.rendered:
+                pages.append(len(args[0]))
+            return await read(function, *args, **options)
+
+        monkeypatch.setattr(h.node.store, "read", noted)
+        assert len(await c.ok("FETCH 1:* ENVELOPE")) == 9
+        assert pages == [3, 3, 3]
 
 
 async def test_a_message_with_nul_comes_whole_by_binary_only(house):

@@ -12,6 +12,7 @@ from pillarbox.imap import search
 from pillarbox.imap.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 from pillarbox.imap.sequence import SequenceSet
 from pillarbox.session.imap_search_plan import indexes, plan
+from pillarbox.session.imap_search_text import matching
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store.errors import Busy
 from pillarbox.store.records import View
@@ -160,6 +161,37 @@ async def test_a_search_that_ends_in_no_saves_nothing(house, monkeypatch):
             patched.setattr(h.node.store, "scan", scan)
             assert (await c.refused("SEARCH RETURN (SAVE) BODY x")).startswith(b"NO [UNAVAILABLE]")
         assert await c.ok("FETCH $ UID") == []
+
+
+async def test_a_search_that_the_grammar_refuses_saves_nothing_either(box):
+    # RFC 5182 section 2.1: NO empties the result, BAD leaves it.
+    await box.ok("SEARCH RETURN (SAVE) 1:2")
+    assert (await box.refused("SEARCH RETURN (SAVE) NOSUCHKEY")).startswith(b"BAD")
+    assert (await box.refused("SEARCH CHARSET X-KLINGON SUBJECT x")).startswith(b"NO [BADCHARSET (US-ASCII ")
+    assert len(await box.ok("FETCH $ UID")) == 2
+    assert (await box.refused("SEARCH RETURN (SAVE) CHARSET X-KLINGON SUBJECT x")).startswith(b"NO [BADCHARSET (US-")
+    assert await box.ok("FETCH $ UID") == []
+    await box.ok("SEARCH RETURN (SAVE) 1:2")
+    assert (await box.refused("SEARCH RETURN (SAVE) BODY " + "x" * 9000)).startswith(b"NO [LIMIT]")
+    assert await box.ok("FETCH $ UID") == []
+
+
+async def test_a_page_of_messages_is_bounded_in_octets(house, monkeypatch):
+    monkeypatch.setattr("pillarbox.session.imap_search.PAGE_OCTETS", 3000)
+    pages = []
+    async with house() as h:
+        await h.put(*[letter(body="x" * 1000) for _ in range(8)], letter())
+        c = await h.login("INBOX")
+        scan = h.node.store.scan
+
+        async def noted(function, *args, **options):
+            if function is matching:
+                pages.append(len(args[0]))
+            return await scan(function, *args, **options)
+
+        monkeypatch.setattr(h.node.store, "scan", noted)
+        assert await c.ok("SEARCH SUBJECT x") == [b"SEARCH 1 2 3 4 5 6 7 8 9"]
+        assert pages == [3, 3, 3]
 
 
 # Plans against a naive evaluation.

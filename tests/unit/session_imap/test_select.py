@@ -167,3 +167,17 @@ async def test_uid_fetch_with_vanished(house):
         told = await c.ok(f"UID FETCH 1:6 (FLAGS) (CHANGEDSINCE {modseq} VANISHED)")
         assert told == [b"VANISHED (EARLIER) 2:3"]
         assert (await c.refused(f"FETCH 1:2 (FLAGS) (CHANGEDSINCE {modseq} VANISHED)")).startswith(b"BAD")
+
+
+async def test_what_still_has_a_number_did_not_vanish_earlier(house):
+    async with house() as h:
+        await h.put(*[b"n: %d\r\n\r\n" % n for n in range(6)])
+        c, other = await h.login(enable="QRESYNC"), await h.login("INBOX")
+        _, modseq = await _known(c)
+        await c.ok("UID STORE 6 +FLAGS.SILENT (\\Deleted)")
+        await c.ok("EXPUNGE")
+        await other.ok("STORE 2:3 +FLAGS.SILENT (\\Deleted)")
+        await other.ok("EXPUNGE")
+        # (EARLIER) moves no message numbers, RFC 7162 section 3.2.10.1: 2 and 3 go by the other VANISHED.
+        told = await c.ok(f"UID FETCH 1:6 (UID) (CHANGEDSINCE {modseq} VANISHED)")
+        assert [one for one in told if one.startswith(b"VANISHED")] == [b"VANISHED (EARLIER) 6", b"VANISHED 2:3"]

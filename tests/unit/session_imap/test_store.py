@@ -133,3 +133,24 @@ async def test_what_another_session_expunged(house):
         assert b"2 EXPUNGE" in told
         assert await c.ok("STATUS Trash (MESSAGES)") == [b"STATUS Trash (MESSAGES 0)"]
         assert await c.ok("SEARCH ALL") == [b"SEARCH 1 2 3 4"]
+
+
+async def test_silent_hides_nothing_that_others_did(house):
+    async with house() as h:
+        await h.put(*five())
+        a, b = await h.login("INBOX", enable="IMAP4rev2"), await h.login("INBOX")
+        await b.ok("STORE 1 +FLAGS (\\Flagged)")
+        await b.ok("STORE 2 +FLAGS (todo)")
+        await b.ok("STORE 3:4 +FLAGS (\\Seen)")
+        # RFC 9051 section 6.4.6: what another did is told even so; what this client can compute itself is not.
+        told = await a.ok("STORE 1:3 +FLAGS.SILENT (\\Seen)")
+        assert told[2:] == [
+            b"1 FETCH (UID 1 FLAGS (\\Flagged \\Seen))",
+            b"2 FETCH (UID 2 FLAGS (\\Seen todo))",
+            b"3 FETCH (UID 3 FLAGS (\\Seen))",
+            b"4 FETCH (UID 4 FLAGS (\\Seen))",
+        ]
+        assert await a.ok("STORE 4 FLAGS.SILENT (\\Draft TODO)") == []
+        assert await a.ok("STORE 1:4 -FLAGS.SILENT (\\Seen Todo)") == []
+        assert await a.ok("STORE 5 +FLAGS.SILENT (todo)") == []
+        assert await a.ok("NOOP") == []

@@ -56,7 +56,13 @@ class Actor:
             case "store":
                 low, high = sorted((pick.randint(1, count), pick.randint(1, count)))
                 flag = pick.choice([b"\\Seen", b"\\Deleted", b"todo", b"\\Flagged"])
-                await self.do(b"STORE %d:%d %bFLAGS (%b)" % (low, high, pick.choice([b"", b"+", b"-"]), flag))
+                sign = pick.choice([b"", b"+", b"-"])
+                if pick.random() < 0.5:
+                    await self.do(b"STORE %d:%d %bFLAGS (%b)" % (low, high, sign, flag))
+                else:
+                    uids = self.model.uids[low - 1 : high]
+                    self.model.store(uids, sign, flag)
+                    await self.do(b"STORE %d:%d %bFLAGS.SILENT (%b)" % (low, high, sign, flag))
             case "move":
                 await self.do(b"MOVE %d Archive" % pick.randint(1, count))
             case "copy":
@@ -89,7 +95,9 @@ async def test_all_know_the_same_in_the_end(house, seed):
         known = []
         for actor in actors:
             await actor.do(b"NOOP")
+            believed = dict(actor.model.flags)
             await actor.do(b"UID FETCH 1:* (FLAGS)")
             assert None not in actor.model.uids
+            assert all(actor.model.flags[uid] == believed.get(uid, actor.model.flags[uid]) for uid in actor.model.uids)
             known.append({uid: actor.model.flags[uid] for uid in actor.model.uids})
         assert all(one == known[0] for one in known)
