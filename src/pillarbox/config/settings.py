@@ -129,7 +129,7 @@ class Settings:
         return type(self)(values | changes, sources, self.warnings)
 
     def source(self, name: str) -> str:
-        """Who gave `SMTP_…`: "command line", "environment", a file's path with its line, "code" or "profile"."""
+        """Who gave `SMTP_…`: "command line", "environment", the path of a file, "code" or "profile"."""
         return self._sources.get(name, PROFILE_SOURCE)
 
     def explicit(self, name: str) -> bool:

@@ -29,6 +29,7 @@ from pillarbox.web.serve import HttpServer
 from . import certificates
 from .hints import Hints, Pair
 from .jobs import Jobs
+from .preparation import check_writable
 from .supervisor import Parts
 from .worker import Seat
 
@@ -205,7 +206,8 @@ class MailApplication:
 
 
 def prepare(settings: Settings) -> None:
-    """Before the workers: the database is made and brought to this version. Raises StoreError."""
+    """Before the workers: the database is made and brought to this version. Raises StartError, StoreError."""
+    check_writable(settings)
     migrate(settings.db_path)
 
 

@@ -48,6 +48,25 @@ def find_user(name: str | None) -> RunAs | None:
     return user
 
 
+def check_folders(settings: Settings) -> None:
+    """The folders that must be there before anything is made in them. Raises StartError."""
+    folders = {"SMTP_DB_PATH": settings.db_path.parent, "SMTP_RUNTIME_DIR": settings.runtime_dir}
+    for name, folder in folders.items():
+        if not folder.is_dir():
+            fix = "correct the path, or make the folder and give it to the account of the server"
+            raise StartError(f"{name} ({settings.source(name)}): there is no folder {folder.absolute()}. Fix: {fix}")
+
+
+def check_writable(settings: Settings) -> None:
+    """Whether the account of the workers may write beside the database. Raises StartError."""
+    folder = settings.db_path.parent
+    if os.access(folder, os.W_OK | os.X_OK):
+        return
+    fix = f"`chown` it to the account of the server (uid {os.geteuid()}), and list it in ReadWritePaths= of its unit"
+    where = settings.source("SMTP_DB_PATH")
+    raise StartError(f"SMTP_DB_PATH ({where}): {folder.absolute()} cannot be written. Fix: {fix}")
+
+
 def load_pair(settings: Settings) -> KeyPair | None:
     """Certificate and key as the settings say, checked; None without TLS. Raises CertificateError."""
     if not settings.enable_tls:

@@ -32,6 +32,7 @@ from .lookout import Lookout
 from .notify import Notifier
 from .preparation import (
     StartError,
+    check_folders,
     configure_log,
     find_user,
     load_pair,
@@ -123,6 +124,7 @@ class Supervisor:
         say_settings(settings)
         self._user = find_user(self._user_name)
         raise_file_limit()
+        check_folders(settings)
         self.pair = load_pair(settings)
         owner = (self._user.uid, self._user.gid) if self._user else None
         self.listeners = Listeners(owner)
