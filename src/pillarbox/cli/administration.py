@@ -15,7 +15,7 @@ from pillarbox.cli import (
 )
 from pillarbox.cli.accounts import NoDatabase
 from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of
-from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, UsageError, complain
+from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, UsageError, complain, print_in_any_locale, require_text
 from pillarbox.cli.tables import print_done
 from pillarbox.config.sources import FileError
 from pillarbox.store.errors import StoreError
@@ -32,7 +32,9 @@ administer_backup.register(app)
 
 def run(words: Sequence[str]) -> int:
     """Carry out one command; the exit status."""
+    print_in_any_locale()
     try:
+        require_text(words)
         app(list(words), prog_name="pillarbox")
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else EXIT_OK

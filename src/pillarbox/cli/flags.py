@@ -7,6 +7,7 @@ parsed.value("--port"), parsed.has("--json"), parsed.words
 from __future__ import annotations
 
 import difflib
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -86,6 +87,20 @@ def describe(flags: Sequence[Flag]) -> str:
         f"  {left:<{width}}  {flag.help}" if len(left) <= width else f"  {left}{gap}{flag.help}"
         for left, flag in zip(lefts, flags, strict=True)
     )
+
+
+def require_text(argv: Sequence[str]) -> None:
+    """Raises UsageError for an argument that is no text: names, addresses and passwords are UTF-8 in the store."""
+    for word in argv:
+        if any("\ud800" <= char <= "\udfff" for char in word):
+            raise UsageError(f"Error: {word!a} is not UTF-8")
+
+
+def print_in_any_locale() -> None:
+    """What the terminal's encoding lacks is shown as `?` and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def complain(*lines: object) -> None:

@@ -10,7 +10,19 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Flag, Parsed, UsageError, complain, describe, parse
+from pillarbox.cli.flags import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_USAGE,
+    Flag,
+    Parsed,
+    UsageError,
+    complain,
+    describe,
+    parse,
+    print_in_any_locale,
+    require_text,
+)
 
 FLAGS = (
     Flag(("-h", "--help"), "this text"),
@@ -19,9 +31,10 @@ FLAGS = (
     Flag(
         ("--password",), "the password; everybody on this machine can see it, prefer a pipe or the prompt", "PASSWORD"
     ),
-    Flag(("--password-stdin",), "read the password from standard input"),
+    Flag(("--password-stdin",), "read the password from standard input; the same as --password -"),
     Flag(("--admin",), "the account is an administrator's"),
     Flag(("--limit",), "list at most so many", "N"),
+    Flag(("-v", "--version"), "the version"),
 )
 
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
@@ -45,10 +58,18 @@ Exit status: 0 when it was done, 1 when not (also: verify says no), 2 for wrong 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    print_in_any_locale()
     try:
-        parsed = parse(sys.argv[1:] if argv is None else argv, FLAGS)
+        require_text(argv)
+        parsed = parse(argv, FLAGS)
         if parsed.has("--help") or parsed.words[:1] == ["help"]:
             print(usage())
+            return EXIT_OK
+        if parsed.has("--version"):
+            from pillarbox.cli.smtp_server import version
+
+            print(version())
             return EXIT_OK
         if not parsed.words:
             raise UsageError(usage())
@@ -59,10 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = parsed.words[1:]
         if not least <= len(words) <= most:
             raise UsageError(f"Usage: user-cli {command.form}")
-        return _run(command.work, parsed, words)
+        status = _run(command.work, parsed, words)
+        sys.stdout.flush()
+        return status
     except UsageError as error:
         complain(error)
         return EXIT_USAGE
+    except OSError as error:  # nobody takes what it prints
+        complain(f"Error: {error}")
+        return EXIT_FAILED
     except KeyboardInterrupt:
         complain("Interrupted")
         return EXIT_FAILED

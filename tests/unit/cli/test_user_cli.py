@@ -54,6 +54,8 @@ def stored(database: Path, username: str) -> tuple[str, str, str, int]:
         (["create", "ada@example.com", "correct horse", "ada@example.com"], ""),
         (["create", "ada@example.com", "ada@example.com", "correct horse"], ""),
         (["create", "ada@example.com", "--password-stdin"], "correct horse\n"),
+        (["create", "ada@example.com", "--password", "-"], "correct horse\n"),
+        (["create", "ada@example.com", "-", "ada@example.com"], "correct horse\n"),
         (["create", "ada@example.com"], "correct horse\r\n"),
         (["create", "ada@example.com", "ada@example.com"], "correct horse"),
         (["create", "ada@example.com", "correct horse", "--email=ada@example.com"], ""),
@@ -197,3 +199,44 @@ def test_no_password_is_wrong_usage() -> None:
         obtain_password(None, from_stdin=True, confirm=True, stdin=io.StringIO(""))
     with pytest.raises(UsageError, match="once"):
         obtain_password("a", from_stdin=True, confirm=True, stdin=io.StringIO("b"))
+
+
+def test_what_is_not_utf8_is_wrong_usage(run: Run, database: Path) -> None:
+    for argv in (["create", "b\udcff@example.com", "correct horse"], ["info", "\udcff"]):
+        status, _, err = run(*argv)
+        assert (status, err.endswith("is not UTF-8\n")) == (2, True)
+    assert run("create", "ada@example.com", stdin="horse\udcff\n") == (2, "", "Error: the password is not UTF-8\n")
+
+
+def test_a_closed_input_and_the_end_of_input_at_the_prompt_are_no_password(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pillarbox.cli import user_cli
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def end(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("getpass.getpass", end)
+    for stdin in (None, Terminal()):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert user_cli.main(["create", "ada@example.com"]) == 2
+
+
+def test_a_terminal_without_unicode_ends_no_command(run: Run, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pillarbox.cli import user_cli
+
+    assert run("create", "ünï", "--email", "u@example.com", "--password", "correct horse")[0] == 0
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    assert user_cli.main(["list"]) == 0
+    narrow.seek(0)
+    assert "?n?" in narrow.read()
+
+
+def test_the_version(run: Run) -> None:
+    status, out, _ = run("--version")
+    assert (status, out.startswith("SMTP Server v")) == (0, True)
