@@ -69,6 +69,7 @@ class Authenticator:
         self._sleep = sleep
         self._secret = os.urandom(32)
         self._remembered: dict[bytes, tuple[int, int, float]] = {}  # user id, credentials version, until
+        self._checking: dict[tuple[bytes, str], asyncio.Future[bool]] = {}  # hashes under way, by password and hash
 
     async def check(self, username: str, password: str, peer: str = "", protocol: str = "smtp") -> Identity | None:
         """The account, or None for a wrong name or password or a disabled account, after a second.
@@ -109,7 +110,7 @@ class Authenticator:
         if identity is not None and self._remembers(key, identity):
             return identity
         stored = passwords.PLACEHOLDER if user is None else user.password_hash
-        right = await self._gate.run(lambda: passwords.verify(stored, password), peer)
+        right = await self._right(key, stored, password, peer)
         if not right or user is None or identity is None:
             return None
         self._remember(key, identity)
@@ -117,6 +118,17 @@ class Authenticator:
         if passwords.needs_rehash(stored):
             await self._rehash(user, password, peer)
         return identity
+
+    async def _right(self, key: bytes, stored: str, password: str, peer: str) -> bool:
+        """Whether the password fits the hash. A client that opens its connections all at once asks the same as often:
+        one hash answers them all."""
+        asked = (key, stored)
+        running = self._checking.get(asked)
+        if running is None:
+            work = self._gate.run(lambda: passwords.verify(stored, password), peer)
+            running = self._checking[asked] = asyncio.ensure_future(work)
+            running.add_done_callback(lambda _: self._checking.pop(asked))
+        return await asyncio.shield(running)
 
     def _remembers(self, key: bytes, identity: Identity) -> bool:
         known = self._remembered.get(key)

@@ -115,9 +115,8 @@ class SmtpSession(SmtpConnection):
             return self._check(outcome)
         if outcome.syntax:
             self.core.reply(*say.AUTH_SYNTAX)
-        else:
-            self._auth_failed()
-        return None
+            return None
+        return self._check(sasl.Credentials("", ""))  # nobody's: counted, logged and slow as every other failure
 
     async def _check(self, credentials: sasl.Credentials) -> None:
         authenticator = self.node.authenticator

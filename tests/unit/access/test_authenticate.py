@@ -1,5 +1,6 @@
 """Names and passwords against a fake directory; argon2 with cheap parameters."""
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -92,6 +93,24 @@ async def test_a_wrong_password_is_hashed_every_time(world):
     for _ in range(3):
         assert await authenticator.check("ada", "Secret") is None
     assert gate.runs == 4
+
+
+@pytest.mark.parametrize(("password", "right"), [("secret", True), ("wrong", False)])
+async def test_the_same_password_asked_many_times_at_once_is_hashed_once(world, password, right):
+    authenticator, _, gate, *_ = world
+    everybody = asyncio.Barrier(2)
+    run = gate.run
+
+    async def slow_run(work, peer=""):
+        await everybody.wait()
+        return await run(work, peer)
+
+    gate.run = slow_run
+    asked = [asyncio.ensure_future(authenticator.check("ada", password, "192.0.2.1")) for _ in range(12)]
+    await everybody.wait()
+    assert [identity is not None for identity in await asyncio.gather(*asked)] == [right] * 12
+    assert gate.runs == 1
+    assert not authenticator._checking
 
 
 async def test_a_changed_password_ends_what_was_remembered_at_once(world):
