@@ -65,6 +65,7 @@ class SmtpConnection(asyncio.Protocol):
         self._paused = False
         self._ended = False  # the client sends no more
         self._goodbye: Reply | None = None  # to be said as soon as nothing is under way
+        self._parting = False  # ... and not after the transaction, but after the command
         self._lingering = False
         self._content_until: float | None = None
 
@@ -160,7 +161,7 @@ class SmtpConnection(asyncio.Protocol):
 
     def part_with(self, reply: Reply) -> None:
         """Say this and close: at once, unless we owe the answer to a command; then behind it."""
-        self._goodbye = reply
+        self._goodbye, self._parting = reply, True
         if self._busy is None and not self.closed and not self._lingering:
             self.close(reply)
 
@@ -250,7 +251,7 @@ class SmtpConnection(asyncio.Protocol):
         if self.closed or self._early is not None:
             return
         idle = self._busy is None
-        if self._goodbye is not None and idle and not core.mid_transaction:
+        if self._goodbye is not None and idle and (self._parting or not core.mid_transaction):
             core.close(*self._goodbye)
         if core.closed:
             self._finish()
@@ -260,6 +261,7 @@ class SmtpConnection(asyncio.Protocol):
             self._note_excess(out)
         if self._ended and idle:
             self.transport.close()
+            self._linger()
             return
         now = self._loop.time()
         if core.receiving:
@@ -330,12 +332,16 @@ class SmtpConnection(asyncio.Protocol):
             self._write(out)
         if self._ended or self.secured is not None or not self.transport.can_write_eof():
             self.transport.close()
-            return
+        else:
+            self.transport.write_eof()
+            if self._paused:
+                self._paused = False
+                self.transport.resume_reading()
+        self._linger()
+
+    def _linger(self) -> None:
+        """The transport closes when the client has taken what is written; one that takes nothing is cut off."""
         self._lingering = True
-        self.transport.write_eof()
-        if self._paused:
-            self._paused = False
-            self.transport.resume_reading()
         self.deadline = self._loop.time() + LINGER
         self.node.deadlines.watch(self)
 

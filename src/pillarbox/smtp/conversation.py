@@ -179,7 +179,7 @@ class Conversation(ABC):
     @property
     def receiving(self) -> bool:
         """Content is under way, for which RFC 5321 section 4.5.3.2.5 has a timeout of its own."""
-        return self._mode in (_TEXT, OCTETS, SWALLOW) or self._phase == CHUNKS
+        return self._mode in (_TEXT, OCTETS, SWALLOW) or (self._phase == CHUNKS and self._waiting is None)
 
     @property
     def buffered(self) -> int:

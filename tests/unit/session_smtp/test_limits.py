@@ -1,11 +1,13 @@
 """Connections, rates, deadlines, errors of the store: what is refused, with which words."""
 
 import asyncio
+import socket
 
 import pytest
 
 from pillarbox.access.ledger import SUPERVISOR, Field
 from pillarbox.access.limits import Caps, Role
+from pillarbox.session.smtp import SmtpSession
 from pillarbox.store.errors import Busy, Full, IoFault
 
 
@@ -144,23 +146,6 @@ async def test_after_the_content_the_time_for_a_command_holds_again(house, later
         assert (await client.reply()).startswith("421")
 
 
-async def test_a_session_is_asked_to_leave_between_two_messages_not_within_one(house):
-    async with house() as h:
-        idle, busy = await h.greeted(), await h.greeted()
-        await busy.transaction("", "ada@example.com")
-        h.node.draining = True
-        for session in tuple(h.node.sessions):
-            session.leave(now=True)
-        assert (await idle.reply()).startswith("421 4.3.2")
-        assert await idle.ended()
-        await busy.send(b"Subject: x\r\n\r\n.\r\n")
-        assert (await busy.reply()).startswith("250")
-        assert (await busy.reply()).startswith("421 4.3.2")
-        assert await busy.ended()
-        late = await h.connect()
-        assert (await late.reply()).startswith("421 4.3.2")
-
-
 class Failing:
     """The store, with writes or peeks that fail."""
 
@@ -181,6 +166,96 @@ class Failing:
         if self.peek_failure is None:
             return self.store.peek(*args, **kw)
         raise self.peek_failure
+
+
+class Slow(Failing):
+    """The store, whose next writes are not done until `go`."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    def write(self, *args, **kw):
+        self.asked.set()
+        return asyncio.ensure_future(self._later(*args, **kw))
+
+    async def _later(self, *args, **kw):
+        await self.go.wait()
+        return await self.store.write(*args, **kw)
+
+
+@pytest.mark.parametrize("command", ["DATA", "BDAT"])
+async def test_the_time_of_a_transfer_ends_with_the_content_and_not_with_our_commit(house, later, command):
+    async with house(data_timeout_seconds=600, timeout_seconds=300, command_timeout_seconds=60) as h:
+        client = await h.greeted()
+        h.node.store = slow = Slow(h.node.store)
+        await client.say("MAIL FROM:<>", "RCPT TO:<ada@example.com>")
+        if command == "DATA":
+            await client.say("DATA")
+            await client.send(b"x: y\r\n\r\n.\r\n")
+        else:
+            await client.send(b"BDAT 8 LAST\r\nx: y\r\n\r\n")
+        await client.send(b"NOOP\r\n")
+        await slow.asked.wait()
+        later(h, 3000)
+        slow.go.set()
+        assert await client.reply() == "250 2.0.0 OK: Message accepted for delivery"
+        assert (await client.reply()).startswith("250")
+
+
+async def test_each_message_of_a_stream_has_a_time_of_its_own(house, later):
+    async with house(data_timeout_seconds=600, timeout_seconds=3600, command_timeout_seconds=60) as h:
+        client = await h.greeted()
+        first = b"MAIL FROM:<>\r\nRCPT TO:<ada@example.com>\r\nBDAT 8\r\nx: y\r\n\r\n"
+        await client.send(first)
+        assert [(await client.reply())[:3] for _ in range(3)] == ["250"] * 3
+        (session,) = h.node.sessions
+        session._content_until -= 500  # it took that long
+        await client.send(b"BDAT 1 LAST\r\nz" + first)
+        assert [(await client.reply())[:3] for _ in range(4)] == ["250"] * 4
+        later(h, 590)
+        assert (await client.say("BDAT 0 LAST")).startswith("250")
+
+
+async def test_who_does_not_take_our_last_words_is_cut_off(house, later):
+    async with house() as h:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        server = await asyncio.get_running_loop().create_server(lambda: SmtpSession(h.node), sock=listener)
+        h.servers.append(server)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(sock, listener.getsockname())
+        await loop.sock_sendall(sock, b"EHLO x\r\n" + b"HELP\r\n" * 190 + b"QUIT\r\n")
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert all(session.core.closed for session in h.node.sessions)
+        assert any(session.transport.get_write_buffer_size() for session in h.node.sessions)
+        later(h, 10)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not h.node.sessions
+        sock.close()
+
+
+async def test_a_session_is_asked_to_leave_between_two_messages_not_within_one(house):
+    async with house() as h:
+        idle, busy = await h.greeted(), await h.greeted()
+        await busy.transaction("", "ada@example.com")
+        h.node.draining = True
+        for session in tuple(h.node.sessions):
+            session.leave(now=True)
+        assert (await idle.reply()).startswith("421 4.3.2")
+        assert await idle.ended()
+        await busy.send(b"Subject: x\r\n\r\n.\r\n")
+        assert (await busy.reply()).startswith("250")
+        assert (await busy.reply()).startswith("421 4.3.2")
+        assert await busy.ended()
+        late = await h.connect()
+        assert (await late.reply()).startswith("421 4.3.2")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import pytest
 from pillarbox.access import authenticate
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
+from pillarbox.flow.route import Route
 from pillarbox.store import directory
+from pillarbox.store.errors import Busy
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +22,10 @@ def no_waiting(monkeypatch):
 
 def plain(username, password):
     return "AUTH PLAIN " + b64encode(f"\0{username}\0{password}".encode()).decode()
+
+
+def _busy(*args):
+    raise Busy("lock")
 
 
 async def test_starttls_upgrades_and_the_client_greets_again(house, server_tls, client_tls):
@@ -134,6 +140,16 @@ async def test_malformed_auth(house, server_tls, client_tls, line, reply):
         assert (await client.say(line)).startswith(reply)
 
 
+@pytest.mark.parametrize("response", [b"\0\0", b"bob@example.com\0ada@example.com\0secret"])
+async def test_who_gives_no_password_or_acts_for_another_has_failed_like_everybody(
+    house, server_tls, client_tls, response
+):
+    async with house(tls=server_tls, enable_auth=True) as h:
+        client = await secured(h, client_tls)
+        assert (await client.say("AUTH PLAIN " + b64encode(response).decode())).startswith("535 5.7.8")
+        assert h.node.slot.get(Field.AUTH_FAILURES) == 1
+
+
 async def test_who_has_logged_in_may_send_elsewhere(house, server_tls, client_tls):
     async with house(tls=server_tls, enable_auth=True) as h:
         client = await secured(h, client_tls)
@@ -153,6 +169,29 @@ async def test_a_session_ends_when_its_password_changes(house, server_tls, clien
         assert (await client.say("NOOP")).startswith("250")
         await h.write(directory.set_password, "ada@example.com", "!", "")
         await h.node.logins.check()
+        assert (await client.reply()).startswith("421 4.7.0")
+        assert await client.ended()
+
+
+async def test_a_session_within_a_transaction_ends_too_after_the_command_it_is_at(house, server_tls, client_tls):
+    async with house(tls=server_tls, enable_auth=True) as h:
+        client = await secured(h, client_tls)
+        await client.say(plain("ada@example.com", "secret"))
+        await client.say("MAIL FROM:<ada@example.com>")
+        looking, go = asyncio.Event(), asyncio.Event()
+
+        async def slowly(*args):
+            looking.set()
+            await go.wait()
+            return Route(users=((1, "ada@example.com"),))
+
+        h.node.routes.now, h.node.routes.later = _busy, slowly
+        await client.send(b"RCPT TO:<ada@example.com>\r\n")
+        await looking.wait()
+        await h.write(directory.set_password, "ada@example.com", "!", "")
+        await h.node.logins.check()
+        go.set()
+        assert (await client.reply()).startswith("250 2.1.5")
         assert (await client.reply()).startswith("421 4.7.0")
         assert await client.ended()
 
