@@ -31,6 +31,8 @@ def normalised(name: str) -> str:
         levels[0] = INBOX
     if "" in levels:
         raise Invalid("a mailbox name has an empty level")
+    if "." in levels or ".." in levels:  # programs that make folders of mailboxes refuse the whole account for one
+        raise Invalid("a level of a mailbox name is . or ..")
     if found := _FORBIDDEN.search(name):
         raise Invalid(f"a mailbox name cannot contain {found[0]!r}")
     if len(levels) > MAX_LEVELS or any(len(level.encode()) > MAX_LEVEL_OCTETS for level in levels):

@@ -126,7 +126,7 @@ async def test_special_use_can_be_changed(store: Store, alice: User) -> None:
 
 
 async def test_names_that_cannot_be(store: Store, alice: User) -> None:
-    for name in ("", "/", "a//b", "/a", "a*", "a%", "a\r\nb", "a\0", "x" * 256, "/".join("a" * 31)):
+    for name in ("", "/", "a//b", "/a", "a*", "a%", "a\r\nb", "a\0", "x" * 256, "/".join("a" * 31), "..", "a/./b"):
         with pytest.raises(Invalid):
             await store.write(mailboxes.create, alice.id, name)
         assert await store.read(mailboxes.find, alice.id, name) is None
