@@ -105,9 +105,15 @@ class Limiter:
         A refused connection counts as CONNECTIONS_REFUSED and has nothing to give back.
         """
         total, active = role.value
+        self._slot.add(Field.CONNECTIONS_TOTAL)
+        self._slot.add(total)
+        admission = self.hold(address)
+        self._slot.add(active if admission else Field.CONNECTIONS_REFUSED)
+        return admission
+
+    def hold(self, address: str) -> Admission:
+        """Take a seat for a connection whose session has not begun (TLS comes first); it is to be `release`d."""
         slot = self._slot
-        slot.add(Field.CONNECTIONS_TOTAL)
-        slot.add(total)
         slot.add(Field.CONNECTIONS_ACTIVE)
         if self.caps.server:
             with self._fence:  # a full barrier: our count is out before the others' are read
@@ -116,18 +122,20 @@ class Limiter:
                 return self._refuse(Admission.SERVER_FULL)
         if not self.exempt(address) and not self._enter_address(address, self.caps.address):
             return self._refuse(Admission.ADDRESS_FULL)
-        slot.add(active)
         return Admission.ADMITTED
 
     def _refuse(self, reason: Admission) -> Admission:
         self._slot.add(Field.CONNECTIONS_ACTIVE, -1)
-        self._slot.add(Field.CONNECTIONS_REFUSED)
         return reason
 
     def leave(self, address: str, role: Role = Role.SMTP) -> None:
         """Give the seat of an admitted connection back. Call it once, with what `enter` was given."""
-        self._slot.add(Field.CONNECTIONS_ACTIVE, -1)
         self._slot.add(role.value[1], -1)
+        self.release(address)
+
+    def release(self, address: str) -> None:
+        """Give a seat back that `hold` gave."""
+        self._slot.add(Field.CONNECTIONS_ACTIVE, -1)
         subject = subject_of(address)
         if not self._entered.get(subject):
             return  # exempt when it came, or the table had no room for it

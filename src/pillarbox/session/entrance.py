@@ -26,6 +26,8 @@ from .peer import Peer, peer_of
 log = structlog.get_logger()
 
 PROXY_PATIENCE = 10.0  # seconds for the PROXY header
+STANDING = 100  # handshakes of this worker; beyond them who finds no seat is not even told so under TLS
+COURTESY = 5.0  # seconds for the handshake of a client that is only to be told
 Factory = Callable[[Peer | None], asyncio.Protocol]
 
 
@@ -82,18 +84,48 @@ class Entrance(asyncio.Protocol):
         context = self._node.tls.context
         if context is None:
             raise OSError("no certificate")
+        admission = self._node.limiter.hold(peer.address)
+        if not admission and len(_entering) > STANDING:
+            self._node.slot.add(Field.CONNECTIONS_TOTAL)
+            self._node.slot.add(Field.CONNECTIONS_REFUSED)
+            raise OSError(admission.value)
+        threshold = _Threshold(self._node, self._make, peer, seated=bool(admission))
         try:
             await loop.connect_accepted_socket(
-                lambda: self._make(peer),
+                lambda: threshold,
                 sock,
                 ssl=context,
-                ssl_handshake_timeout=tls.HANDSHAKE,
+                ssl_handshake_timeout=tls.HANDSHAKE if admission else COURTESY,
                 ssl_shutdown_timeout=tls.GOODBYE,
             )
         except OSError:
             self._node.slot.add(Field.TLS_FAILURES)
             raise
+        finally:
+            threshold.leave()
         self._node.slot.add(Field.TLS_HANDSHAKES)
+
+
+class _Threshold(asyncio.Protocol):
+    """Has the seat of a client during its TLS handshake, so that those who never finish one count as connections, and
+    gives it up to the session, which takes its own."""
+
+    def __init__(self, node: Node, make: Factory, peer: Peer, *, seated: bool) -> None:
+        self._node = node
+        self._make = make
+        self._peer = peer
+        self._seated = seated
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.leave()
+        session = self._make(self._peer)
+        transport.set_protocol(session)
+        session.connection_made(transport)
+
+    def leave(self) -> None:
+        if self._seated:
+            self._seated = False
+            self._node.limiter.release(self._peer.address)
 
 
 _entering: set[asyncio.Task[None]] = set()

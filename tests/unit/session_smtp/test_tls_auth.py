@@ -10,6 +10,7 @@ from pillarbox.access import authenticate
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
 from pillarbox.flow.route import Route
+from pillarbox.session import entrance
 from pillarbox.store import directory
 from pillarbox.store.errors import Busy
 
@@ -225,3 +226,28 @@ async def test_implicit_tls(house, server_tls, client_tls):
         assert not any("STARTTLS" in line for line in lines)
         assert (await client.message("", "ada@example.com")).startswith("250")
         assert b"with ESMTPS" in (await h.mail("ada@example.com"))[0]
+
+
+async def test_who_never_finishes_the_handshake_of_implicit_tls_is_a_connection_too(
+    house, server_tls, client_tls, monkeypatch
+):
+    monkeypatch.setattr(entrance, "STANDING", 2)
+    async with house(tls=server_tls, max_connections=2) as h:
+        port = await h.listen(implicit_tls=True)
+        silent = [await h.connect(port=port) for _ in range(2)]
+        while h.node.slot.get(Field.CONNECTIONS_ACTIVE) < 2:
+            await asyncio.sleep(0)
+        third = await h.connect(port=port)
+        assert await third.ended()
+        assert h.node.slot.get(Field.CONNECTIONS_REFUSED) == 1
+        silent[0].close()
+        while h.node.slot.get(Field.CONNECTIONS_ACTIVE) == 2:
+            await asyncio.sleep(0.001)
+        client = await h.connect(port=port, ssl=client_tls, server_hostname="localhost")
+        assert (await client.reply()).startswith("220")
+        assert h.node.slot.get(Field.CONNECTIONS_ACTIVE) == 2
+        silent[1].close()
+        await client.say("QUIT")
+        assert await client.ended()
+        while h.node.slot.get(Field.CONNECTIONS_ACTIVE):
+            await asyncio.sleep(0.001)
