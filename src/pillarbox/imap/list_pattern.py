@@ -1,7 +1,7 @@
 """Matching of LIST patterns: `*` any characters, `%` any but the hierarchy delimiter (RFC 9051 section 6.3.9).
 
-Linear in the length of the name for any pattern: the usual shapes (`*`, `%`, `a/*`, `a/%`, no wildcard) are string
-comparisons, the rest runs all states of the pattern at once as bits of one integer, so nothing ever backtracks.
+Linear in the length of the name for any patterns: the usual shapes (`*`, `%`, `a/*`, `a/%`, no wildcard) are string
+comparisons, the rest runs all states of all patterns at once as bits of one integer, so nothing ever backtracks.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class ListMatcher:
 
     def __init__(self, reference: str, patterns: Iterable[str]) -> None:
         whole = [_inbox_prefix(reference + pattern) for pattern in patterns]
-        self._matches = [compile_pattern(pattern) for pattern in whole]
-        self._inbox = any(compile_pattern(pattern.upper())("INBOX") for pattern in whole)
+        self._matches = _compiled(whole)
+        self._inbox = any(matches("INBOX") for matches in _compiled([pattern.upper() for pattern in whole]))
 
     def __call__(self, name: str) -> bool:
         if name == "INBOX":
@@ -40,34 +40,61 @@ def _inbox_prefix(pattern: str) -> str:
 
 def compile_pattern(pattern: str) -> Matches:
     """A function name -> does it match. Compares exactly, case too."""
-    pattern = _WILDCARDS.sub(lambda run: "*" if "*" in run[0] else "%", pattern)
+    return _compiled([pattern])[0]
+
+
+def _compiled(patterns: Iterable[str]) -> list[Matches]:
+    """What matches if any of these does."""
+    made: list[Matches] = []
+    others: list[str] = []
+    for written in patterns:
+        pattern = _WILDCARDS.sub(lambda run: "*" if "*" in run[0] else "%", written)
+        simple = _simple(pattern)
+        if simple is None:
+            others.append(pattern)
+        else:
+            made.append(simple)
+    if others:
+        made.append(_automaton(others))
+    return made
+
+
+def _simple(pattern: str) -> Matches | None:
     head, last = pattern[:-1], pattern[-1:]
-    if "*" not in head and "%" not in head:
-        if last == "*":
-            return lambda name: name.startswith(head)
-        if last == "%":
-            size = len(head)
-            return lambda name: name.startswith(head) and DELIMITER not in name[size:]
-        return lambda name: name == pattern
-    return _automaton(pattern)
+    if "*" in head or "%" in head:
+        return None
+    if last == "*":
+        return lambda name: name.startswith(head)
+    if last == "%":
+        size = len(head)
+        return lambda name: name.startswith(head) and DELIMITER not in name[size:]
+    return lambda name: name == pattern
 
 
-def _automaton(pattern: str) -> Matches:
-    # State i: the first i characters of the pattern are matched; bit i of `states` says that it is possible.
+def _automaton(patterns: list[str]) -> Matches:
+    # Each pattern has a state for each of its characters and one for its end. Bit i of `states` says that it is
+    # possible that the characters before that of state i are matched.
     steps: dict[str, int] = {}  # character -> states that it may leave
     anything = 0  # states in which any character is taken without moving
     level = 0  # the same for any character but the delimiter
-    for at, character in enumerate(pattern):
-        bit = 1 << at
-        if character == "*":
-            anything |= bit
-            level |= bit
-        elif character == "%":
-            level |= bit
-        else:
-            steps[character] = steps.get(character, 0) | bit
-    final = 1 << len(pattern)
-    start = 1 | (2 if level & 1 else 0)
+    start = final = 0
+    at = 0
+    for pattern in patterns:
+        start |= 1 << at
+        if pattern[0] in "*%":
+            start |= 2 << at
+        for character in pattern:
+            bit = 1 << at
+            if character == "*":
+                anything |= bit
+                level |= bit
+            elif character == "%":
+                level |= bit
+            else:
+                steps[character] = steps.get(character, 0) | bit
+            at += 1
+        final |= 1 << at  # no character leaves it, so nothing moves on into the next pattern
+        at += 1
     leave = steps.get
 
     def matches(name: str) -> bool:

@@ -46,8 +46,23 @@ class Hierarchy:
         return words
 
 
-def read_hierarchy(tx: Tx, user_id: int) -> Hierarchy:
-    return Hierarchy(mailboxes.list_mailboxes(tx, user_id), mailboxes.subscriptions(tx, user_id))
+def _listed(tx: Tx, user_id: int, args: List) -> tuple[Hierarchy, list[tuple[str, list[str]]]]:
+    """The hierarchy, and what of it LIST shows. Many names are matched in the thread that reads them."""
+    tree = Hierarchy(mailboxes.list_mailboxes(tx, user_id), mailboxes.subscriptions(tx, user_id))
+    return tree, _chosen(tree, args)
+
+
+def _subscribed(tx: Tx, user_id: int, args: List) -> dict[str, list[str]]:
+    """The names that LSUB shows, with their attributes."""
+    matches = ListMatcher(args.reference, args.patterns)
+    names = mailboxes.subscriptions(tx, user_id)
+    shown: dict[str, list[str]] = {name: [] for name in names if matches(name)}
+    for name in names:
+        if name not in shown:
+            for parent in _above(name):
+                if matches(parent):
+                    shown.setdefault(parent, ["\\Noselect"])
+    return shown
 
 
 def attributes(box: Mailbox) -> list[str]:
@@ -63,8 +78,8 @@ async def list_(session: ImapSession, command: Command) -> Answer:
     if args.patterns == ("",) and not args.extended:  # RFC 9051 section 6.3.9: only the delimiter is asked for
         core.untagged(responses.listing(["\\Noselect"], "", utf8=utf8))
         return Answer("LIST completed")
-    tree: Hierarchy = await session.store.read(read_hierarchy, session.user_id)
-    for count, (name, child_info) in enumerate(_chosen(tree, args), 1):
+    tree, chosen = await session.store.read(_listed, session.user_id, args)
+    for count, (name, child_info) in enumerate(chosen, 1):
         words = tree.attributes(name, subscribed=bool({"SUBSCRIBED"} & (args.select | args.returns)))
         core.untagged(responses.listing(words, name, utf8=utf8, child_info=child_info))
         box = tree.boxes.get(name)
@@ -115,14 +130,7 @@ async def lsub(session: ImapSession, command: Command) -> Answer:
     """Answer LSUB: subscribed names; with `%` also the levels above those it hides, as \\Noselect."""
     args = command.args
     assert isinstance(args, List)
-    matches = ListMatcher(args.reference, args.patterns)
-    names: list[str] = await session.store.read(mailboxes.subscriptions, session.user_id)
-    shown: dict[str, list[str]] = {name: [] for name in names if matches(name)}
-    for name in names:
-        if name not in shown:
-            for parent in _above(name):
-                if matches(parent):
-                    shown.setdefault(parent, ["\\Noselect"])
+    shown = await session.store.read(_subscribed, session.user_id, args)
     for name in sorted(shown, key=_inbox_first):
         session.core.untagged(responses.listing(shown[name], name, utf8=session.rev2, verb=b"LSUB"))
     return Answer("LSUB completed")

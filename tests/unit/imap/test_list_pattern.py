@@ -16,6 +16,11 @@ def test_as_the_definition(pattern, name):
     assert compile_pattern(pattern)(name) == bool(re.fullmatch(expression, name))
 
 
+@given(st.lists(st.text("ab/*%", max_size=8), min_size=1, max_size=4), st.text("ab/", max_size=10))
+def test_several_patterns_are_any_of_them(patterns, name):
+    assert ListMatcher("", patterns)(name) == any(compile_pattern(pattern)(name) for pattern in patterns)
+
+
 @pytest.mark.parametrize(
     ("reference", "pattern", "names"),
     [
@@ -51,3 +56,14 @@ def test_a_pattern_that_would_backtrack_is_linear():
     began = time.process_time()
     assert not compile_pattern(pattern)(name)
     assert time.process_time() - began < 1
+
+
+def test_many_patterns_cost_much_less_than_each_by_itself():
+    def cost(patterns):
+        began = time.process_time()
+        matches = ListMatcher("", patterns)
+        assert not any(matches("x" * 95 + f"{number:05}") for number in range(200))
+        return time.process_time() - began
+
+    pattern = "*" + "x*" * 250 + "z"
+    assert cost([pattern] * 100) < 60 * min(cost([pattern]) for _ in range(5))
