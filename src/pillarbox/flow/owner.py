@@ -1,4 +1,6 @@
-"""Whose an unfinished blob is: a process, told from a later one with the same number by the time it was started."""
+"""Whose an unfinished blob or a lease is: a process of a machine, told from a later one with the same number by the
+time it was started.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +8,23 @@ import os
 
 
 def this_process() -> str:
-    """`pid:starttime` of this process, as `alive` understands it."""
+    """`machine:pid:starttime` of this process, as `alive` understands it."""
     pid = os.getpid()
-    return f"{pid}:{_started(pid)}"
+    return f"{os.uname().nodename}:{pid}:{_started(pid)}"
 
 
 def alive(owner: str) -> bool:
-    """Whether the process that wrote an unfinished blob still runs on this machine; for `blobs.free_unfinished`.
+    """Whether a process still runs, for `blobs.free_unfinished` and `leases.acquire`. True for other machines': who
+    knows.
 
     `owner` may have a "/" and more behind it, which tells its blobs apart. False for what cannot be an owner.
     """
-    pid, _, started = owner.partition("/")[0].partition(":")
-    if not pid.isdigit() or not started:
+    machine, _, process = owner.partition("/")[0].partition(":")
+    pid, _, started = process.partition(":")
+    if not machine or not pid.isdigit() or not started:
         return False
+    if machine != os.uname().nodename:
+        return True
     return _started(int(pid)) == started
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -71,7 +70,7 @@ class MailApplication:
         store.on_commit(self._hints.tell, own_only=True)
         store.on_commit(self._committed)
         store.observer = self._count_group
-        self._jobs = Jobs(store, self._slot, f"{os.uname().nodename}:{self._node.owner}")
+        self._jobs = Jobs(store, self._slot, self._node.owner)
         self._jobs.start()
         store.notice_changes(())  # from here on changes of others are news
         await self._listen(store, threads)
@@ -94,7 +93,12 @@ class MailApplication:
         end = loop.time() + patience
         while node.sessions and loop.time() < end:
             await asyncio.sleep(_SHORT)
-        return len(node.sessions)
+        left = len(node.sessions)
+        for session in tuple(node.sessions):
+            session.part()
+        if left:
+            await asyncio.sleep(_SHORT)  # the goodbyes go out
+        return left
 
     async def close(self) -> None:
         node = self._node

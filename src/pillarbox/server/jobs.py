@@ -1,8 +1,8 @@
 """Work that is done once for all workers, and once for all nodes on one database: the clean-up of the store.
 
-Whoever holds the lease of a job does it; the others look again later. Each step is one small transaction, so that a
-clean-up of years never stands in the way of mail. Checkpoints have a lock of their own in the store, since they belong
-to a machine.
+Whoever holds the lease of a job does it; the others look again later, and take it over when the holder is dead. Each
+step is one small transaction, so that a clean-up of years never stands in the way of mail. Checkpoints have a lock of
+their own in the store, since they belong to a machine.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def free_unreferenced(tx: Tx) -> int:
 
 
 def free_unfinished(tx: Tx) -> int:
-    """Blobs that a dead process of this machine left half written."""
-    return blobs.free_unfinished(tx, alive)
+    """Blobs that a dead process left half written: at once on this machine, else after a day."""
+    return blobs.free_unfinished(tx, alive, before=tx.now - blobs.KEEP)
 
 
 JOBS = (
@@ -61,7 +61,7 @@ JOBS = (
 
 
 class Jobs:
-    """Runs the jobs in one worker's loop. `holder` names this worker in the leases."""
+    """Runs the jobs in one worker's loop. `holder` names this worker in the leases (see `flow.owner`)."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Jobs:
         """Do all there is, as long as the lease is ours; False when somebody else has it."""
         began, done = time.monotonic(), 0
         found: list[int] | None = None
-        while await self._store.write(leases.acquire, job.name, self._holder, LEASE):
+        while await self._store.write(leases.acquire, job.name, self._holder, LEASE, alive):
             if job.find is not None:
                 if found is None:
                     found = await self._store.scan(job.find)

@@ -106,7 +106,7 @@ def _text(value: str) -> str:
 
 
 def begin(tx: Tx, owner: str) -> int:
-    """An unfinished blob. `owner` says whose it is ("pid:starttime"), for `free_unfinished`."""
+    """An unfinished blob. `owner` says whose it is, for `free_unfinished`."""
     return tx.insert("INSERT INTO blobs (complete, owner, created_at) VALUES (0, ?, ?)", (owner, tx.now))
 
 
@@ -188,10 +188,10 @@ def _note_unreferenced(tx: Tx, limit: int) -> None:
         tx.run("UPDATE store_counters SET value = ? WHERE name = 'blob_sweep'", (last,))
 
 
-def free_unfinished(tx: Tx, alive: Callable[[str], bool], limit: int = 50) -> int:
-    """Free unfinished blobs whose owner is gone, at most `limit`; how many."""
-    rows = tx.rows("SELECT id, owner FROM blobs WHERE complete = 0 ORDER BY id")
-    dead = [blob_id for blob_id, owner in rows if not alive(owner)][:limit]
+def free_unfinished(tx: Tx, alive: Callable[[str], bool], limit: int = 50, before: int = 0) -> int:
+    """Free unfinished blobs whose owner is gone, or that were begun before `before`, at most `limit`; how many."""
+    rows = tx.rows("SELECT id, owner, created_at FROM blobs WHERE complete = 0 ORDER BY id")
+    dead = [blob_id for blob_id, owner, begun in rows if begun < before or not alive(owner)][:limit]
     _delete(tx, dead)
     return len(dead)
 

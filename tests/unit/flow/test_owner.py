@@ -10,6 +10,11 @@ def test_this_process_lives_and_so_do_its_spools():
     assert alive(this_process() + "/17")
 
 
-@pytest.mark.parametrize("owner", ["", "x", "1", "1:", f"{os.getpid()}:1", "999999999:5", "-1:5"])
-def test_others_do_not(owner):
-    assert not alive(owner)
+@pytest.mark.parametrize("process", ["", "x", "1", "1:", f"{os.getpid()}:1", "999999999:5", "-1:5"])
+def test_others_do_not(process):
+    assert not alive(f"{os.uname().nodename}:{process}")
+    assert not alive(process)
+
+
+def test_of_other_machines_nobody_knows():
+    assert alive("elsewhere:1:1/17")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,13 @@ class Clock:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(tmp_path / "smtp.db", clock=Clock())
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
+    opened = await open_store(tmp_path / "smtp.db", clock=clock)
     yield opened
     assert await opened.check() == []
     await opened.close()
@@ -48,8 +52,8 @@ async def test_one_holder_at_a_time_and_the_lease_is_given_on(store: Store) -> N
     done: list[str] = []
     ours = Job("job", 60, lambda tx: done.append("ours") or 0)
     theirs = Job("job", 60, lambda tx: done.append("theirs") or 0)
-    mine, _ = jobs(store, "me", ours)
-    other, _ = jobs(store, "other", theirs)
+    mine, _ = jobs(store, this_process() + "/me", ours)
+    other, _ = jobs(store, this_process() + "/other", theirs)
     assert await mine.once(ours) and await mine.once(ours)
     assert not await other.once(theirs)
     mine.start()
@@ -98,11 +102,17 @@ async def test_a_job_that_fails_is_tried_again_later(error: Exception, errors: i
     assert ledger.total(Field.ERRORS) == 2 * errors
 
 
-async def test_the_real_jobs_on_a_store(store: Store) -> None:
+async def test_the_real_jobs_on_a_store(store: Store, clock: Clock) -> None:
     ours = await store.write(blobs.begin, this_process())
-    dead = await store.write(blobs.begin, "1:0")
-    runner, _ = jobs(store, f"me:{os.getpid()}", *JOBS)
+    elsewhere = await store.write(blobs.begin, "elsewhere:1:1/1")
+    dead = await store.write(blobs.begin, this_process() + "0/1")
+    for job in JOBS:  # nor did its worker give its leases back
+        assert await store.write(leases.acquire, job.name, this_process() + "0", 120)
+    runner, _ = jobs(store, this_process(), *JOBS)
     for job in JOBS:
         assert await runner.once(job)
     left = await store.scan(lambda tx: [row[0] for row in tx.rows("SELECT id FROM blobs")])
-    assert left == [ours] and dead not in left
+    assert left == [ours, elsewhere] and dead not in left
+    clock.now += blobs.KEEP + 200
+    assert await runner.once(JOBS[1])
+    assert await store.scan(lambda tx: tx.rows("SELECT id FROM blobs")) == []
