@@ -286,17 +286,14 @@ class Conversation(ABC):
 
     def _fail(self, event: Event, reply: Reply, said: bytes) -> None:
         match event:
-            case Rcpt():
-                self._refuse(said, self._patience.refusal())
             case Data(chunked=True):
                 self._mode, self._refusal = SWALLOW, reply
-            case Data():
-                self._out.append(said)
-                self._forget()
             case Auth() | AuthResponse():
                 self._refuse(said, self._patience.error())
             case _:
-                self._out.append(said)
+                if isinstance(event, Data):
+                    self._forget()
+                self._refuse(said, self._patience.refusal())
 
     def _sender(self, event: Mail, said: bytes) -> None:
         self._mail = event

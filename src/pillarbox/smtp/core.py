@@ -86,7 +86,7 @@ class SmtpCore(Conversation):
             return handler(self, argument)
         except Refusal as refusal:
             if refusal.reply is replies.DECLARED_TOO_BIG:
-                return self._say(refusal.reply)
+                return self._refuse(encode(*refusal.reply), self._patience.refusal())
             return self._error(refusal.reply)
 
     def _helo(self, argument: str) -> Event | None:
@@ -119,7 +119,7 @@ class SmtpCore(Conversation):
         assert self._mail is not None
         rcpt = parse_rcpt(argument, self.offer, smtputf8=self._mail.smtputf8)
         if self._recipients >= self.limits.recipients:
-            return self._say(replies.TOO_MANY_RECIPIENTS)
+            return self._refuse(encode(*replies.TOO_MANY_RECIPIENTS), self._patience.excess())
         return self._wait(rcpt)
 
     def _data(self, argument: str) -> Event | None:

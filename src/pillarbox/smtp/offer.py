@@ -21,8 +21,12 @@ class Limits(Struct, frozen=True):
     errors: int = 5
     """Bad commands; the last of them closes the connection with 421. An accepted message starts the count again."""
     refusals: int = 100
-    """RCPTs that the session refused, and what a pipelining client sent after a refusal (RCPT, DATA and BDAT out of
-    sequence); the last of them closes the connection. An accepted message starts the count again."""
+    """Commands that the session refused, declared sizes over the limit, and what a pipelining client sent after a
+    refusal (RCPT, DATA and BDAT out of sequence); the last of them closes the connection. An accepted message starts
+    the count again."""
+    excess: int = 10_000
+    """Recipients put off because a transaction has `recipients` already; the last of them closes the connection. Many,
+    since the sender of a list may try them all in every transaction."""
     empty_commands: int = 200
     """Commands that do no work (NOOP, RSET, HELP, VRFY, EXPN, greetings) between two messages; one more closes."""
 
