@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pillarbox.imap.commands import Search
 from pillarbox.imap.events import Command
 from pillarbox.imap.responses import esearch
+from pillarbox.imap.search import Key
 from pillarbox.imap.sequence import SequenceSet, compact
 from pillarbox.session.imap_answers import Answer, Refuse, bad
 from pillarbox.session.imap_search_plan import Plan, indexes, plan
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
 
 _NONE = SequenceSet(())
+INLINE = 5000  # messages whose columns are looked through on the loop
 _PAGE = 200  # messages that one visit to a reader thread looks at
 PAGE_OCTETS = 4 << 20  # octets of them: what was computed of a message may be as large as the message itself
 
@@ -34,7 +37,7 @@ async def search(session: ImapSession, command: Command) -> Answer:
     try:
         if args.refused is not None:
             raise Refuse(*args.refused)
-        made = plan(args.key, selected)
+        made = await _planned(session, args.key, selected)
         found = await _matches(session, selected, made)
     except RecursionError:
         raise bad("The search program is nested too deeply") from None
@@ -46,6 +49,13 @@ async def search(session: ImapSession, command: Command) -> Answer:
         selected.saved = _saved(args.returns or frozenset(), selected, found)
     _tell(session, command, args, selected, found)
     return Answer("SEARCH completed")
+
+
+async def _planned(session: ImapSession, key: Key, selected: Selected) -> Plan:
+    """The plan; made in a thread when a thousand keys over so many messages would keep the loop."""
+    if len(selected) <= INLINE:
+        return plan(key, selected)
+    return await asyncio.get_running_loop().run_in_executor(session.node.threads, plan, key, selected)
 
 
 async def _matches(session: ImapSession, selected: Selected, made: Plan) -> list[int]:

@@ -7,7 +7,7 @@ becomes a `Predicate`, asked in a thread and only for the messages that the chea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Protocol
@@ -71,11 +71,12 @@ class _Planner:
         self.selected = selected
         self.size = len(selected)
         self.ones = int.from_bytes(b"\1" * self.size, "little")
+        self.by_keyword: dict[str, list[int]] | None = None  # lower-case name -> indexes of those that have it
 
     def plan(self, key: search.Key) -> Plan:
         match key:
             case search.And(keys=keys):
-                return self._all_of([self.plan(one) for one in keys])
+                return self._all_of(self.plan(one) for one in keys)
             case search.Or(keys=keys):
                 return self._any_of([self.plan(one) for one in keys])
             case search.Not(key=one):
@@ -128,13 +129,21 @@ class _Planner:
         return mask if present else mask ^ self.ones
 
     def _with_keyword(self, name: str) -> int:
+        if self.by_keyword is None:
+            self.by_keyword = self._keyword_index()
         octets = bytearray(self.size)
-        for uid, words in self.selected.keywords.items():
-            if any(word.lower() == name for word in words):
-                at = self.selected.index(uid)
-                if at >= 0:
-                    octets[at] = 1
+        for at in self.by_keyword.get(name, ()):
+            octets[at] = 1
         return int.from_bytes(octets, "little")
+
+    def _keyword_index(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for uid, words in self.selected.keywords.items():
+            at = self.selected.index(uid)
+            if at >= 0:
+                for word in words:
+                    found.setdefault(word.lower(), []).append(at)
+        return found
 
     def _ranges(self, picks: list[range]) -> int:
         octets = bytearray(self.size)
@@ -142,7 +151,7 @@ class _Planner:
             octets[pick.start : pick.stop] = b"\1" * len(pick)
         return int.from_bytes(octets, "little")
 
-    def _all_of(self, plans: list[Plan]) -> Plan:
+    def _all_of(self, plans: Iterable[Plan]) -> Plan:
         made = Plan(self.ones)
         for one in plans:
             made.mask &= one.mask

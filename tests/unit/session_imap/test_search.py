@@ -1,6 +1,7 @@
 """SEARCH over loopback: every key, ESEARCH, SEARCHRES, charsets; plans against a naive evaluation."""
 
 import re
+import threading
 from array import array
 from types import SimpleNamespace
 
@@ -174,6 +175,20 @@ async def test_a_search_that_the_grammar_refuses_saves_nothing_either(box):
     await box.ok("SEARCH RETURN (SAVE) 1:2")
     assert (await box.refused("SEARCH RETURN (SAVE) BODY " + "x" * 9000)).startswith(b"NO [LIMIT]")
     assert await box.ok("FETCH $ UID") == []
+
+
+async def test_columns_of_a_large_mailbox_are_looked_through_in_a_thread(box, monkeypatch):
+    threads = []
+
+    def noted(key, selected):
+        threads.append(threading.current_thread())
+        return plan(key, selected)
+
+    monkeypatch.setattr("pillarbox.session.imap_search.plan", noted)
+    assert await box.ok("SEARCH 1:2") == [b"SEARCH 1 2"]
+    monkeypatch.setattr("pillarbox.session.imap_search.INLINE", 3)
+    assert await box.ok("SEARCH 1:2") == [b"SEARCH 1 2"]
+    assert [one is threading.main_thread() for one in threads] == [True, False]
 
 
 async def test_a_page_of_messages_is_bounded_in_octets(house, monkeypatch):
