@@ -23,6 +23,7 @@ class Refusal(Enum):
     NOT_OURS = "not local"
     DISABLED = "disabled"
     LOOP = "alias loop"
+    NOBODY = "nobody yet"  # a postmaster, where nobody has an account
     FULL = "over quota"  # now; may change
     TOO_BIG = "larger than the quota"  # this message will never fit
 

@@ -33,6 +33,7 @@ ROUTES: dict[Refusal, Reply] = {
     Refusal.UNKNOWN: Reply(550, "5.1.1", "Recipient address rejected: no such user here"),
     Refusal.NOT_OURS: Reply(550, "5.7.1", "Relay access denied"),
     Refusal.DISABLED: Reply(550, "5.2.1", "Mailbox disabled"),
+    Refusal.NOBODY: Reply(450, "4.2.1", "Nobody has an account here yet who could read this"),
     Refusal.LOOP: Reply(550, "5.4.6", "The address is an alias that leads back to itself"),
     Refusal.FULL: Reply(452, "4.2.2", "Mailbox full"),
     Refusal.TOO_BIG: Reply(552, "5.2.2", "The message is larger than the mailbox may be"),

@@ -109,4 +109,4 @@ class _Search:
 def _responsible(tx: Tx) -> tuple[list[tuple[int, str]], list[str], str]:
     """Who reads a postmaster's mail where nobody was named: the oldest administrator, else the oldest user."""
     row = tx.row(_OLDEST)
-    return ([(row[0], row[1])], [], "") if row else ([], [], "unknown user")
+    return ([(row[0], row[1])], [], "") if row else ([], [], "nobody yet")

@@ -252,3 +252,13 @@ async def test_a_client_that_shuts_its_side_still_gets_its_replies(house):
         replies = [(await client.reply())[:3] for _ in range(5)]
         assert replies == ["250", "250", "354", "250", "250"]
         assert await client.ended()
+
+
+async def test_mail_for_postmaster_waits_for_the_first_account(house):
+    async with house(users=()) as h:
+        client = await h.greeted()
+        await client.say("MAIL FROM:<>")
+        assert (await client.say("RCPT TO:<Postmaster>")).startswith("450 4.2.1")
+        await h.add_user("ada@example.com")
+        assert (await client.say("RCPT TO:<Postmaster>")).startswith("250")
+        assert (await client.say("RCPT TO:<postmaster@example.com>")).startswith("250")

@@ -102,7 +102,7 @@ async def test_postmaster_is_always_somebody(store: Store, alice: User) -> None:
 
 
 async def test_postmaster_of_an_empty_server(store: Store) -> None:
-    assert (await store.read(resolve, "postmaster", "")).reason == "unknown user"
+    assert (await store.read(resolve, "postmaster", "")).reason == "nobody yet"
 
 
 @pytest.mark.parametrize(
