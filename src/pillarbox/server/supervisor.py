@@ -45,7 +45,7 @@ from .renewal import Renewal
 
 log = structlog.get_logger()
 
-STOP_PATIENCE = 10.0  # seconds that a stop gives to sessions
+STOP_PATIENCE = 9.0  # seconds that a stop gives to sessions, so that all of it takes no more than ten
 STOP_GRACE = 3.0  # more seconds for a worker to close its store
 LOOK = 1.0  # seconds between two looks around
 START_TRIES = 3  # deaths at start that end a server which was never ready

@@ -227,6 +227,12 @@ class ImapConnection(asyncio.Protocol):
         if self._busy is not None:
             self._loop.call_later(REVOKED, self.abort)  # a long answer does not go on
 
+    def part(self) -> None:
+        """Nobody waits any longer: BYE within a transfer too, but not within the answer to a command."""
+        if self._busy is None and not self.closed:
+            self.core.bye(self._goodbye or "The server is going down, please reconnect")
+            self.end()
+
     def abort(self) -> None:
         """Close without a word."""
         if not self.closed:

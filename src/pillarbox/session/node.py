@@ -33,6 +33,9 @@ class Session(Protocol):
         """Say goodbye as the protocol does and close: at once when nothing is under way, else as soon as that has
         ended. `now` also asks those that merely wait for their client; without it the session picks its moment."""
 
+    def part(self) -> None:
+        """Say goodbye and close, whatever is under way, if that can be said where the client is."""
+
     def abort(self) -> None:
         """Close without a word."""
 

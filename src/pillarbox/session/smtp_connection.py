@@ -8,6 +8,7 @@ one write.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Coroutine
 from functools import lru_cache
 from typing import Any, cast
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 
 MECHANISMS = ("PLAIN", "LOGIN")
 UNREAD = 64 * 1024  # octets that may arrive while we work on what came before; then reading pauses
+LEAVING = 120.0  # seconds within which connections are asked to leave, one after the other
 LINGER = 2.0  # seconds that a refused client has to take the last reply before the socket is reset
 _EXCESSES = ((b"452 4.5.3 ", "Max recipients limit exceeded"), (b"552 5.3.4 ", "Message size too large"))
 _WORKING = 60.0  # seconds until the deadline of a connection that works is looked at again
@@ -153,11 +155,22 @@ class SmtpConnection(asyncio.Protocol):
     # For the worker.
 
     def leave(self, *, now: bool) -> None:
-        """Say 421 and close when no transaction is open, else after it. SMTP clients have no reason to linger, so
-        `now` makes no difference."""
+        """Say 421 and close when no transaction is open, else after it. Without `now` at some moment of the next two
+        minutes, so that a client in the middle of its work does not notice and not all of them come back at once."""
+        if now:
+            self._leave()
+        else:
+            self._loop.call_later(random.random() * LEAVING, self._leave)
+
+    def _leave(self) -> None:
         self._goodbye = say.SHUTTING_DOWN
         if self._busy is None and not self.closed:
             self._end_of_batch()
+
+    def part(self) -> None:
+        """Nobody waits any longer: 421 within a transaction too, but not in the place of an answer that is owed."""
+        if self._busy is None and not self.closed and not self._lingering:
+            self.close(say.SHUTTING_DOWN)
 
     def part_with(self, reply: Reply) -> None:
         """Say this and close: at once, unless we owe the answer to a command; then behind it."""

@@ -183,6 +183,18 @@ async def test_a_drain_says_bye_to_who_is_idle(house):
         assert await idle.ended()
 
 
+async def test_when_the_time_is_up_bye_comes_within_a_transfer_too(house):
+    async with house() as h:
+        client = await h.login()
+        await client.send(b"a APPEND INBOX {100}\r\n")
+        assert (await client.response()).startswith(b"+ ")
+        (session,) = h.node.sessions
+        session.leave(now=True)
+        session.part()
+        assert (await client.response()).startswith(b"* BYE The server is going down")
+        assert await client.ended()
+
+
 async def test_a_changed_password_ends_the_session(house):
     async with house() as h:
         c = await h.login("INBOX")

@@ -258,6 +258,52 @@ async def test_a_session_is_asked_to_leave_between_two_messages_not_within_one(h
         assert (await late.reply()).startswith("421 4.3.2")
 
 
+async def test_new_workers_do_not_throw_out_who_is_idle_but_ask_one_after_the_other(house, monkeypatch):
+    async with house() as h:
+        idle = await h.greeted()
+        (session,) = h.node.sessions
+        session.leave(now=False)
+        assert (await idle.message("", "ada@example.com")).startswith("250")
+        assert (await idle.say("NOOP")).startswith("250")
+        monkeypatch.setattr("pillarbox.session.smtp_connection.LEAVING", 0.0)
+        session.leave(now=False)
+        assert (await idle.reply()).startswith("421 4.3.2")
+        assert await idle.ended()
+
+
+@pytest.mark.parametrize("content", [b"", b"DATA\r\n", b"BDAT 100\r\nSubject: "])
+async def test_when_the_time_is_up_the_goodbye_comes_within_a_transaction_too(house, content):
+    async with house() as h:
+        client = await h.greeted()
+        await client.say("MAIL FROM:<>", "RCPT TO:<ada@example.com>")
+        await client.send(content)
+        (session,) = h.node.sessions
+        if content.startswith(b"DATA"):
+            assert (await client.reply()).startswith("354")
+        while content and not session.core.receiving:
+            await asyncio.sleep(0.001)
+        session.leave(now=True)
+        session.part()
+        assert await client.reply() == "421 4.3.2 Service shutting down, try again later"
+        assert await client.ended()
+        assert await h.mail("ada@example.com") == []
+
+
+async def test_the_goodbye_does_not_take_the_place_of_an_answer(house):
+    async with house() as h:
+        client = await h.greeted()
+        h.node.store = slow = Slow(h.node.store)
+        await client.transaction("", "ada@example.com")
+        await client.send(b"x: y\r\n\r\n.\r\n")
+        await slow.asked.wait()
+        (session,) = h.node.sessions
+        session.leave(now=True)
+        session.part()
+        slow.go.set()
+        assert (await client.reply()).startswith("250 2.0.0 OK: Message accepted")
+        assert (await client.reply()).startswith("421 4.3.2")
+
+
 @pytest.mark.parametrize(
     ("failure", "reply"), [(Full("disk"), "452 4.3.1"), (Busy("lock"), "451 4.3.0"), (IoFault("io"), "451 4.3.0")]
 )
