@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 _LINES = 512  # messages rendered from the columns between two looks at the transport
 _PAGE = 200  # messages of one read of rendered bytes
-PAGE_OCTETS = 4 << 20  # octets of them: what was computed of a message may be as large as the message itself
+PAGE_OCTETS = 1 << 20  # octets of them: what was computed, and waits here for the client, may be twice as large
 _INLINE = 64 * 1024  # octets that are cut on the loop
 _BATCH = PIECE  # octets that are held at once
 _SMALL_PAGE = 20  # messages of the first page when contents are read: the first answer comes soon
