@@ -33,6 +33,22 @@ DAMAGE = [
     ("DELETE FROM mailboxes WHERE id = 1", "belongs to mailbox 1, which is not there"),
     ("DELETE FROM blobs WHERE id = 1", "refers to a row of blobs that is not there"),
     ("DELETE FROM users", "who is not there"),
+    ("UPDATE mailboxes SET uidvalidity = 7 WHERE id IN (2, 3)", "Mailboxes 2 and 3 of one account have the same"),
+    ("UPDATE expunged SET uid = 99", "UID 99, not below its UIDNEXT"),
+    ("UPDATE mailboxes SET first_recent_uid = 99 WHERE id = 1", "from UID 99 on are recent"),
+    ("UPDATE messages SET flags = 33 WHERE id = 1", "has flags 33"),
+    ("UPDATE expunged SET blob_id = 99", "The expunge of message 3 refers to blob 99"),
+    ("UPDATE blobs SET parts = NULL WHERE id = 1", "Blob 1 lacks what was computed"),
+    ("UPDATE blobs SET data = x'00' WHERE id = 2", "Blob 2 has its octets twice"),
+    ("UPDATE message_queue SET blob_id = NULL", "Queue row 1 has no message"),
+    ("UPDATE message_queue SET status = 'odd'", "'odd', which there is not"),
+    ("UPDATE messages SET keywords = 'b a' WHERE id = 1", "keywords that are not sorted"),
+    ("UPDATE messages SET keywords = 'a a' WHERE id = 1", "keywords that are not sorted"),
+    ("UPDATE mailboxes SET name = 'Inbox/' WHERE id = 2", "The name 'Inbox/' of mailbox 2 has another form"),
+    ("UPDATE users SET email = 'alice@example.net'", "is not the domain of alice@example.net"),
+    ("INSERT INTO domains (name, created_at) VALUES ('Ex.Org', 0)", "The domain 'Ex.Org'"),
+    ("INSERT INTO aliases (address, target, created_at) VALUES ('A@b.c', 'd@e.f', 0)", "The alias 'A@b.c'"),
+    ("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'messages'", "Ids of messages are given again"),
 ]
 
 
