@@ -136,3 +136,7 @@ def _start(given: dict[str, str], *, validate_only: bool) -> int:
     from pillarbox.server.reload import loader
 
     return serve(loaded.settings, loader(given, os.environ))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -119,13 +119,18 @@ def _run(parsed: Parsed, folder: Path, first: int | None, chosen: Mapping[str, s
 def _lock(folder: Path) -> None:
     """One server a folder. The descriptor stays open, and the lock held, until the last process has ended."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + LOCK_PATIENCE
+    begun = time.monotonic()
+    said = False
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - begun
+            if waited > 1 and not said:
+                said = True
+                complain(f"pillarbox: another server uses {folder}; waiting {LOCK_PATIENCE:.0f} s for its end")
+            if waited > LOCK_PATIENCE:
                 raise TryError(f"{folder} is in use by another server; stop it or choose another --data") from None
             time.sleep(0.05)
 

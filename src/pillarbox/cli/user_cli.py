@@ -345,3 +345,7 @@ COMMANDS = (
     Command("init init-db", "", (0, 0), _init, "make the database or bring its schema up to date"),
 )
 _BY_NAME = {name: command for command in COMMANDS for name in command.names}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,6 +6,7 @@ generation stop listening and drain; if it does not become ready, nobody noticed
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -97,6 +98,9 @@ class Renewal:
         found = reload.changes(ours.settings, new)
         for change in found:
             log.info(str(change))
+        if pair is not None and (ours.pair is None or pair.pem != ours.pair.pem):
+            ends = time.strftime("%Y-%m-%d", time.gmtime(pair.not_after))
+            log.info(f"Certificate change: {', '.join(pair.names) or 'without names'}, valid until {ends}")
         for warning in loaded.warnings:
             log.warning(f"Configuration Warning: {warning}")
         new = reload.effective(ours.settings, new, found)
