@@ -110,6 +110,10 @@ class Mark:
         """The database file has on the disk whatever was committed up to this counter."""
         self._words[_CHECKPOINTED] = max(self._words[_CHECKPOINTED], counter)
 
+    def forget_checkpoint(self) -> None:
+        """The file is another one now, with less in it."""
+        self._words[_CHECKPOINTED] = 0
+
     def close(self) -> None:
         with suppress(BufferError, ValueError):
             self._words.release()

@@ -38,6 +38,7 @@ class Checkpointer:
         self._leased = False
         self._connection: apsw.Connection | None = None
         self._version = -1
+        self._done = True  # nothing was left over
         self._thread = threading.Thread(target=self._run, name="store-checkpointer", daemon=True)
         self._thread.start()
 
@@ -64,22 +65,35 @@ class Checkpointer:
         if self._connection is None:
             self._connection = connect(self._path, "checkpointer")
         version = fetch(self._connection, "PRAGMA data_version")[0]
-        if version != self._version:
+        if version != self._version or not self._done:  # an old reader may have gone since
             self._version = version
-            checkpoint(self._connection, self._path, self._lock, self._mark)
+            frames, copied = checkpoint(self._connection, self._path, self._lock, self._mark)
+            self._done = frames == copied and _size(self._path) <= TRUNCATE_AT
+
+
+def _commits(connection: apsw.Connection) -> int:
+    (counter,) = fetch(connection, "SELECT value FROM store_counters WHERE id = ?", (COMMITS,))
+    assert isinstance(counter, int)
+    return counter
 
 
 def checkpoint(connection: apsw.Connection, path: str, lock: WriteLock, mark: Mark) -> tuple[int, int]:
     """One round. Frames in the log and frames of them copied. Raises apsw.Error."""
-    (counter,) = fetch(connection, "SELECT value FROM store_counters WHERE id = ?", (COMMITS,))
+    counter = _commits(connection)
     _, frames, copied = fetch(connection, "PRAGMA wal_checkpoint(PASSIVE)")
-    if frames == copied:
+    if frames == copied and counter <= _commits(connection):  # nobody has restored an older one meanwhile
         mark.checkpoint(counter)
-    large = 0
-    with suppress(OSError):
-        large = os.stat(path + "-wal").st_size
+    large = _size(path)
     if frames > RESTART_AT or large > TRUNCATE_AT:
         with lock, suppress(apsw.BusyError):  # busy: an old reader still needs the log; next time then
             how = "TRUNCATE" if large > TRUNCATE_AT else "RESTART"
             _, frames, copied = fetch(connection, f"PRAGMA wal_checkpoint({how})")
     return frames, copied
+
+
+def _size(path: str) -> int:
+    """Octets of the log."""
+    try:
+        return os.stat(path + "-wal").st_size
+    except OSError:
+        return 0

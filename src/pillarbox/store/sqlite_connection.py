@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import apsw
 
-from pillarbox.store.errors import Busy, Conflict, Corrupt, Full, IoFault, StoreError
+from pillarbox.store.errors import Busy, Conflict, Corrupt, Full, IoFault, StoreError, Temporary
 
 FOREIGN_LOCK_WAIT = 60.0  # seconds a writer waits for somebody else's `sqlite3`
 PAGE_SIZE = 4096
@@ -61,12 +61,14 @@ def translated(error: apsw.Error, where: str = "") -> StoreError:
 
 def _class_of(error: apsw.Error) -> type[StoreError]:
     match error:
-        case apsw.BusyError() | apsw.LockedError():
+        case apsw.BusyError() | apsw.LockedError() | apsw.SchemaChangeError() | apsw.ProtocolError():
             return Busy
         case apsw.FullError():
             return Full
-        case apsw.IOError() | apsw.CantOpenError():
+        case apsw.IOError() | apsw.CantOpenError() | apsw.ReadOnlyError():
             return IoFault
+        case apsw.NoMemError():
+            return Temporary
         case apsw.CorruptError() | apsw.NotADBError():
             return Corrupt
         case apsw.ConstraintError():

@@ -45,6 +45,8 @@ def migrate(path: str, *, clock: Callable[[], float] = time.time) -> list[Applie
                 stale_log.set_aside(path, stale, int(clock()))
             connection = connect(path, "writer")
             try:
+                if connection.readonly("main"):
+                    raise IoFault(f"{path} cannot be written to: look at its owner, its mode and its file system")
                 return _prepare(connection, mark, int(clock()))
             finally:
                 connection.close()

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import apsw
 import structlog
 
-from pillarbox.store.errors import Busy, Closed, Full, IoFault, StoreError, Temporary
-from pillarbox.store.mark import COMMITS, UIDVALIDITY, Mark
+from pillarbox.store.errors import Busy, Closed, Full, StoreError, Temporary
+from pillarbox.store.mark import COMMITS, UIDVALIDITY, Mark, Verdict
+from pillarbox.store.restored import went_back_in_time
 from pillarbox.store.sqlite_connection import FOREIGN_LOCK_WAIT, connect, fetch, translated
 from pillarbox.store.sqlite_tx import SqliteTx
 from pillarbox.store.tx import Touched
@@ -31,6 +32,7 @@ GROUP_FUNCTIONS = 500
 GROUP_OCTETS = 4 * 1024 * 1024
 _LOOK_EVERY = 5.0  # seconds between two looks whether the turnstile is stuck
 
+_COMMITS = "SELECT value FROM store_counters WHERE id = ?"
 _COUNT = (
     "UPDATE store_counters SET value = value + 1 WHERE id = ? "
     "RETURNING value, (SELECT value FROM store_counters WHERE id = ?)"
@@ -208,6 +210,11 @@ class Writer:
             return self._failed(group, translated(error))
         before = connection.total_changes()
         tx = SqliteTx(connection, int(self._clock()))
+        try:
+            if fetch(connection, _COMMITS, (COMMITS,))[0] < self._mark.committed:
+                went_back_in_time(tx, self._mark, Verdict.BEHIND)
+        except (apsw.Error, StoreError) as error:
+            return self._failed(group, error if isinstance(error, StoreError) else translated(error))
         done = [self._one(tx, request) for request in group if not request.future.done()]  # cancelled or given up
         try:
             if connection.total_changes() == before:
@@ -246,7 +253,7 @@ class Writer:
 
     def _failed(self, group: list[Request], error: StoreError) -> tuple[list[Done], list[Touched]]:
         self._roll_back()
-        if not isinstance(error, Busy | Full | IoFault):
+        if not isinstance(error, Temporary):
             error = StoreError(str(error))
         log.warning("Store commit failed", error=str(error), kind=type(error).__name__, functions=len(group))
         return [Done(request.future, None, _again(error)) for request in group], []

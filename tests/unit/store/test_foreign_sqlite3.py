@@ -154,3 +154,20 @@ async def test_a_password_hash_put_there_by_hand_ends_logins(sqlite_store: Store
     assert (after.password_hash, after.scram_sha256) == ("second", "")
     await sqlite_store.write(directory.upgrade_hash, user.id, "second", "better", "keys of the second")
     assert (await sqlite_store.read(directory.get_user, user.id)).credentials_version == after.credentials_version
+
+
+async def test_a_database_restored_into_the_running_store(sqlite_store: Store, user: User, folder: Path) -> None:
+    """`.restore` is a transaction like any other: the next commit is where it shows."""
+    path = folder / "smtp.db"
+    await sqlite3(path, f".backup '{folder}/copy.db'")
+    before = await inbox_of(sqlite_store, user)
+    await sqlite_store.write(messages.deliver, message(), [to(user)])
+    late = await sqlite_store.write(mailboxes.create, user.id, "late")
+    await sqlite3(path, f".restore '{folder}/copy.db'")
+    assert await sqlite_store.read(mailboxes.find, user.id, "late") is None
+    outcome = (await sqlite_store.write(messages.deliver, message(), [to(user)]))[0]
+    inbox = await inbox_of(sqlite_store, user)
+    assert (outcome.uid, inbox.uidnext) == (before.uidnext, before.uidnext + 1)
+    assert inbox.uidvalidity > max(late.uidvalidity, before.uidvalidity)
+    await sqlite_store.write(messages.deliver, message(), [to(user)])
+    assert (await inbox_of(sqlite_store, user)).uidvalidity == inbox.uidvalidity  # once

@@ -1,12 +1,13 @@
 """The schema goes up, down and up again, on both engines, and an old program leaves a newer database alone."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from store_samples import Clock, inbox_of, message, to
 
-from pillarbox.store import StoreError, Tx, directory, messages, migrate, open_store
+from pillarbox.store import IoFault, StoreError, Tx, directory, messages, migrate, open_store
 from pillarbox.store.migration import CURRENT, Applied, downgrade, upgrade, version_of
 from pillarbox.store.migrations import ALL, Migration
 from pillarbox.store.opening import is_postgres
@@ -116,6 +117,36 @@ async def test_each_step_back_and_forth_with_data(target: str, clock: Clock) -> 
     await store.write(directory.set_enabled, "alice", False)
     assert await store.check() == []
     await store.close()
+
+
+@pytest.mark.parametrize("what", ["smtp.db", "."])
+def test_a_database_that_cannot_be_written_to_is_refused(folder: Path, what: str) -> None:
+    folder.chmod(0o711)
+    home = folder / "home"
+    home.mkdir()
+    path = home / "smtp.db"
+    migrate(path)
+    place, mode = home / what, 0o500 if what == "." else 0o400
+    place.chmod(mode)
+    if os.geteuid() == 0:  # root may write everywhere: another account looks
+        for name in (home, *home.iterdir()):
+            os.chown(name, 65534, 65534)
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            migrate(path)
+        except IoFault as refused:
+            status = 0 if "smtp.db" in str(refused) else 2
+        finally:
+            os._exit(status)
+    _, ended = os.waitpid(pid, 0)
+    place.chmod(0o700)
+    assert os.waitstatus_to_exitcode(ended) == 0
 
 
 def test_numbers_are_in_order() -> None:

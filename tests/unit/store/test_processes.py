@@ -8,12 +8,23 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 from store_samples import Clock, inbox_of, message, to
 
-from pillarbox.store import DIRECTORY, Store, Touched, directory, messages, open_store, truncate_wal
+from pillarbox.store import (
+    DIRECTORY,
+    Store,
+    Touched,
+    directory,
+    messages,
+    migrate,
+    open_store,
+    sqlite_checkpoint,
+    truncate_wal,
+)
 from pillarbox.store.mark import Mark
 from pillarbox.store.records import User
-from pillarbox.store.sqlite_checkpoint import checkpoint
+from pillarbox.store.sqlite_checkpoint import Checkpointer, checkpoint
 from pillarbox.store.sqlite_connection import connect, fetch
 from pillarbox.store.write_lock import WriteLock
 
@@ -164,8 +175,6 @@ async def test_truncating_while_others_use_it(sqlite_store: Store, folder: Path)
 
 
 async def test_checkpoints_start_the_log_over(sqlite_store: Store, folder: Path, monkeypatch: object) -> None:
-    from pillarbox.store import sqlite_checkpoint
-
     path = str(folder / "smtp.db")
     alice = await sqlite_store.write(directory.create_user, "alice", "alice@example.com", "h")
     connection, lock, mark = connect(path, "checkpointer"), WriteLock(path), Mark(path)
@@ -189,3 +198,27 @@ async def test_what_was_set_when_the_file_was_made(sqlite_store: Store, folder: 
     values = {name: fetch(connection, f"PRAGMA {name}")[0] for name in ("page_size", "auto_vacuum", "journal_mode")}
     connection.close()
     assert values == {"page_size": 4096, "auto_vacuum": 2, "journal_mode": "wal"}
+
+
+def test_what_an_old_reader_held_back_is_checkpointed_after_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when nobody commits any more, or the log would stay as large as the reader made it."""
+    monkeypatch.setattr(sqlite_checkpoint, "EVERY", 1000.0)
+    path = str(folder / "smtp.db")
+    migrate(path)
+    mark = Mark(path)
+    checkpointer = Checkpointer(path, mark)
+    writer, reader = connect(path, "writer"), connect(path, "reader")
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM users").fetchall()
+    writer.execute("UPDATE store_counters SET value = value + 1 WHERE id = 1")
+    checkpointer._tick()
+    assert mark.checkpointed == 0
+    checkpointer._tick()
+    assert mark.checkpointed == 0
+    reader.execute("ROLLBACK")
+    checkpointer._tick()
+    assert mark.checkpointed == 1
+    for connection in (reader, writer):
+        connection.close()
+    checkpointer.close()
+    mark.close()
