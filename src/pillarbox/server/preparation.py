@@ -58,13 +58,13 @@ def check_folders(settings: Settings) -> None:
 
 
 def check_writable(settings: Settings) -> None:
-    """Whether the account of the workers may write beside the database. Raises StartError."""
-    folder = settings.db_path.parent
-    if os.access(folder, os.W_OK | os.X_OK):
-        return
-    fix = f"`chown` it to the account of the server (uid {os.geteuid()}), and list it in ReadWritePaths= of its unit"
-    where = settings.source("SMTP_DB_PATH")
-    raise StartError(f"SMTP_DB_PATH ({where}): {folder.absolute()} cannot be written. Fix: {fix}")
+    """Whether this process may write where it must. Raises StartError."""
+    folders = {"SMTP_DB_PATH": settings.db_path.parent, "SMTP_RUNTIME_DIR": settings.runtime_dir}
+    for name, folder in folders.items():
+        if not os.access(folder, os.W_OK | os.X_OK):
+            fix = f"`chown` it to the account of the server (uid {os.geteuid()}); its unit needs it in ReadWritePaths="
+            where = settings.source(name)
+            raise StartError(f"{name} ({where}): {folder.absolute()} cannot be written. Fix: {fix}")
 
 
 def load_pair(settings: Settings) -> KeyPair | None:

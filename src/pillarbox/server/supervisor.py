@@ -33,6 +33,7 @@ from .notify import Notifier
 from .preparation import (
     StartError,
     check_folders,
+    check_writable,
     configure_log,
     find_user,
     load_pair,
@@ -125,6 +126,8 @@ class Supervisor:
         self._user = find_user(self._user_name)
         raise_file_limit()
         check_folders(settings)
+        if self._user is None:
+            check_writable(settings)  # else the workers' account is asked, in `prepare`
         self.pair = load_pair(settings)
         owner = (self._user.uid, self._user.gid) if self._user else None
         self.listeners = Listeners(owner)

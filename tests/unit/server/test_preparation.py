@@ -34,6 +34,9 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: path == tmp_path)  # root may write everywhere
+    settings = Settings.of(db_path=tmp_path / "smtp.db", runtime_dir=tmp_path / "run")
+    with pytest.raises(StartError, match=r"SMTP_RUNTIME_DIR \(code\): .* cannot be written\. Fix: `chown`"):
+        check_writable(settings)
     with pytest.raises(StartError, match=r"SMTP_DB_PATH \(code\): .* cannot be written\. Fix: `chown`"):
-        check_writable(Settings.of(db_path=tmp_path / "smtp.db"))
+        check_writable(settings.replace(db_path=tmp_path / "data" / "smtp.db"))
