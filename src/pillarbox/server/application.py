@@ -28,7 +28,7 @@ from pillarbox.web.serve import HttpServer
 from . import certificates
 from .hints import Hints, Pair
 from .jobs import Jobs
-from .preparation import check_writable
+from .preparation import DATABASE, check_writable
 from .supervisor import Parts
 from .worker import Seat
 
@@ -211,7 +211,7 @@ class MailApplication:
 
 def prepare(settings: Settings) -> None:
     """Before the workers: the database is made and brought to this version. Raises StartError, StoreError."""
-    check_writable(settings)
+    check_writable(settings, DATABASE)
     migrate(settings.db_path)
 
 

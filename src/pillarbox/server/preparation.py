@@ -6,6 +6,7 @@ import os
 import resource
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,6 +19,9 @@ from .children import ChildFailed, in_child
 from .privileges import NoSuchUser, RunAs, account
 
 log = structlog.get_logger()
+
+
+DATABASE, RUNTIME = "SMTP_DB_PATH", "SMTP_RUNTIME_DIR"
 
 
 class StartError(Exception):
@@ -50,21 +54,25 @@ def find_user(name: str | None) -> RunAs | None:
 
 def check_folders(settings: Settings) -> None:
     """The folders that must be there before anything is made in them. Raises StartError."""
-    folders = {"SMTP_DB_PATH": settings.db_path.parent, "SMTP_RUNTIME_DIR": settings.runtime_dir}
-    for name, folder in folders.items():
+    for name in (DATABASE, RUNTIME):
+        folder = _folder(settings, name)
         if not folder.is_dir():
             fix = "correct the path, or make the folder and give it to the account of the server"
             raise StartError(f"{name} ({settings.source(name)}): there is no folder {folder.absolute()}. Fix: {fix}")
 
 
-def check_writable(settings: Settings) -> None:
-    """Whether this process may write where it must. Raises StartError."""
-    folders = {"SMTP_DB_PATH": settings.db_path.parent, "SMTP_RUNTIME_DIR": settings.runtime_dir}
-    for name, folder in folders.items():
+def check_writable(settings: Settings, *names: str) -> None:
+    """Whether this process may write in the folders of these settings. Raises StartError."""
+    for name in names:
+        folder = _folder(settings, name)
         if not os.access(folder, os.W_OK | os.X_OK):
             fix = f"`chown` it to the account of the server (uid {os.geteuid()}); its unit needs it in ReadWritePaths="
             where = settings.source(name)
             raise StartError(f"{name} ({where}): {folder.absolute()} cannot be written. Fix: {fix}")
+
+
+def _folder(settings: Settings, name: str) -> Path:
+    return settings.db_path.parent if name == DATABASE else settings.runtime_dir
 
 
 def load_pair(settings: Settings) -> KeyPair | None:

@@ -31,6 +31,8 @@ from .listeners import ListenError, Listeners, wanted
 from .lookout import Lookout
 from .notify import Notifier
 from .preparation import (
+    DATABASE,
+    RUNTIME,
     StartError,
     check_folders,
     check_writable,
@@ -127,7 +129,7 @@ class Supervisor:
         raise_file_limit()
         check_folders(settings)
         if self._user is None:
-            check_writable(settings)  # else the workers' account is asked, in `prepare`
+            check_writable(settings, DATABASE, RUNTIME)  # else the workers' account is asked, in `prepare`
         self.pair = load_pair(settings)
         owner = (self._user.uid, self._user.gid) if self._user else None
         self.listeners = Listeners(owner)

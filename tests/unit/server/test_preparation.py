@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from pillarbox.config import Settings
-from pillarbox.server.preparation import StartError, check_folders, check_writable
+from pillarbox.server.preparation import DATABASE, RUNTIME, StartError, check_folders, check_writable
 
 
 def test_folders_that_are_there_are_good(tmp_path: Path) -> None:
     settings = Settings.of(db_path=tmp_path / "smtp.db")
     check_folders(settings)
-    check_writable(settings)
+    check_writable(settings, DATABASE, RUNTIME)
     assert settings.runtime_dir == tmp_path
 
 
@@ -37,6 +37,6 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "access", lambda path, mode: path == tmp_path)  # root may write everywhere
     settings = Settings.of(db_path=tmp_path / "smtp.db", runtime_dir=tmp_path / "run")
     with pytest.raises(StartError, match=r"SMTP_RUNTIME_DIR \(code\): .* cannot be written\. Fix: `chown`"):
-        check_writable(settings)
+        check_writable(settings, DATABASE, RUNTIME)
     with pytest.raises(StartError, match=r"SMTP_DB_PATH \(code\): .* cannot be written\. Fix: `chown`"):
-        check_writable(settings.replace(db_path=tmp_path / "data" / "smtp.db"))
+        check_writable(settings.replace(db_path=tmp_path / "data" / "smtp.db"), DATABASE)
