@@ -37,6 +37,7 @@ PORTS = {
     "pop3": 2110, "pop3s": 2995, "api": 8080, "health": 8081,
 }  # fmt: skip
 LISTENING = ("smtp", "lmtp", "imap", "imaps", "api", "health")
+OUTSIDE = ("SMTP_CONFIG_FILE", "SMTP_LOG_FILE", "SMTP_USER")
 LOCK_PATIENCE = 10.0  # seconds: workers of a killed server need a moment to notice
 
 
@@ -95,7 +96,7 @@ def _run(parsed: Parsed, folder: Path, first: int | None, chosen: Mapping[str, s
     from pillarbox.config import load
 
     # What leads out of the folder is not taken over: files of settings, and who the server is.
-    environ = {name: value for name, value in os.environ.items() if name not in ("SMTP_CONFIG_FILE", "SMTP_USER")}
+    environ = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
     own = _own_settings(folder, ports, accept_all=parsed.has("--accept-all")) | dict(chosen)
     defaults = {"SMTP_MAX_CONNECTIONS": "2000", "SMTP_MAX_MESSAGE_SIZE": str(100 << 20), "SMTP_LOG_LEVEL": "info"}
     own |= {name: value for name, value in defaults.items() if name not in environ and name not in own}

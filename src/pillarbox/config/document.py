@@ -57,7 +57,8 @@ key_path = "/etc/letsencrypt/live/mail.example.com/privkey.pem"
 
 `kill -HUP` applies what is marked *live*, certificates included, inside the running workers, and starts new workers
 for what is marked *workers* while the old ones finish what they have; no connection is dropped. *restart* settings take
-a new start of the server.
+a new start of the server. The environment of a running server does not change; what systemd took into it from
+`config.env` is read from that file again.
 
 ## Three things that surprise
 

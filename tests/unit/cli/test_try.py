@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import socket
 import ssl
@@ -77,6 +78,7 @@ def test_settings_of_the_environment_count_but_do_not_lead_out(
     for name, value in (
         ("SMTP_DB_PATH", "/nowhere/smtp.db"),
         ("SMTP_CONFIG_FILE", "/nowhere/config.toml"),
+        ("SMTP_LOG_FILE", "/nowhere/server.log"),
         ("SMTP_MAX_RECIPIENTS", "7"),
         ("SMTP_MAX_CONNECTIONS", "11"),
     ):
@@ -84,6 +86,7 @@ def test_settings_of_the_environment_count_but_do_not_lead_out(
     assert try_server.main(["--ports-from", "23000", "--set", "SMTP_TRUST_LOOPBACK=no"]) == 0
     (settings,) = server.settings
     assert settings.db_path == tmp_path / "try-data" / "smtp.db"
+    assert settings.log_file is None
     assert (settings.max_recipients, settings.max_connections, settings.trust_loopback) == (7, 11, False)
 
 
@@ -114,6 +117,21 @@ def test_a_port_that_is_taken(server: Server, capsys: pytest.CaptureFixture[str]
         assert try_server.main(["--ports-from", str(taken.getsockname()[1])]) == 1
     assert "is taken; choose another --ports-from" in capsys.readouterr().err
     assert server.settings == []
+
+
+def test_a_folder_that_another_server_uses(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(try_server.time, "sleep", lambda _: None)
+    seconds = iter(range(1000))
+    monkeypatch.setattr(try_server.time, "monotonic", lambda: float(next(seconds)))
+    (tmp_path / "try-data").mkdir()
+    with (tmp_path / "try-data" / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert try_server.main([]) == 1
+    err = capsys.readouterr().err
+    assert err.count("waiting 10 s for its end") == 1
+    assert "is in use by another server; stop it or choose another --data" in err
 
 
 @pytest.mark.parametrize("argv", [["--ports-from", "x"], ["--ports-from", "65535"], ["stray"], ["--jsn"]])
