@@ -1,7 +1,7 @@
 """Senders that remember what they were promised: the load under which the server is killed.
 
 Each sender is a process of its own (the test's own GIL must not slow the load down). It sends messages that name
-themselves, and writes the name of each one that got `250` to a pipe before it sends the next.
+themselves, and writes the name of each one that got `250` to a file in memory before it sends the next.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ class Sender:
 
     def __init__(self, number: int, port: int, recipients: list[str]) -> None:
         self._stop = multiprocessing.Event()
-        read, write = os.pipe()
-        self._promises = read
-        arguments = (number, port, recipients, write, self._stop)
+        self._promises = os.memfd_create(
+            f"promises-{number}"
+        )  # outlives the process, and never fills up as a pipe does
+        arguments = (number, port, recipients, self._promises, self._stop)
         self._process = multiprocessing.get_context("fork").Process(target=_send_all, args=arguments, daemon=True)
         self._process.start()
-        os.close(write)
 
     def stop(self) -> set[tuple[str, str]]:
         """(name, recipient) of all that were promised."""
         self._stop.set()
-        with os.fdopen(self._promises, "rb") as pipe:
-            lines = pipe.read().decode().splitlines()
         self._process.join(30)
+        with os.fdopen(self._promises, "rb") as promises:
+            promises.seek(0)
+            lines = promises.read().decode().splitlines()
         return {tuple(line.split(" ")) for line in lines}  # type: ignore[misc]
 
 

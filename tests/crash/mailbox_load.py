@@ -1,7 +1,7 @@
 """Owners of mailboxes that remember what they were told: APPEND, MOVE, COPY and EXPUNGE while the server is killed.
 
-Each owner is a process with messages of its own, which name themselves. Before each command it writes to a pipe what the
-command will change, and after the tagged OK that it was done.
+Each owner is a process with messages of its own, which name themselves. Before each command it writes to a pipe what
+the command will change, and after the tagged OK that it was done.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`kill -9` of a worker or of the whole tree while mailboxes are worked on: a tagged OK holds, and nothing is half done.
+"""`kill -9` of a worker or of the whole tree under work on mailboxes: a tagged OK holds, nothing is half done.
 
 PILLARBOX_CRASH_ROUNDS says how many rounds (3 unless set).
 """
@@ -79,6 +79,8 @@ def settle(server: Running, number: int, known: Known, validities: dict) -> None
     for name in doubtful:
         assert len(where.get(name, ())) <= max(1, len(doubtful[name]))
     known.settled = {
-        name: tuple(where[name]) for name in {*known.settled, *doubtful} if name.startswith(f"o-{number}-") and name in where
+        name: tuple(where[name])
+        for name in {*known.settled, *doubtful}
+        if name.startswith(f"o-{number}-") and name in where
     }
     known.in_doubt = {}

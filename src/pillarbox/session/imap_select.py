@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from pillarbox.session.imap_answers import Answer, no_mailbox
 from pillarbox.session.imap_list import attributes
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store import Tx, mailboxes, messages
-from pillarbox.store.errors import NotFound, StoreError
+from pillarbox.store.errors import NotFound
 from pillarbox.store.records import Mailbox, View
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+CLAIM_PATIENCE = 1.0  # seconds that SELECT waits for its claim of \\Recent to be written
 _LINES = 512  # responses between two looks at the transport
 _RANGES = 400  # UID ranges in one line
 
@@ -60,11 +62,18 @@ async def _claimed(session: ImapSession, box: Mailbox, args: Select) -> int:
     """From which UID on messages are \\Recent here. IMAP4rev2 has no \\Recent, so it leaves them to others."""
     if args.read_only or not session.recent_shown or box.first_recent_uid >= box.uidnext:
         return box.first_recent_uid
-    try:
-        return await session.store.write(messages.claim_recent, box.id)
-    except StoreError as error:
-        log.warning("Recent messages could not be claimed", mailbox=box.name, error=str(error))
-        return box.first_recent_uid  # a full disk does not keep anybody from reading
+    claim = session.store.write(messages.claim_recent, box.id)
+    claim.add_done_callback(_claim_ended)
+    await asyncio.wait((claim,), timeout=CLAIM_PATIENCE)
+    if not claim.done() or claim.cancelled() or claim.exception() is not None:
+        return box.first_recent_uid  # a full disk, or one who holds the database, keeps nobody from reading
+    return claim.result()
+
+
+def _claim_ended(claim: asyncio.Future[int]) -> None:
+    error = None if claim.cancelled() else claim.exception()
+    if error is not None:
+        log.warning("Recent messages could not be claimed", error=str(error))
 
 
 def _introduce(session: ImapSession, selected: Selected, box: Mailbox, asked_for: str) -> None:

@@ -3,6 +3,8 @@
 import re
 
 from pillarbox.imap.flags import DELETED, FLAGGED, SEEN
+from pillarbox.session import imap_select
+from pillarbox.store.write_lock import WriteLock
 
 
 def code(responses, name):
@@ -84,6 +86,18 @@ async def test_recent_is_told_to_one_session_only(house):
         await first.ok("UNSELECT")
         third = await h.login()
         assert b"0 RECENT" in await third.ok("SELECT INBOX")
+
+
+async def test_who_holds_the_database_does_not_keep_anybody_from_selecting(house, monkeypatch):
+    monkeypatch.setattr(imap_select, "CLAIM_PATIENCE", 0.05)
+    async with house() as h:
+        await h.put()
+        c = await h.login()
+        lock = WriteLock(str(h.node.settings.db_path))
+        with lock:
+            told = await c.ok("SELECT INBOX")
+        lock.close()
+        assert b"1 RECENT" in told
 
 
 async def test_close_expunges_silently_and_unselect_does_not(house):
