@@ -24,6 +24,13 @@ class NoDatabase(Exception):
         super().__init__(f"no database at {path}; `user-cli init` makes one")
 
 
+class NoFolder(NoDatabase):
+    """There is not even a folder to make the database in."""
+
+    def __init__(self, folder: Path) -> None:
+        Exception.__init__(self, f"there is no folder {folder.absolute()}; make it, or set SMTP_DB_PATH")
+
+
 def on_store(path: Path, work: Callable[[Store], Awaitable[T]], *, create: bool = True) -> T:
     """`work(store)` on the store at `path`, its schema brought up to date first.
 
@@ -31,6 +38,7 @@ def on_store(path: Path, work: Callable[[Store], Awaitable[T]], *, create: bool 
     """
     if not create and not path.exists():
         raise NoDatabase(path)
+    _require_folder(path)
     _quiet()
 
     async def run() -> T:
@@ -44,9 +52,15 @@ def on_store(path: Path, work: Callable[[Store], Awaitable[T]], *, create: bool 
 
 
 def make_ready(path: Path) -> list[Applied]:
-    """Create the database or bring its schema up to date; what was applied. Raises StoreError."""
+    """Create the database or bring its schema up to date; what was applied. Raises NoFolder, StoreError."""
+    _require_folder(path)
     _quiet()
     return migrate(path)
+
+
+def _require_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise NoFolder(path.parent)
 
 
 def _quiet() -> None:

@@ -240,3 +240,9 @@ def test_a_terminal_without_unicode_ends_no_command(run: Run, database: Path, mo
 def test_the_version(run: Run) -> None:
     status, out, _ = run("--version")
     assert (status, out.startswith("SMTP Server v")) == (0, True)
+
+
+@pytest.mark.parametrize("words", [("init",), ("create", "ada@example.com", "--password", "correct horse")])
+def test_a_folder_that_is_not_there(run: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
+    status, _, err = run(*words, "--db", str(tmp_path / "lost" / "smtp.db"))
+    assert (status, err) == (1, f"Error: there is no folder {tmp_path}/lost; make it, or set SMTP_DB_PATH\n")
