@@ -29,6 +29,17 @@ async def test_an_empty_queue(store: Store) -> None:
     assert await store.read(queue.page) == []
 
 
+async def test_a_row_written_by_hand_with_the_documented_columns_is_listed(store: Store) -> None:
+    columns = "from_address, to_address, message_data, created_at"
+    insert = f"INSERT INTO message_queue ({columns}) VALUES ('a@example.com', 'b@example.net', ?, 1)"
+    await store.write(lambda tx: tx.run(insert, (b"x",)))
+    (row,) = await store.read(queue.page)
+    assert (row.from_address, row.to_address, row.status, row.created_at) == (
+        "a@example.com", "b@example.net", "pending", 1,
+    )  # fmt: skip
+    await store.write(lambda tx: tx.run("DELETE FROM message_queue"))
+
+
 async def test_a_lease_has_one_holder(store: Store, clock: Clock) -> None:
     assert await store.write(leases.acquire, "expiry", "one", 60)
     assert not await store.write(leases.acquire, "expiry", "two", 60)

@@ -156,9 +156,9 @@ TABLES = (
         last_error TEXT,
         status TEXT NOT NULL DEFAULT 'pending',
         attempts {int} NOT NULL DEFAULT 0,
-        updated_at {int} NOT NULL,
+        updated_at {int} NOT NULL DEFAULT 0,
         blob_id {int} REFERENCES blobs (id),
-        prefix {blob} NOT NULL
+        prefix {blob} NOT NULL DEFAULT {empty}
     )""",
     "CREATE INDEX idx_queue_next_retry ON message_queue (next_retry_at)",
     "CREATE INDEX idx_queue_priority ON message_queue (priority DESC)",
