@@ -36,3 +36,5 @@ boot: ## the runbook on a Debian that boots in a container; as root, with deboot
 
 bench: ## beside Postfix and Dovecot; as root, see bench/RESULTS.md
 	$(BIN)/python bench/smtp.py
+	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/memory.py
