@@ -104,6 +104,12 @@ class Running:
         while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < end:
             time.sleep(0.005)
 
+    def check(self) -> None:
+        """`pillarbox check` finds nothing wrong with the store; the server may run or not."""
+        argv = [sys.executable, "-m", "pillarbox.cli.pillarbox", "check", "--db", str(self.data / "smtp.db")]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.ready["ca"])
 

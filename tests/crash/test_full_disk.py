@@ -3,7 +3,6 @@
 import os
 import smtplib
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -55,12 +54,6 @@ def names(server: Running) -> set[str]:
     return {without_trace(m).split(b"\r\n")[0].decode().removeprefix("Subject: ") for m in server.messages().values()}
 
 
-def check(server: Running) -> None:
-    argv = [sys.executable, "-m", "pillarbox.cli.pillarbox", "check", "--db", str(server.data / "smtp.db")]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_with_little_room_mail_is_put_off_before_the_disk_is_full(disk):
     server = Running(disk / "data").start()
     try:
@@ -71,7 +64,7 @@ def test_with_little_room_mail_is_put_off_before_the_disk_is_full(disk):
         (disk / "filler").unlink()
         assert eventually(lambda: send(server, "second", 1000), 250) == 250
         assert names(server) - {"early"} == {"first", "second"}
-        check(server)
+        server.check()
     finally:
         assert server.stop() == 0
 
@@ -93,10 +86,10 @@ def test_when_the_disk_is_really_full_nothing_is_half_done(disk):
         (disk / "filler").unlink()
         assert eventually(lambda: send(server, "after", 300_000), 250) == 250
         assert names(server) == accepted | {"after"}
-        check(server)
+        server.check()
     finally:
         assert server.stop() == 0
-    check(server)
+    server.check()
 
 
 def eventually(attempt: Callable[[], int], wanted: int, seconds: float = 15) -> int:

@@ -8,32 +8,13 @@ import random
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
-
-import pytest
 
 from crash.load import Sender, message
 from running import Running, without_trace
 
 ROUNDS = int(os.environ.get("PILLARBOX_CRASH_ROUNDS", "3"))
 SENDERS = 4
-
-
-@pytest.fixture
-def server(tmp_path):
-    running = Running(tmp_path / "data").start()
-    yield running
-    if running.process.poll() is None:
-        running.stop()
-
-
-def check(server: Running) -> None:
-    """`pillarbox check` finds nothing wrong with the store."""
-    argv = [sys.executable, "-m", "pillarbox.cli.pillarbox", "check", "--db", str(server.data / "smtp.db")]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def take_all(server: Running, account: int) -> list[bytes]:
@@ -67,43 +48,43 @@ def verify(server: Running, promised: set[tuple[str, str]]) -> int:
     return count
 
 
-def test_nothing_promised_is_lost_when_processes_are_killed(server):
+def test_nothing_promised_is_lost_when_processes_are_killed(own):
     chance, total, killed = random.Random(), 0, {"worker": 0, "tree": 0}
     for _ in range(ROUNDS):
-        recipients = [username for username, _ in server.accounts]
-        senders = [Sender(n, server.ports["smtp"], recipients) for n in range(SENDERS)]
+        recipients = [username for username, _ in own.accounts]
+        senders = [Sender(n, own.ports["smtp"], recipients) for n in range(SENDERS)]
         time.sleep(chance.uniform(0.2, 1.2))
         if chance.random() < 0.5:
             killed["worker"] += 1
-            os.kill(chance.choice(server.workers()), signal.SIGKILL)
+            os.kill(chance.choice(own.workers()), signal.SIGKILL)
             time.sleep(chance.uniform(0.1, 0.6))
             promised = set().union(*(sender.stop() for sender in senders))
         else:
             killed["tree"] += 1
-            server.kill()
+            own.kill()
             promised = set().union(*(sender.stop() for sender in senders))
-            check(server)
-            server.start()
-        total += verify(server, promised)
+            own.check()
+            own.start()
+        total += verify(own, promised)
     print(f"{ROUNDS} rounds, killed {killed}, {total} promised messages, none lost")
     assert total > ROUNDS, "the load never got through"
-    assert server.stop() == 0
-    check(server)
+    assert own.stop() == 0
+    own.check()
 
 
-def test_a_killed_worker_is_replaced_and_the_others_sessions_go_on(server):
-    clients = [socket.create_connection(("127.0.0.1", server.ports["smtp"]), 10) for _ in range(8)]
+def test_a_killed_worker_is_replaced_and_the_others_sessions_go_on(own):
+    clients = [socket.create_connection(("127.0.0.1", own.ports["smtp"]), 10) for _ in range(8)]
     assert all(client.recv(512).startswith(b"220 ") for client in clients)
-    before = server.workers()
+    before = own.workers()
     assert len(before) >= 2
     os.kill(before[0], signal.SIGKILL)
     assert sum(answers(client) for client in clients) > 0
     end = time.monotonic() + 10
-    while (len(server.workers()) < len(before) or before[0] in server.workers()) and time.monotonic() < end:
+    while (len(own.workers()) < len(before) or before[0] in own.workers()) and time.monotonic() < end:
         time.sleep(0.02)
-    assert len(server.workers()) == len(before)
-    with server.smtp() as client:
-        assert client.sendmail("a@elsewhere.test", server.accounts[0][0], "Subject: after\r\n\r\nhi\r\n") == {}
+    assert len(own.workers()) == len(before)
+    with own.smtp() as client:
+        assert client.sendmail("a@elsewhere.test", own.accounts[0][0], "Subject: after\r\n\r\nhi\r\n") == {}
 
 
 def answers(client: socket.socket) -> bool:

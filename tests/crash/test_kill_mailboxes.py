@@ -8,44 +8,34 @@ import random
 import signal
 import time
 
-import pytest
-
 from crash.load import message
 from crash.mailbox_load import PLACES, Known, Owner, subjects
-from crash.test_kill import ROUNDS, check
+from crash.test_kill import ROUNDS
 from running import Running
 
 OWNERS = 3
 
 
-@pytest.fixture
-def server(tmp_path):
-    running = Running(tmp_path / "data").start()
-    yield running
-    if running.process.poll() is None:
-        running.stop()
-
-
-def test_what_was_answered_ok_holds_and_nothing_is_half_done(server):
+def test_what_was_answered_ok_holds_and_nothing_is_half_done(own):
     chance, knowledge = random.Random(), [Known() for _ in range(OWNERS)]
     validities: dict[tuple[int, str], bytes] = {}
     for _ in range(ROUNDS):
-        owners = [Owner(number, server, known) for number, known in enumerate(knowledge)]
+        owners = [Owner(number, own, known) for number, known in enumerate(knowledge)]
         time.sleep(chance.uniform(0.3, 1.5))
         if chance.random() < 0.3:
-            os.kill(chance.choice(server.workers()), signal.SIGKILL)
+            os.kill(chance.choice(own.workers()), signal.SIGKILL)
             time.sleep(0.2)
         else:
-            server.kill()
+            own.kill()
         knowledge = [owner.stop() for owner in owners]
-        if server.process.poll() is not None:
-            check(server)
-            server.start()
+        if own.process.poll() is not None:
+            own.check()
+            own.start()
         for number, known in enumerate(knowledge):
-            settle(server, number, known, validities)
+            settle(own, number, known, validities)
     assert sum(len(known.settled) for known in knowledge) > ROUNDS, "the load never got through"
-    assert server.stop() == 0
-    check(server)
+    assert own.stop() == 0
+    own.check()
 
 
 def settle(server: Running, number: int, known: Known, validities: dict) -> None:

@@ -4,17 +4,7 @@ import shutil
 import subprocess
 import sys
 
-import pytest
-
 from running import Running
-
-
-@pytest.fixture
-def own(tmp_path):
-    running = Running(tmp_path / "data").start()
-    yield running
-    if running.process.poll() is None:
-        running.stop()
 
 
 def send(server: Running, subject: str) -> None:
