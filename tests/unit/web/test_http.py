@@ -59,8 +59,11 @@ async def test_garbage(server: Any, garbage: bytes) -> None:
 
 
 async def test_endless_headers(server: Any) -> None:
-    answer = await server.raw(b"GET /stats HTTP/1.1\r\n" + b"X: y\r\n" * 200_000)
-    assert answer.startswith((b"HTTP/1.1 413", b"HTTP/1.1 400", b""))
+    try:
+        answer = await server.raw(b"GET /stats HTTP/1.1\r\n" + b"X: y\r\n" * 200_000)
+    except ConnectionResetError:  # closed while we still sent: the refusal may be lost on the way
+        answer = b""
+    assert answer == b"" or answer.startswith((b"HTTP/1.1 413", b"HTTP/1.1 400", b"HTTP/1.1 431"))
     assert (await server.json("/stats"))[0] == 200
 
 
