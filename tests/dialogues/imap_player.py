@@ -19,6 +19,7 @@ import re
 from enum import Enum
 from typing import Any
 
+from dialogues.player import Player
 from pillarbox.imap import events
 from pillarbox.imap.core import ImapCore, Limits
 from pillarbox.imap.extensions import Offer
@@ -29,69 +30,17 @@ from pillarbox.imap.state import State
 LIMITS = {field.name for field in dataclasses.fields(Limits)}
 
 
-def play(lines: list[str], *, split: int = 0) -> None:
-    """Play a conversation; with `split` the octets of the client come so many at a time. Raises AssertionError."""
-    player = Player(lines[0][2:].split() if lines[0].startswith("= ") else [], split)
-    for line in lines:
-        if not line.startswith("= "):
-            player.step(line)
-    player.nothing_left("the end")
-
-
-def core_of(options: list[str]) -> ImapCore:
-    """A core with these options; TLS is on unless `plain` is among them."""
-    words = dict(option.partition("=")[::2] for option in options)
-    limits = {name: int(value) for name, value in words.items() if name in LIMITS}
-    offer = Offer(starttls="starttls" in words, plaintext="plaintext" in words)
-    core = ImapCore("imap.example.com", tls="plain" not in words, limits=Limits(**limits), offer=offer)
-    core.state = State[words.get("state", "not_authenticated").upper()]
-    core.enable(words.get("enabled", "").split(","))
-    return core
-
-
-class Player:
-    def __init__(self, options: list[str], split: int) -> None:
-        self.split = split
-        self.core = core_of(options)
-        self.said: list[str] = []
-        self.events: list[str] = []
-        self.answers: list[tuple[str, str]] = []
-        self.content = b""
-
-    def step(self, line: str) -> None:
-        who, _, text = line.partition(" ")
-        if who == "C:":
-            times = re.match(r"\|(\d+)\| ", text)
-            count = int(times[1]) if times else 1
-            text = text[times.end() :] if times else text
-            self.send(line, (text.encode() + b"\r\n") * count)
-        elif who == "C>":
-            self.send(line, text.encode().decode("unicode_escape").encode("latin-1"))
-        elif who == "S:":
-            assert self.said, f"{line!r}: the server said no more"
-            assert self.said.pop(0) == text, line
-        elif who == "E:":
-            assert text in self.events, f"{line!r} is not in {self.events}"
-            del self.events[: self.events.index(text) + 1]
-        elif who == "A":
-            kind, _, answer = text.partition(": ")
-            self.answers.append((kind, answer))
-        elif who == "TLS":
-            self.core.tls_started()
-        elif who == "CLOSED":
-            assert self.core.closed, "the conversation is still open"
-        else:
-            raise AssertionError(f"what is {line!r}?")
-
-    def send(self, line: str, data: bytes) -> None:
-        self.nothing_left(line)
-        self.events.clear()
-        for at in range(0, len(data), self.split or len(data)):
-            self.core.receive(data[at : at + (self.split or len(data))])
-            self.drain()
-
-    def nothing_left(self, before: str) -> None:
-        assert not self.said, f"before {before!r} the server also said {self.said}"
+class ImapPlayer(Player):
+    @classmethod
+    def core_of(cls, options: list[str]) -> ImapCore:
+        """TLS is on unless `plain` is among the options."""
+        words = dict(option.partition("=")[::2] for option in options)
+        limits = {name: int(value) for name, value in words.items() if name in LIMITS}
+        offer = Offer(starttls="starttls" in words, plaintext="plaintext" in words)
+        core = ImapCore("imap.example.com", tls="plain" not in words, limits=Limits(**limits), offer=offer)
+        core.state = State[words.get("state", "not_authenticated").upper()]
+        core.enable(words.get("enabled", "").split(","))
+        return core
 
     def drain(self) -> None:
         while (event := self.core.next_event()) is not None:
@@ -195,3 +144,6 @@ def text_of(value: Any) -> str:
             return f"{type(value).__name__}({' '.join(shown(value))})"
         case _:
             return str(value)
+
+
+play = ImapPlayer.play

@@ -15,9 +15,8 @@ r"""Plays conversations written in a text file against `SmtpCore`.
 """
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
+from dialogues.player import Player
 from pillarbox.smtp import events
 from pillarbox.smtp.core import SmtpCore
 from pillarbox.smtp.offer import Limits, Offer
@@ -25,31 +24,9 @@ from pillarbox.smtp.offer import Limits, Offer
 FLAGS = ("lmtp", "tls")
 
 
-def conversations(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """(title, lines) of each conversation in the file."""
-    title, lines = "", []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("== "):
-            if title:
-                yield title, lines
-            title, lines = line[3:], []
-        elif line.strip() and not line.startswith("#"):
-            lines.append(line)
-    yield title, lines
-
-
-def play(lines: list[str], *, split: int = 0) -> None:
-    """Play a conversation; with `split` the octets of the client come so many at a time. Raises AssertionError."""
-    player = Player(lines[0][2:].split() if lines[0].startswith("= ") else [], split)
-    for line in lines:
-        if not line.startswith("= "):
-            player.step(line)
-    player.nothing_left("the end")
-
-
-class Player:
-    def __init__(self, options: list[str], split: int) -> None:
-        self.split = split
+class SmtpPlayer(Player):
+    @classmethod
+    def core_of(cls, options: list[str]) -> SmtpCore:
         flags, limits, offer = {}, {}, {}
         for option in options:
             name, _, value = option.partition("=")
@@ -61,48 +38,9 @@ class Player:
                 offer[name] = tuple(value.split(","))
             else:
                 offer[name] = value != "no"
-        self.core = SmtpCore("mx.example.com", Limits(**limits), Offer(**offer), **flags)
-        self.core.greet()
-        self.said: list[str] = []
-        self.events: list[str] = []
-        self.answers: list[tuple[str, str]] = []
-        self.content = b""
-        self.drain()
-
-    def step(self, line: str) -> None:
-        who, _, text = line.partition(" ")
-        if who == "C:":
-            times = re.match(r"\|(\d+)\| ", text)
-            count = int(times[1]) if times else 1
-            text = text[times.end() :] if times else text
-            self.send(line, (text.encode() + b"\r\n") * count)
-        elif who == "C>":
-            self.send(line, text.encode().decode("unicode_escape").encode("latin-1"))
-        elif who == "S:":
-            assert self.said, f"{line!r}: the server said no more"
-            assert self.said.pop(0) == text, line
-        elif who == "E:":
-            assert text in self.events, f"{line!r} is not in {self.events}"
-            del self.events[: self.events.index(text) + 1]
-        elif who == "A":
-            kind, _, answer = text.partition(": ")
-            self.answers.append((kind, answer))
-        elif who == "TLS":
-            self.core.tls_started()
-        elif who == "CLOSED":
-            assert self.core.closed, "the conversation is still open"
-        else:
-            raise AssertionError(f"what is {line!r}?")
-
-    def send(self, line: str, data: bytes) -> None:
-        self.nothing_left(line)
-        self.events.clear()
-        for at in range(0, len(data), self.split or len(data)):
-            self.core.receive(data[at : at + (self.split or len(data))])
-            self.drain()
-
-    def nothing_left(self, before: str) -> None:
-        assert not self.said, f"before {before!r} the server also said {self.said}"
+        core = SmtpCore("mx.example.com", Limits(**limits), Offer(**offer), **flags)
+        core.greet()
+        return core
 
     def drain(self) -> None:
         while (event := self.core.next_event()) is not None:
@@ -166,3 +104,6 @@ class Player:
                 return [f"response {ascii(data)[1:]}"]
             case _:
                 return [type(event).__name__.lower()]
+
+
+play = SmtpPlayer.play

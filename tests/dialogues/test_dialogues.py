@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dialogues.smtp_player import conversations, play
+from dialogues.player import conversations
+from dialogues.smtp_player import play
 
 WRITTEN = [
     pytest.param(lines, id=f"{path.stem}: {title}")

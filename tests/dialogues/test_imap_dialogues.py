@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dialogues.imap_player import play
-from dialogues.smtp_player import conversations
+from dialogues.player import conversations
 
 WRITTEN = [
     pytest.param(lines, id=f"{path.stem}: {title}")
