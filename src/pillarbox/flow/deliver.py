@@ -33,7 +33,11 @@ class Recipient(NamedTuple):
 
 
 class Envelope(NamedTuple):
-    """What the session knows of the message. `sender` is "" for the null path."""
+    """What the session knows of the message. `sender` is "" for the null path.
+
+    From `ret` on it is what the sender asked of whoever carries the message further, and goes into the queue with it.
+    `user_id` is the account that submitted it; `held` keeps every queue row until it is released.
+    """
 
     message_id: str
     sender: str
@@ -44,8 +48,16 @@ class Envelope(NamedTuple):
     arrived: float  # epoch seconds
     hostname: str
     envid: str = ""
-    full: bool = False  # RET=FULL
     reports: bool = True  # LMTP: the client is told of every recipient and reports itself
+    ret: str = ""  # "FULL" or "HDRS", RFC 3461 section 4.3
+    body: str = ""  # "7BIT", "8BITMIME" or "BINARYMIME"
+    smtputf8: bool = False
+    user_id: int | None = None
+    priority: int = 0  # RFC 6710
+    not_before: int | None = None  # epoch seconds, RFC 4865
+    deliver_by: int | None = None  # epoch seconds, RFC 2852
+    deliver_mode: str = ""  # "R" or "N", with T for a trace
+    held: bool = False
 
 
 class Result(NamedTuple):
@@ -135,7 +147,7 @@ def _report(tx: Tx, envelope: Envelope, told: list[Told], message: NewMessage, h
         message_id=envelope.message_id,
         sender=envelope.sender,
         envid=envelope.envid,
-        full=envelope.full,
+        full=envelope.ret == "FULL",
         arrived=envelope.arrived,
         head=head,
         whole=message.analysis.size == len(head),

@@ -85,8 +85,10 @@ class Reception:
             arrived=arrived,
             hostname=session.core.hostname,
             envid=self._mail.envid,
-            full=self._mail.ret == "FULL",
             reports=session.role is not Role.LMTP,
+            ret=self._mail.ret,
+            body=self._mail.body,
+            smtputf8=self._mail.smtputf8,
         )
         planned = flow.plan(envelope, message)
         size = len(message.packed) if message.packed is not None else 0
