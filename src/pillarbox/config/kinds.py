@@ -18,6 +18,8 @@ Value = str | int | bool | Path | tuple[Network, ...] | None
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
+_DURATION = re.compile(r"([0-9]{1,9})([smhd]?)", re.ASCII)
+_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1, "": 1}
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 
@@ -48,6 +50,50 @@ def integer(low: int, high: int, unit: str = "") -> Kind:
 
     of_unit = f" {unit}" if unit else ""
     return Kind(f"integer{of_unit and ' (' + unit + ')'}", f"a whole number between {low} and {high}{of_unit}", parse)
+
+
+class Duration(int):
+    """Seconds that are written as people do: 90 is `90s`, 7200 `2h`."""
+
+    def __str__(self) -> str:
+        for unit, seconds in _UNITS.items():
+            if self and self % seconds == 0:
+                return f"{self // seconds}{unit}"
+        return "0s"
+
+
+def seconds_of(text: str) -> list[Duration]:
+    """Durations separated by blanks or commas: `5m 1h 4h`; a number alone is in seconds. Raises ValueError."""
+    found = [_DURATION.fullmatch(word) for word in re.split(r"[,\s]+", text.strip().lower())]
+    if None in found:
+        raise ValueError("not a duration")
+    return [Duration(int(match[1]) * _UNITS[match[2]]) for match in found if match is not None]
+
+
+def duration(low: int, high: int) -> Kind:
+    """A time span from `low` to `high` seconds, both allowed."""
+
+    def parse(text: str) -> Duration:
+        (value,) = seconds_of(text)
+        if not low <= value <= high:
+            raise ValueError("out of range")
+        return value
+
+    return Kind("duration", f"a time span from {Duration(low)} to {Duration(high)}, such as 90s, 30m, 4h or 5d", parse)
+
+
+def durations(low: int, high: int, most: int) -> Kind:
+    """A list of time spans, as text in one form; `seconds_of` reads it."""
+
+    def parse(text: str) -> str:
+        values = seconds_of(text)
+        if len(values) > most or not all(low <= value <= high for value in values):
+            raise ValueError("out of range")
+        return " ".join(map(str, values))
+
+    return Kind(
+        "durations", f"1 to {most} time spans from {Duration(low)} to {Duration(high)}, such as 5m 1h 4h", parse
+    )
 
 
 def _boolean(text: str) -> bool:

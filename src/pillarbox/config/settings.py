@@ -96,6 +96,12 @@ class Settings:
     queue_flush_interval_ms: int
     max_retry_attempts: int
     retry_delay_seconds: int
+    retry_schedule: str
+    queue_lifetime: int
+    report_lifetime: int
+    delay_report_after: int
+    queue_connections: int
+    destination_connections: int
     circuit_breaker_threshold: int
     circuit_breaker_timeout_seconds: int
     enable_io_uring: bool
@@ -139,6 +145,11 @@ class Settings:
     def refuse_cleartext_strangers(self) -> bool:
         """Mail from strangers before TLS is refused: only when the operator said so (RFC 3207 section 4)."""
         return self.require_tls and self.explicit("SMTP_REQUIRE_TLS")
+
+    @property
+    def cleartext_loopback(self) -> bool:
+        """Programs on this machine may log in before TLS: only when the operator turned SMTP_REQUIRE_TLS off."""
+        return not self.require_tls and self.explicit("SMTP_REQUIRE_TLS")
 
     @property
     def exchanger_tls_min_version(self) -> str:

@@ -8,9 +8,12 @@ table by tests.
 from __future__ import annotations
 
 from pillarbox.config.kinds import (
+    Duration,
     address,
     boolean,
     choice,
+    duration,
+    durations,
     hostname,
     integer,
     networks,
@@ -93,10 +96,10 @@ _LISTENERS = (
     Setting("SMTP_HTTP_HOST", "listeners.http_host", address(), "127.0.0.1",
             "The address that the API and health ports bind.", "InvalidHost", reload="workers"),
     Setting("SMTP_SUBMISSION_PORT", "listeners.submission_port", optional_port(), None,
-            "Submission with STARTTLS (587 by convention).", "InvalidPort", effect="later", reload="restart"),
+            "Submission with STARTTLS (587 by convention): accounts log in and send.", "InvalidPort",
+            reload="workers"),
     Setting("SMTP_SMTPS_PORT", "listeners.smtps_port", optional_port(), None,
-            "Submission over TLS from the first byte (465 by convention).", "InvalidPort", effect="later",
-            reload="restart"),
+            "Submission over TLS from the first byte (465 by convention).", "InvalidPort", reload="workers"),
 )
 
 _TIMEOUTS = (
@@ -117,7 +120,8 @@ _SECURITY = (
     Setting("SMTP_REQUIRE_TLS", "tls.required", boolean(), (False, False, True, True),
             "Before TLS no password is taken and nothing is relayed. As a profile's default it means only that, "
             "since a public mail exchanger takes mail without TLS (RFC 3207 section 4); set by you it also "
-            "refuses strangers.", "InvalidBoolean"),
+            "refuses strangers. Turned off by you, programs on this machine (loopback) may log in to the submission "
+            "port in the clear.", "InvalidBoolean"),
     Setting("SMTP_TLS_CERT", "tls.cert_path", path(), None, "The certificate with its chain, PEM.",
             "InvalidTLSConfiguration"),
     Setting("SMTP_TLS_KEY", "tls.key_path", path(), None, "Its private key, PEM.", "InvalidTLSConfiguration"),
@@ -125,7 +129,8 @@ _SECURITY = (
             "The oldest TLS spoken. As a profile's default it does not bind the port-25 role, where refusing TLS "
             "1.2 would mean mail in the clear; set by you it does.", "InvalidTLSConfiguration"),
     Setting("SMTP_ENABLE_AUTH", "auth.enabled", boolean(), (False, False, True, True),
-            "Accounts may log in over SMTP.", "InvalidBoolean", reload="workers"),
+            "Accounts may log in on the port-25 role too. The submission ports always ask for a login.",
+            "InvalidBoolean", reload="workers"),
     Setting("SMTP_REQUIRE_AUTH", "auth.required", boolean(), (False, False, True, True),
             "Only accounts may send to other servers. As a profile's default it means only that; set by you it also "
             "refuses mail from strangers to our own addresses.", "InvalidBoolean"),
@@ -200,17 +205,39 @@ _OBSERVABILITY = (
 
 _QUEUE = (
     Setting("SMTP_QUEUE_BATCH_SIZE", "queue.batch_size", integer(1, 10_000), (10, 5, 50, 100),
-            "Messages taken from the queue at once.", "InvalidQueue", effect="later"),
+            "Entries that are taken from the queue for one destination at once; more of the same message come along.",
+            "InvalidQueue"),
     Setting("SMTP_QUEUE_FLUSH_INTERVAL_MS", "queue.flush_interval_ms", integer(10, 3_600_000, "milliseconds"),
-            (1000, 100, 2000, 5000), "How often the queue is looked at.", "InvalidQueue", effect="later"),
+            (1000, 100, 2000, 5000), "How often the queue is looked at when nobody says that something is due.",
+            "InvalidQueue"),
     Setting("SMTP_MAX_RETRY_ATTEMPTS", "queue.max_retry_attempts", integer(0, 1000), (2, 1, 3, 5),
-            "Tries before a message is given up.", "InvalidQueue", effect="later"),
+            "Tries after the first before a message is given up. As a profile's default it decides nothing, the age "
+            "of a message does (SMTP_QUEUE_LIFETIME); set by you, whichever comes first.", "InvalidQueue"),
     Setting("SMTP_RETRY_DELAY_SECONDS", "queue.retry_delay", integer(0, 86_400, "seconds"), (1, 0, 5, 10),
-            "The first delay between two tries.", "InvalidQueue", effect="later"),
+            "The first delay between two tries; each next is twice as long, up to 4 hours. As a profile's default it "
+            "decides nothing, SMTP_RETRY_SCHEDULE does; set by you it takes the place of that schedule's default.",
+            "InvalidQueue"),
+    Setting("SMTP_RETRY_SCHEDULE", "queue.retry_schedule", durations(1, 7 * 86_400, 100), "5m 10m 20m 40m 1h 2h 4h",
+            "The delays after the first try, the second and so on; the last one stays. Each is varied by up to 15 % so "
+            "that messages that failed together do not come back together.", "InvalidQueue"),
+    Setting("SMTP_QUEUE_LIFETIME", "queue.lifetime", duration(60, 90 * 86_400), Duration(5 * 86_400),
+            "The age at which a message that cannot be delivered goes back to its sender.", "InvalidQueue"),
+    Setting("SMTP_REPORT_LIFETIME", "queue.report_lifetime", duration(60, 90 * 86_400), Duration(86_400),
+            "The age at which a report, or another message with the null sender, that cannot be delivered becomes a "
+            "dead letter.", "InvalidQueue"),
+    Setting("SMTP_DELAY_REPORT_AFTER", "queue.delay_report_after", duration(0, 90 * 86_400), Duration(4 * 3600),
+            "The age at which a sender is told that a message still waits; 0 says never.", "InvalidQueue"),
+    Setting("SMTP_QUEUE_CONNECTIONS", "queue.connections", integer(1, 10_000), (20, 5, 100, 100),
+            "Connections to other servers that one worker has at once; those that were slow count apart, up to three "
+            "times as many.", "InvalidQueue"),
+    Setting("SMTP_DESTINATION_CONNECTIONS", "queue.destination_connections", integer(1, 1000), (10, 5, 20, 20),
+            "Connections to one destination at once, where its route says nothing else. It begins with two and learns "
+            "how many do well.", "InvalidQueue"),
     Setting("SMTP_CIRCUIT_BREAKER_THRESHOLD", "queue.circuit_breaker_threshold", integer(1, 10_000), (10, 3, 5, 10),
-            "Failures in a row after which a destination is left alone.", "InvalidQueue", effect="later"),
+            "Failures to talk to a destination, in a row, after which it is left alone.", "InvalidQueue"),
     Setting("SMTP_CIRCUIT_BREAKER_TIMEOUT_SECONDS", "queue.circuit_breaker_timeout", integer(1, 86_400, "seconds"),
-            (10, 1, 30, 60), "How long it is left alone.", "InvalidQueue", effect="later"),
+            (10, 1, 30, 60), "How long it is left alone before one connection tries it again; twice as long after "
+            "each such try that fails, up to half an hour.", "InvalidQueue"),
     Setting("SMTP_ENABLE_IO_URING", "queue.io_uring", boolean(), (False, False, False, True),
             "io_uring; Pillarbox does not use it.", "InvalidBoolean", effect="none", aliases=("SMTP_USE_IO_URING",)),
 )

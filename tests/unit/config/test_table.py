@@ -22,6 +22,7 @@ TYPES: dict[str, object] = {
     "host name": str,
     "port": int,
     "port or off": int | None,
+    "duration": int,
 }
 TYPES["networks"] = tuple[Network, ...]
 
