@@ -17,6 +17,7 @@ from pillarbox.flow.memory import DiskGauge, MemoryBudget
 from pillarbox.flow.message_id import MessageIds
 from pillarbox.flow.owner import this_process
 from pillarbox.flow.route import Routes
+from pillarbox.flow.story import Story
 from pillarbox.store.store import Store
 
 from .deadlines import Deadlines
@@ -60,6 +61,7 @@ class Node:
     owner: str  # who unfinished blobs belong to, see `flow.owner`
     ids: MessageIds
     routes: Routes
+    story: Story  # what `pillarbox trace` tells; closed before the store
     deadlines: Deadlines
     watch: MailboxWatch
     logins: LoginWatch
@@ -100,6 +102,7 @@ class Node:
             owner=this_process(),
             ids=MessageIds(slot.number, clock),
             routes=Routes(store),
+            story=Story(store, clock),
             deadlines=Deadlines(),
             watch=MailboxWatch(),
             logins=LoginWatch(authenticator),
