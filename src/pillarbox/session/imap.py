@@ -7,12 +7,15 @@ as the watch wakes it. A command is answered after the commit of what it did; no
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 
 import structlog
 
 from pillarbox.access import sasl
 from pillarbox.access.authenticate import Identity
 from pillarbox.access.ledger import Field
+from pillarbox.access.limits import Role
+from pillarbox.imap.core import ImapCore, Limits
 from pillarbox.imap.events import (
     AppendEnd,
     AppendStart,
@@ -26,28 +29,33 @@ from pillarbox.imap.events import (
     Logout,
     StartTls,
 )
+from pillarbox.imap.extensions import Offer
 from pillarbox.imap.sequence import SequenceSet
 from pillarbox.store import Store, mailboxes, messages
 from pillarbox.store.errors import Busy, NotFound, StoreError
 
 from . import imap_append, imap_login
+from .connection import Connection, Lost
 from .imap_answers import Answer, Refuse, Work, bad, refusal
 from .imap_commands import HANDLERS
-from .imap_connection import IDLE_PATIENCE, ImapConnection, Lost
 from .imap_selected import Selected
 from .node import Node
 from .peer import Peer
 
 log = structlog.get_logger()
 
+IDLE_PATIENCE = 1800.0  # seconds without a word from the client, in IDLE too (RFC 9051 section 5.4)
 SPACING = 0.02  # seconds between two looks at a mailbox that changes all the time, in IDLE
 LINES = 512  # untagged responses between two looks at the transport
 
 _NO_EXPUNGE = frozenset({"FETCH", "STORE", "SEARCH"})  # by message numbers: RFC 9051 section 7.5.1
 
 
-class ImapSession(ImapConnection):
+class ImapSession(Connection[ImapCore]):
     """One client's conversation."""
+
+    role = Role.IMAP
+    idle_patience = IDLE_PATIENCE
 
     __slots__ = ("_appending", "_dirty", "_idling", "_pushed_at", "_timer", "mechanism", "selected")
 
@@ -193,6 +201,13 @@ class ImapSession(ImapConnection):
         claimed.add_done_callback(_unheard)
 
     # For the connection.
+
+    def make_core(self, *, tls: bool) -> ImapCore:
+        limits, offer = policy(self.node.settings.max_message_size, bool(self.node.tls))
+        return ImapCore(self.node.settings.hostname, tls=tls, limits=limits, offer=offer)
+
+    def bye(self, text: str, *, unavailable: bool = False) -> None:
+        self.core.bye(text, "UNAVAILABLE" if unavailable else None)
 
     def has_news(self) -> bool:
         return self._idling and self._dirty
@@ -340,3 +355,9 @@ class ImapSession(ImapConnection):
 def _unheard(done: asyncio.Future[int]) -> None:
     if not done.cancelled() and not isinstance(error := done.exception(), NotFound | None):
         log.info("Recent messages could not be claimed", error=str(error))
+
+
+@lru_cache(maxsize=16)
+def policy(max_message_size: int, tls_ready: bool) -> tuple[Limits, Offer]:
+    """Limits and offer of a listener. Passwords go over TLS only."""
+    return Limits(append=max_message_size), Offer(starttls=tls_ready, auth=tuple(sasl.MECHANISMS))

@@ -1,4 +1,4 @@
-"""The transport side of an IMAP connection: bytes to the core and back, flow control, TLS, deadlines, goodbyes.
+"""The transport side of an IMAP or POP3 connection: bytes to the core and back, flow control, TLS, deadlines, goodbyes.
 
 What arrives goes to the core; a task answers its events one after the other and ends when there is none, so an idle
 connection has no task. What is written waits for the client to take it, and what it sends waits for us to keep up.
@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from functools import lru_cache
-from typing import cast
+from collections.abc import Iterator
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import structlog
 
-from pillarbox.access import sasl
 from pillarbox.access.authenticate import Identity
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Admission, Role
-from pillarbox.imap.core import ImapCore, Limits
-from pillarbox.imap.events import Event
-from pillarbox.imap.extensions import Offer
 
 from . import tls
 from .node import Node
@@ -28,7 +24,6 @@ from .peer import Peer, peer_of
 log = structlog.get_logger()
 
 LOGIN_PATIENCE = 60.0  # seconds from the connection to the login
-IDLE_PATIENCE = 1800.0  # seconds without a word from the client, in IDLE too (RFC 9051 section 5.4)
 STALLED = 300.0  # seconds that a client may leave our output untaken
 WORKING = 60.0  # seconds until a connection that works for its client is looked at again
 LEAVING = 120.0  # seconds within which idle connections are asked to leave, one after the other
@@ -41,8 +36,33 @@ class Lost(Exception):
     """The connection has gone; nobody waits for the answer."""
 
 
-class ImapConnection(asyncio.Protocol):
-    """One client. A subclass answers the events."""
+class Core(Protocol):
+    """What is asked of a protocol's core here. Both have more."""
+
+    hostname: str
+    tls: bool
+
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def buffered(self) -> int: ...
+    @property
+    def has_output(self) -> bool: ...
+    def receive(self, data: bytes) -> None: ...
+    def next_event(self) -> Any: ...
+    def output(self) -> Iterator[bytes]: ...
+    def greet(self) -> None: ...
+    def tls_started(self) -> None: ...
+
+
+C = TypeVar("C", bound=Core)
+
+
+class Connection(asyncio.Protocol, Generic[C]):
+    """One client. A subclass makes the core and answers its events."""
+
+    role: ClassVar[Role]
+    idle_patience: ClassVar[float]  # seconds without a word from a client that has logged in
 
     __slots__ = (
         "_admitted",
@@ -68,7 +88,7 @@ class ImapConnection(asyncio.Protocol):
         """`peer`: who it really is, when a proxy said so; else the transport tells."""
         self.node = node
         self.peer = peer or Peer("", 0, "")
-        self.core: ImapCore
+        self.core: C
         self.transport: asyncio.Transport
         self.identity: Identity | None = None
         self.closed = False  # the transport has gone
@@ -86,17 +106,24 @@ class ImapConnection(asyncio.Protocol):
 
     # For subclasses.
 
-    async def answer(self, event: Event) -> None:
+    def make_core(self, *, tls: bool) -> C:
+        """The core for this connection."""
+        raise NotImplementedError
+
+    async def answer(self, event: Any) -> None:
         """Answer an event on the core. Raises Lost when the connection has gone."""
+        raise NotImplementedError
+
+    def bye(self, text: str, *, unavailable: bool = False) -> None:
+        """Say on the core that the conversation ends here; `unavailable`: it did not begin."""
         raise NotImplementedError
 
     def has_news(self) -> bool:
         """Whether `push` has something to do: something is to be told without having been asked."""
-        raise NotImplementedError
+        return False
 
     async def push(self) -> None:
         """Tell the news."""
-        raise NotImplementedError
 
     def in_transfer(self) -> bool:
         """Whether a message is coming in: it is let finish."""
@@ -118,7 +145,7 @@ class ImapConnection(asyncio.Protocol):
         if self.closed or self.transport.is_closing():
             raise Lost
         if self.identity is not None:
-            self.deadline = self._loop.time() + IDLE_PATIENCE
+            self.deadline = self._loop.time() + self.idle_patience
 
     def flush(self) -> None:
         """Give the transport what the core has to say."""
@@ -147,15 +174,13 @@ class ImapConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         if not self._peer_known:
             self.peer = peer_of(transport)
-        limits, offer = policy(node.settings.max_message_size, bool(node.tls))
-        secured = tls.described(transport) is not None
-        self.core = ImapCore(node.settings.hostname, tls=secured, limits=limits, offer=offer)
+        self.core = self.make_core(tls=tls.described(transport) is not None)
         if node.draining:
             self._turn_away("The server is going down")
             return
-        admission = node.limiter.enter(self.peer.address, Role.IMAP)
+        admission = node.limiter.enter(self.peer.address, self.role)
         if not admission:
-            log.warning("IMAP connection refused: %s", admission.value, peer=str(self.peer))
+            log.warning("%s connection refused: %s", self.role.name, admission.value, peer=str(self.peer))
             server_full = admission is Admission.SERVER_FULL
             self._turn_away("Too many connections" if server_full else "Too many connections from your address")
             return
@@ -172,7 +197,7 @@ class ImapConnection(asyncio.Protocol):
             return
         self.core.receive(data)
         if self.identity is not None and self._goodbye is None:
-            self.deadline = self._loop.time() + IDLE_PATIENCE
+            self.deadline = self._loop.time() + self.idle_patience
         if self._busy is None:
             self.work()
         elif self.core.buffered > UNREAD and not self._paused:
@@ -190,7 +215,7 @@ class ImapConnection(asyncio.Protocol):
         self.node.sessions.discard(self)
         if self._admitted:
             self._admitted = False
-            self.node.limiter.leave(self.peer.address, Role.IMAP)
+            self.node.limiter.leave(self.peer.address, self.role)
         self.resume_writing()
         if self._busy is None:  # else what is under way ends first: a commit is not taken back
             self.forget()
@@ -206,7 +231,7 @@ class ImapConnection(asyncio.Protocol):
         if drained is not None and not drained.done():
             drained.set_result(None)
             if not self.closed:
-                self.deadline = self._loop.time() + IDLE_PATIENCE
+                self.deadline = self._loop.time() + self.idle_patience
 
     # For the worker.
 
@@ -230,7 +255,7 @@ class ImapConnection(asyncio.Protocol):
     def part(self) -> None:
         """Nobody waits any longer: BYE within a transfer too, but not within the answer to a command."""
         if self._busy is None and not self.closed:
-            self.core.bye(self._goodbye or "The server is going down, please reconnect")
+            self.bye(self._goodbye or "The server is going down, please reconnect")
             self.end()
 
     def abort(self) -> None:
@@ -251,7 +276,7 @@ class ImapConnection(asyncio.Protocol):
             if self.in_transfer():
                 self._goodbye = None
             text = "You have been idle for too long" if self.identity is not None else "Logging in took too long"
-            self.core.bye(self._goodbye or text)
+            self.bye(self._goodbye or text)
             self.end()
 
     def say_goodbye(self, text: str) -> None:
@@ -260,7 +285,7 @@ class ImapConnection(asyncio.Protocol):
             return
         self._goodbye = text
         if self._busy is None and not self.in_transfer():
-            self.core.bye(text)
+            self.bye(text)
             self.end()
 
     # Inside.
@@ -271,7 +296,7 @@ class ImapConnection(asyncio.Protocol):
         self.transport.close()
 
     def _turn_away(self, text: str) -> None:
-        self.core.bye(text, "UNAVAILABLE")
+        self.bye(text, unavailable=True)
         self.end()
 
     async def _answer_all(self) -> None:
@@ -302,7 +327,7 @@ class ImapConnection(asyncio.Protocol):
         except Lost:
             pass
         except Exception:
-            log.exception("An IMAP session has failed", peer=str(self.peer))
+            log.exception("A session has failed", protocol=self.role.name, peer=str(self.peer))
             self.node.slot.add(Field.ERRORS)
             self._goodbye = "The server made a mistake and has logged it"
         finally:
@@ -316,7 +341,7 @@ class ImapConnection(asyncio.Protocol):
             return
         core = self.core
         if self._goodbye is not None and not core.closed and not self.in_transfer():
-            core.bye(self._goodbye)
+            self.bye(self._goodbye)
         if core.closed:
             self.end()
             return
@@ -346,9 +371,3 @@ class ImapConnection(asyncio.Protocol):
         self.core.tls_started()
         for data in early:
             self.core.receive(data)
-
-
-@lru_cache(maxsize=16)
-def policy(max_message_size: int, tls_ready: bool) -> tuple[Limits, Offer]:
-    """Limits and offer of a listener. Passwords go over TLS only."""
-    return Limits(append=max_message_size), Offer(starttls=tls_ready, auth=tuple(sasl.MECHANISMS))
