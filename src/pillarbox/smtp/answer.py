@@ -53,6 +53,27 @@ def parse_line(line: bytes) -> tuple[str, bool]:
     text = line.decode("utf-8", "replace")
     match = _LINE.fullmatch(text)
     if match is None:
-        raise AnswerError("not an SMTP reply")
-    rest = "".join(char if char.isprintable() else "?" for char in match[3] or "")
-    return f"{match[1]} {rest}", match[2] == "-"
+        raise AnswerError(f"not an SMTP reply: {_shown(text[:80])!r}")
+    return f"{match[1]} {_shown(match[3] or '')}", match[2] == "-"
+
+
+def _shown(text: str) -> str:
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+# What a code says when its server gives no enhanced one (RFC 3463; RFC 5248 registers the pairs). Of 550 and 554 nobody
+# can tell why: saying less is better than a wrong "no such mailbox", by which lists drop their members.
+_USUAL = {
+    421: "4.3.2", 450: "4.2.0", 451: "4.3.0", 452: "4.3.1", 454: "4.7.0", 455: "4.5.4",
+    500: "5.5.2", 501: "5.5.4", 502: "5.5.1", 503: "5.5.1", 504: "5.5.4", 521: "5.3.2", 523: "5.7.10", 530: "5.7.0",
+    534: "5.7.9", 535: "5.7.8", 538: "5.7.11", 551: "5.1.6", 552: "5.2.2", 553: "5.1.3", 555: "5.5.4", 556: "5.1.10",
+}  # fmt: skip
+_USUAL_AT = {("RCPT", 550): "5.1.0", ("MAIL", 552): "5.3.4", ("DATA", 552): "5.3.4", ("END", 552): "5.3.4"}
+
+
+def enhanced_of(answer: Answer, stage: str = "") -> str:
+    """Its enhanced code; where the server gave none, what its code means as the answer to `stage`."""
+    if answer.enhanced:
+        return answer.enhanced
+    code = answer.code
+    return _USUAL_AT.get((stage, code)) or _USUAL.get(code) or f"{code // 100}.0.0"

@@ -6,8 +6,9 @@
     transport.write(client.output())
 
 `send` starts a transaction, with everything that can be pipelined in one group (RFC 2920). `ContentWanted` asks for
-the message by `content` and `end_content`; `Done` tells what became of each recipient. Nothing that a server says
-raises; what is no SMTP ends in `Failed` and a closed core.
+the message by `content` and `end_content`; `Done` tells what became of each recipient. A failed transaction is followed
+by a RSET: while an answer is `awaiting` there is no next `send`. Nothing that a server says raises; what is no SMTP
+ends in `Failed` and a closed core. When the connection ends, or its time, `give_up` decides what is undecided.
 """
 
 import binascii
@@ -18,7 +19,16 @@ from msgspec import Struct
 
 from pillarbox.smtp.answer import MAX_LINE, MAX_LINES, Answer, AnswerError, parse_line
 from pillarbox.smtp.input import TOO_LONG, Input
-from pillarbox.smtp.outgoing import ChunkWriter, DataWriter, Recipient, Sender, mail_line, rcpt_line, takes_binary
+from pillarbox.smtp.outgoing import (
+    ChunkWriter,
+    DataWriter,
+    Recipient,
+    Sender,
+    extensions_of,
+    mail_line,
+    rcpt_line,
+    takes_binary,
+)
 
 
 class Connected(Struct, frozen=True):
@@ -28,9 +38,11 @@ class Connected(Struct, frozen=True):
 
 
 class Introduced(Struct, frozen=True):
-    """EHLO, LHLO or (when a server knows no EHLO) HELO was accepted; `extensions` has the keywords in upper case."""
+    """EHLO, LHLO or (when a server knows no EHLO) HELO was accepted; `extensions` has the keywords in upper case.
+    `name` is what the server calls itself, "" when it did not say."""
 
     extensions: dict[str, str]
+    name: str = ""
 
 
 class UpgradeTls(Struct, frozen=True):
@@ -52,14 +64,16 @@ class ContentWanted(Struct, frozen=True):
 
 
 class Done(Struct, frozen=True):
-    """The end of a transaction: the answer that decided about each recipient, in the order they were given."""
+    """The end of a transaction: the answer that decided about each recipient, in the order they were given, and what it
+    answered: MAIL, RCPT, DATA, END (of the content), or the stage that `give_up` was told."""
 
     answers: tuple[Answer, ...]
+    stages: tuple[str, ...]
 
 
 class Failed(Struct, frozen=True):
-    """What was asked is refused: `stage` is CONNECT, HELLO, STARTTLS, AUTH, or PROTOCOL when the server spoke no SMTP
-    (then, and after a 421, the core is closed)."""
+    """What was asked is refused: `stage` is CONNECT, HELLO, STARTTLS, AUTH, CLOSED for a 421 that answers nothing, or
+    PROTOCOL when the server spoke no SMTP (then, and after a 421, the core is closed)."""
 
     stage: str
     answer: Answer
@@ -68,7 +82,9 @@ class Failed(Struct, frozen=True):
 Event = Connected | Introduced | UpgradeTls | Challenge | Authenticated | ContentWanted | Done | Failed
 
 _DATA = b"DATA\r\n"
-_IGNORED = "-"  # expected, but nobody waits for it
+_DOT = "DOT"  # the end of an empty content for nobody: whatever the answer is
+_STAGES = {"BDAT": "DATA", "EHLO": "HELLO", "LHLO": "HELLO", "HELO": "HELLO"}  # as events call them
+_GOOD = {"CONNECT": (220,), "STARTTLS": (220,), "AUTH": (235, 250, 334), "DATA": (354,)}  # others: 2xx
 
 
 class ClientCore:
@@ -87,11 +103,17 @@ class ClientCore:
         self._expected: deque[str] = deque(["CONNECT"])  # what the next answers are to, in order
         self._deaf = False
         self._waiting: list[bytes] = []  # commands of the transaction that are not pipelined
-        self._answers: list[Answer | None] = []  # a recipient's decision
+        self.answered = 0  # complete answers: who waits sees that the server goes on
+        self._decisions: list[tuple[str, Answer] | None] = []  # by recipient: what the answer was to, and the answer
         self._accepted: list[int] = []  # recipients whose RCPT was accepted
         self._asked = 0  # RCPTs answered
         self._writer: DataWriter | ChunkWriter | None = None
         self._sender_refused: Answer | None = None
+
+    @property
+    def awaiting(self) -> str:
+        """The command whose answer comes next; CONNECT, END for the content, "" when none is owed."""
+        return self._expected[0] if self._expected else ""
 
     # In and out.
 
@@ -145,8 +167,8 @@ class ClientCore:
         """Begin a transaction. BODY=BINARYMIME goes by BDAT, all else by DATA.
 
         Parameters that the server does not offer are left out (SIZE, BODY, RET ...); whether the message can go without
-        SMTPUTF8, 8BITMIME or BINARYMIME is for the caller to know from `extensions`. Raises ValueError for what is no
-        address."""
+        SMTPUTF8, 8BITMIME or BINARYMIME is for the caller to know from `extensions`. Nothing may be `awaiting`. Raises
+        ValueError for what is no address."""
         lines = [mail_line(sender, self.extensions)]
         lines += [rcpt_line(recipient, self.extensions) for recipient in recipients]
         self._expected += ["MAIL", *["RCPT"] * len(recipients)]
@@ -156,7 +178,7 @@ class ClientCore:
             self._writer = DataWriter()
             self._expected.append("DATA")
             lines.append(_DATA)
-        self._answers = [None] * len(recipients)
+        self._decisions = [None] * len(recipients)
         self._accepted = []
         self._asked = 0
         self._sender_refused = None
@@ -181,11 +203,19 @@ class ClientCore:
             self._expect_content_end()
 
     def reset(self) -> None:
-        self._say(_IGNORED, b"RSET\r\n")
+        """RSET; a server that refuses it cannot be used any more: the core is closed."""
+        self._say("RSET", b"RSET\r\n")
 
     def quit(self) -> None:
         """Say QUIT; the core is closed when it is answered."""
         self._say("QUIT", b"QUIT\r\n")
+
+    def give_up(self, stage: str, answer: Answer) -> None:
+        """The connection has ended, or nobody waits any longer: this decides what a transaction has left undecided."""
+        if not self.closed:
+            self.closed = True
+            self._decide(stage, answer)
+            self._finish()
 
     def _say(self, stage: str, line: bytes) -> None:
         self._expected.append(stage)
@@ -209,13 +239,27 @@ class ClientCore:
             if more:
                 return
             answer = Answer.of(self._lines)
-            if not self._expected and answer.code != 421:  # which may come at any time, RFC 5321 section 3.8
-                raise AnswerError("the server says more than it was asked")
+            self._check(answer)
         except AnswerError as error:
-            self._fail("PROTOCOL", Answer(500, "5.5.0", (f"{error}",)))
+            self._fail("PROTOCOL", Answer(451, "4.5.0", (f"{error}",)))
             return
         self._lines = []
-        self._answered(self._expected.popleft() if self._expected else "CLOSED", answer)
+        self.answered += 1
+        if not self._expected and self._writer is not None:
+            self.give_up("END", answer)  # it has refused what it has not read to the end
+        else:
+            self._answered(self._expected.popleft() if self._expected else "CLOSED", answer)
+
+    def _check(self, answer: Answer) -> None:
+        """Raises AnswerError for an answer that fits nothing."""
+        if not self._expected:  # a 421 may come at any time, RFC 5321 section 3.8
+            if answer.code != 421 and (self._writer is None or answer.code < 400):
+                raise AnswerError(f"the server says {answer.code} and was not asked")
+        elif answer.code < 400:
+            stage = self._expected[0]
+            good = _GOOD.get(stage)
+            if (answer.code not in good if good is not None else not answer.ok) and stage not in (_DOT, "QUIT"):
+                raise AnswerError(f"{answer.code} is no answer to {stage}")
 
     def _answered(self, stage: str, answer: Answer) -> None:
         if answer.code == 421 and stage != "QUIT":
@@ -240,14 +284,15 @@ class ClientCore:
                 self.closed = True
             case "CONNECT" | "STARTTLS" | "AUTH":
                 self._events.append(Failed(stage, answer))
+            case "RSET":
+                self.closed = not answer.ok
             case _:
-                pass  # nobody waits for it
+                pass  # _DOT: nobody waits for it
 
     def _introduced(self, stage: str, answer: Answer) -> None:
         if answer.ok:
-            words = [line.split(None, 1) for line in answer.lines[1:] if line.strip()] if stage != "HELO" else []
-            self.extensions = {word[0].upper(): word[1].strip() if len(word) > 1 else "" for word in words}
-            self._events.append(Introduced(self.extensions))
+            self.extensions = extensions_of(answer.lines[1:]) if stage != "HELO" else {}
+            self._events.append(Introduced(self.extensions, answer.lines[0].partition(" ")[0]))
         elif stage == "EHLO" and answer.code // 100 == 5:
             self._say("HELO", f"HELO {self.name}\r\n".encode())  # RFC 5321 section 3.2
         else:
@@ -268,7 +313,7 @@ class ClientCore:
         elif stage == "DATA":
             self._data_answered(answer)
         elif stage == "BDAT":
-            if not answer.ok and self._answers:
+            if not answer.ok and self._decisions:
                 self._chunk_refused(answer)
         else:
             if stage == "RCPT":
@@ -296,7 +341,7 @@ class ClientCore:
         """No recipient was accepted."""
         self._writer = None
         if self._sender_refused is not None:
-            self._decide(self._sender_refused)
+            self._decide("MAIL", self._sender_refused)
         else:
             self.reset()
         self._finish()
@@ -304,7 +349,7 @@ class ClientCore:
     def _chunk_refused(self, answer: Answer) -> None:
         """So is the message, whatever else of it is on its way (RFC 3030 section 2)."""
         self._writer = None
-        self._decide(answer)
+        self._decide("DATA", answer)
         if self.lmtp and "END" in self._expected:
             self.closed = True  # how many answers come now is not defined
         else:
@@ -316,55 +361,52 @@ class ClientCore:
         number = self._asked
         self._asked += 1
         if self._sender_refused is not None:
-            self._answers[number] = self._sender_refused  # the 503 of a pipelined RCPT says less
+            self._decisions[number] = "MAIL", self._sender_refused  # the 503 of a pipelined RCPT says less
         elif answer.ok:
             self._accepted.append(number)
         else:
-            self._answers[number] = answer
+            self._decisions[number] = "RCPT", answer
 
     def _data_answered(self, answer: Answer) -> None:
         if answer.code == 354 and self._accepted:
             self._events.append(ContentWanted())
         elif answer.code == 354:  # RFC 2920 section 3.1: a server may say so with no recipient at all
             self._writer = None
-            self._say(_IGNORED, b".\r\n")
+            self._say(_DOT, b".\r\n")
             self._finish()
         else:
             self._writer = None
-            self._decide(answer)
+            self._decide("DATA", answer)
+            if self._sender_refused is None:
+                self.reset()  # for the server the transaction may still be open
             self._finish()
 
     def _content_answered(self, answer: Answer) -> None:
         if not self.lmtp:
-            self._decide(answer)
+            self._decide("END", answer)
             self._finish()
         elif self._accepted:
-            self._answers[self._accepted.pop(0)] = answer
+            self._decisions[self._accepted.pop(0)] = "END", answer
             if not self._accepted:
                 self._finish()
 
-    def _decide(self, answer: Answer) -> None:
+    def _decide(self, stage: str, answer: Answer) -> None:
         """The answer for all recipients that have none yet."""
-        self._answers = [known or answer for known in self._answers]
+        self._decisions = [known or (stage, answer) for known in self._decisions]
 
     def _finish(self) -> None:
-        answers = tuple(answer for answer in self._answers if answer is not None)
-        self._answers, self._accepted = [], []
-        if answers:
-            self._events.append(Done(answers))
+        decisions = [decision for decision in self._decisions if decision is not None]
+        self._decisions, self._accepted, self._writer = [], [], None
+        if decisions:
+            self._events.append(Done(tuple(item[1] for item in decisions), tuple(item[0] for item in decisions)))
 
     def _lost(self, answer: Answer, stage: str) -> None:
         """421 at any point: what is undecided is decided by it."""
-        if self._answers:
-            self._decide(answer)
-            self._finish()
-            self.closed = True
+        if self._decisions:
+            self.give_up(_STAGES.get(stage, stage), answer)
         else:
-            self._fail(stage, answer)
+            self._fail(_STAGES.get(stage, stage), answer)
 
     def _fail(self, stage: str, answer: Answer) -> None:
-        self.closed = True
-        if self._answers:
-            self._decide(Answer(451, "4.4.2", answer.lines))
-            self._finish()
+        self.give_up(stage, answer)
         self._events.append(Failed(stage, answer))

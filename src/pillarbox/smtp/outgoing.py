@@ -1,7 +1,7 @@
 """What a client writes: MAIL and RCPT with the parameters that the server offers, and the content."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -10,10 +10,18 @@ from pillarbox.smtp.address import MAX_PATH, parse_path
 _BARE = re.compile(rb"\r\n|\r|\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NO_XTEXT = re.compile(r"[^!-*,-<>-~]")
+_NO_UTF8_XTEXT = re.compile(r"[^!-*,-<>-\[\]-~]")
+_NO_UNITEXT = re.compile(r"[^!-*,-<>-\[\]-~\x80-\U0010ffff]")
+_EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{1,8})\}")
+_DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
+_MAX_BY = 999_999_999  # seconds; RFC 2852 section 4
 
 
 class Sender(Struct, frozen=True):
-    """The reverse path and its parameters; `address` is "" for the null sender. See `events.Mail`."""
+    """The reverse path and its parameters; `address` is "" for the null sender. See `events.Mail`.
+
+    `priority` is that of MT-PRIORITY (RFC 6710), -9 to 9. `deliver_by` is in seconds from now, `deliver_mode` R or N,
+    with T for a trace (RFC 2852)."""
 
     address: str
     size: int | None = None
@@ -21,6 +29,9 @@ class Sender(Struct, frozen=True):
     smtputf8: bool = False
     ret: str = ""
     envid: str = ""
+    priority: int = 0
+    deliver_by: int | None = None
+    deliver_mode: str = ""
 
 
 class Recipient(Struct, frozen=True):
@@ -47,6 +58,11 @@ def mail_line(sender: Sender, extensions: Mapping[str, str]) -> bytes:
             words.append(f"RET={sender.ret}")
         if sender.envid:
             words.append(f"ENVID={encode_xtext(sender.envid)}")
+    if sender.priority and "MT-PRIORITY" in extensions:
+        words.append(f"MT-PRIORITY={sender.priority}")
+    if sender.deliver_by is not None and "DELIVERBY" in extensions:
+        seconds = max(-_MAX_BY, min(sender.deliver_by, _MAX_BY))
+        words.append(f"BY={seconds};{sender.deliver_mode or 'N'}")
     return _command(words)
 
 
@@ -58,10 +74,40 @@ def rcpt_line(recipient: Recipient, extensions: Mapping[str, str]) -> bytes:
     if "DSN" in extensions:
         if recipient.notify:
             words.append(f"NOTIFY={','.join(recipient.notify)}")
-        kind, semicolon, address = recipient.orcpt.partition(";")
-        if semicolon:
-            words.append(f"ORCPT={kind};{encode_xtext(address)}")
+        if ";" in recipient.orcpt:
+            words.append(f"ORCPT={encode_orcpt(recipient.orcpt, utf8='SMTPUTF8' in extensions)}")
     return _command(words)
+
+
+def extensions_of(lines: Sequence[str]) -> dict[str, str]:
+    """The lines of an EHLO answer after the first: keyword in upper case -> its parameters."""
+    found: dict[str, str] = {}
+    for line in lines:
+        keyword, _, rest = line.strip().partition(" ")
+        keyword = keyword.upper()
+        if keyword.startswith("AUTH="):  # as servers said before RFC 2554; some say both
+            keyword, rest = "AUTH", f"{keyword[5:]} {rest}"
+        if keyword:
+            found.setdefault(keyword, rest.strip())
+    return found
+
+
+def size_limit(extensions: Mapping[str, str]) -> int:
+    """The largest message in octets that the server announces (RFC 1870), 0 for none."""
+    return _number(extensions.get("SIZE", ""))
+
+
+def limit(extensions: Mapping[str, str], name: str) -> int:
+    """A limit by the LIMITS extension (RFC 9422), such as RCPTMAX; 0 for none."""
+    for word in extensions.get("LIMITS", "").upper().split():
+        key, _, value = word.partition("=")
+        if key == name:
+            return _number(value)
+    return 0
+
+
+def _number(text: str) -> int:
+    return int(text) if _DIGITS.fullmatch(text) else 0
 
 
 def takes_binary(extensions: Mapping[str, str]) -> bool:
@@ -72,6 +118,23 @@ def takes_binary(extensions: Mapping[str, str]) -> bool:
 def encode_xtext(text: str) -> str:
     """RFC 3461 section 4; characters beyond ASCII as their UTF-8 octets."""
     return _NO_XTEXT.sub(lambda char: "".join(f"+{octet:02X}" for octet in char[0].encode()), text)
+
+
+def encode_orcpt(orcpt: str, *, utf8: bool) -> str:
+    """`type;address` as the value of ORCPT. An address beyond ASCII is of the type utf-8, whose form depends on whether
+    the server takes `utf8` (RFC 6533 section 3); it may come with `\\x{...}` in it."""
+    kind, _, address = orcpt.partition(";")
+    if kind.lower() != "utf-8" and address.isascii():
+        return f"{kind};{encode_xtext(address)}"
+    if kind.lower() == "utf-8":
+        address = _EMBEDDED.sub(lambda found: _character(found[1]), address)
+    outside = _NO_UNITEXT if utf8 else _NO_UTF8_XTEXT
+    return "utf-8;" + outside.sub(lambda char: f"\\x{{{ord(char[0]):02X}}}", address)
+
+
+def _character(digits: str) -> str:
+    code = int(digits, 16)
+    return chr(code) if code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF else "\ufffd"
 
 
 def _bodies(extensions: Mapping[str, str]) -> set[str]:

@@ -236,7 +236,7 @@ def test_a_server_that_knows_no_ehlo():
         b"220 old\r\n", b"502 what\r\n", b"250 hello EHLO is for others\r\n", ask=lambda client: client.hello()
     )
     assert client.output() == b"EHLO me.example\r\nHELO me.example\r\n"
-    assert found[1] == c.Introduced({})
+    assert found[1] == c.Introduced({}, "hello")
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_a_goodbye_decides_what_is_not_decided():
         client.send(Sender(""), [Recipient("a@b.example")])
 
     client, found = reader(b"220 a\r\n", b"250 2.1.0 OK\r\n421 going\r\n", ask=ask)
-    assert found[-1] == c.Done((c.Answer(421, "", ("going",)),))
+    assert found[-1] == c.Done((c.Answer(421, "", ("going",)),), ("RCPT",))
     assert client.closed
 
 
