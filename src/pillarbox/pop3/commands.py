@@ -60,13 +60,14 @@ class Reply(Struct, frozen=True):
     """The answer to one event. `code` is a response code such as IN-USE or AUTH (RFC 2449 section 8, RFC 3206).
 
     `content` makes it multi-line: pieces of a text with CRLF line ends, cut anywhere, taken only as the transport asks
-    for output, so that a long message never stands here whole.
+    for output. With `open_end` the text follows by `Pop3Core.content`, so that a long message never stands here whole.
     """
 
     ok: bool
     text: str = ""
     code: str = ""
     content: Iterable[bytes] | None = None
+    open_end: bool = False
 
 
 class Rule(Struct, frozen=True):

@@ -66,6 +66,7 @@ class Pop3Core:
         self._user: str | None = None
         self._owed = False  # an event waits for its answer
         self._closing = False  # after the next reply
+        self._stuffer = Stuffer()
 
     # In and out.
 
@@ -115,10 +116,22 @@ class Pop3Core:
         if self.state is State.EXCHANGE:
             self.state = State.AUTHORIZATION
         self._say(reply.ok, reply.text, reply.code)
-        if reply.content is not None:
+        if reply.open_end:
+            self._stuffer = Stuffer()
+            self._owed = True
+        elif reply.content is not None:
             self._out.append(stuffed(reply.content))
         if self._closing:
             self.state = State.CLOSED
+
+    def content(self, piece: bytes) -> None:
+        """After `reply` with `open_end`: the next piece of the text, cut anywhere."""
+        self._out.append((self._stuffer.piece(piece),))
+
+    def end_content(self) -> None:
+        """The text is complete."""
+        self._out.append((self._stuffer.end(),))
+        self._owed = False
 
     def challenge(self, data: bytes) -> None:
         """Go on with AUTH: the next line is the client's response."""
@@ -273,16 +286,29 @@ class Pop3Core:
         return None
 
 
-def stuffed(content: Iterable[bytes]) -> Iterator[bytes]:
+class Stuffer:
     """A multi-line response: lines that begin with a dot get another (RFC 1939 section 3), a lone dot ends it."""
-    tail = b"\r\n"  # the last two octets: what comes next is at the start of a line
+
+    __slots__ = ("_tail",)
+
+    def __init__(self) -> None:
+        self._tail = b"\r\n"  # the last two octets: what comes next is at the start of a line
+
+    def piece(self, piece: bytes) -> bytes:
+        joined = self._tail + piece
+        self._tail = joined[-2:]
+        return joined.replace(b"\r\n.", b"\r\n..")[2:]
+
+    def end(self) -> bytes:
+        return b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n"
+
+
+def stuffed(content: Iterable[bytes]) -> Iterator[bytes]:
+    """A whole multi-line response, made as it is taken."""
+    stuffer = Stuffer()
     for piece in content:
-        if not piece:
-            continue
-        joined = tail + piece
-        yield joined.replace(b"\r\n.", b"\r\n..")[2:]
-        tail = joined[-2:]
-    yield b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n"
+        yield stuffer.piece(piece)
+    yield stuffer.end()
 
 
 def _is_number(word: str) -> bool:
