@@ -44,6 +44,7 @@ class Field(IntEnum):
     LMTP_CONNECTIONS_TOTAL = auto()
     LMTP_MESSAGES_RECEIVED = auto()
     IMAP_CONNECTIONS_TOTAL = auto()
+    SUBMISSION_CONNECTIONS_TOTAL = auto()  # with STARTTLS and with TLS from the first octet
     IMAP_COMMANDS = auto()
     MESSAGES_DELIVERED = auto()  # mailbox entries made
     MESSAGES_QUEUED = auto()  # queue rows made
@@ -65,6 +66,7 @@ class Field(IntEnum):
     SMTP_CONNECTIONS_ACTIVE = auto()
     LMTP_CONNECTIONS_ACTIVE = auto()
     IMAP_CONNECTIONS_ACTIVE = auto()
+    SUBMISSION_CONNECTIONS_ACTIVE = auto()
     SPOOL_BYTES = auto()  # message octets held in memory
     LOOP_LAG_US = auto()  # latest lateness of the loop, microseconds
     LOOP_LAG_MAX_US = auto()  # worst of the last minute

@@ -36,7 +36,8 @@ PORTS = {
     "smtp": 2525, "submission": 2587, "submissions": 2465, "lmtp": 2424, "imap": 2143, "imaps": 2993,
     "pop3": 2110, "pop3s": 2995, "api": 8080, "health": 8081,
 }  # fmt: skip
-LISTENING = ("smtp", "lmtp", "imap", "imaps", "api", "health")
+LISTENING = ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "api", "health")
+PORT_SETTINGS = {"smtp": "SMTP_PORT", "submissions": "SMTP_SMTPS_PORT"}  # the others are named after their role
 OUTSIDE = ("SMTP_CONFIG_FILE", "SMTP_LOG_FILE", "SMTP_USER")
 LOCK_PATIENCE = 10.0  # seconds: workers of a killed server need a moment to notice
 
@@ -195,9 +196,8 @@ def _own_settings(folder: Path, ports: Mapping[str, int], *, accept_all: bool) -
         "SMTP_TLS_KEY": str(folder / "server.key"),
         "SMTP_TRUST_LOOPBACK": "true",
         "SMTP_LMTP_SOCKET": "",
-        "SMTP_PORT": str(ports["smtp"]),
     }
-    settings |= {f"SMTP_{role.upper()}_PORT": str(ports[role]) for role in LISTENING if role != "smtp"}
+    settings |= {PORT_SETTINGS.get(role, f"SMTP_{role.upper()}_PORT"): str(ports[role]) for role in LISTENING}
     if accept_all:
         settings["SMTP_ACCEPT_ALL"] = "true"
     return settings

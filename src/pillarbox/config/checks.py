@@ -12,7 +12,9 @@ from pillarbox.config.problem import Problem
 from pillarbox.config.sources import Given
 from pillarbox.config.table import BY_NAME
 
-_PORTS = ("port", "imap_port", "imaps_port", "lmtp_port", "api_port", "health_port")
+_PORTS = (
+    "port", "submission_port", "smtps_port", "imap_port", "imaps_port", "lmtp_port", "api_port", "health_port",
+)  # fmt: skip
 
 
 class _Findings:
@@ -98,7 +100,7 @@ def _tls(found: _Findings, values: Mapping[str, Value]) -> None:
             )
         return
     enable = "SMTP_ENABLE_TLS"
-    for name in ("SMTP_REQUIRE_TLS", "SMTP_IMAPS_PORT"):
+    for name in ("SMTP_REQUIRE_TLS", "SMTP_IMAPS_PORT", "SMTP_SMTPS_PORT"):
         value = values[BY_NAME[name].attribute]
         if value not in (False, None) and name in found.given:
             fix = f"set {enable}=true, or remove {name}"
@@ -127,6 +129,7 @@ def _mismatch(cert: Path, key: Path) -> str:
 
 
 def _auth(found: _Findings, values: Mapping[str, Value]) -> None:
+    _submission(found, values)
     name = "SMTP_REQUIRE_AUTH"
     if not values["require_auth"] or name not in found.given:
         return
@@ -138,6 +141,21 @@ def _auth(found: _Findings, values: Mapping[str, Value]) -> None:
         "SMTP_REQUIRE_AUTH is set: mail from other servers is refused; leave it to the profile to require a login only "
         "for relaying"
     )
+
+
+def _submission(found: _Findings, values: Mapping[str, Value]) -> None:
+    enable = "SMTP_ENABLE_AUTH"
+    for name in ("SMTP_SUBMISSION_PORT", "SMTP_SMTPS_PORT"):
+        if values[BY_NAME[name].attribute] is None:
+            continue
+        if not values["enable_auth"] and enable in found.given:
+            fix = f"remove {enable}: it is about the port-25 role; or remove {name}"
+            found.error("InvalidAuthConfiguration", enable, False, f"unset while {name} is set", fix, name)
+    if values["submission_port"] is not None and not values["enable_tls"]:
+        found.warnings.append(
+            "SMTP_SUBMISSION_PORT is set without SMTP_ENABLE_TLS: nobody can log in there, since no password is taken "
+            "in the clear"
+        )
 
 
 def _webhook(found: _Findings, values: Mapping[str, Value]) -> None:

@@ -110,6 +110,7 @@ class MailApplication:
             await http.close()
         await self._jobs.stop()
         self._hints.stop()
+        await node.story.close()
         await node.store.close()  # finishes what was taken on; nobody is left to be told
         node.close()
 
@@ -133,6 +134,8 @@ class MailApplication:
         http = {"health": health_interface, "api": api_interface}
         factories: dict[str, Factory] = {
             "smtp": entrance(node, lambda peer: SmtpSession(node, Role.SMTP, peer)),
+            "submission": entrance(node, lambda peer: SmtpSession(node, Role.SUBMISSION, peer)),
+            "submissions": entrance(node, lambda peer: SmtpSession(node, Role.SUBMISSION, peer), implicit_tls=True),
             "lmtp": lambda: SmtpSession(node, Role.LMTP),
             "imap": entrance(node, lambda peer: ImapSession(node, peer)),
             "imaps": entrance(node, lambda peer: ImapSession(node, peer), implicit_tls=True),

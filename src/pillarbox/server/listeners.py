@@ -22,7 +22,17 @@ import structlog
 log = structlog.get_logger()
 
 BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
-_NAMES = {"smtp": "SMTP", "lmtp": "LMTP", "imap": "IMAP", "imaps": "IMAPS", "api": "API", "health": "Health"}
+_NAMES = {
+    "smtp": "SMTP",
+    "submission": "Submission",
+    "submissions": "Submissions",
+    "lmtp": "LMTP",
+    "imap": "IMAP",
+    "imaps": "IMAPS",
+    "api": "API",
+    "health": "Health",
+}
+_SETTINGS = {"smtp": "SMTP_PORT", "submissions": "SMTP_SMTPS_PORT"}  # the others are named after their role
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START
 
 
@@ -35,6 +45,10 @@ class ListenerSettings(Protocol):
     def http_host(self) -> str: ...
     @property
     def port(self) -> int: ...
+    @property
+    def submission_port(self) -> int | None: ...
+    @property
+    def smtps_port(self) -> int | None: ...
     @property
     def imap_port(self) -> int | None: ...
     @property
@@ -55,7 +69,7 @@ class ListenerSettings(Protocol):
 class Address:
     """What a listener binds: `host` and `port` (0: the system chooses), or `path` of a unix socket.
 
-    `role` says what is spoken there: smtp, lmtp, imap, imaps, api or health.
+    `role` says what is spoken there: smtp, submission, submissions, lmtp, imap, imaps, api or health.
     """
 
     role: str
@@ -103,6 +117,8 @@ def wanted(settings: ListenerSettings) -> tuple[Address, ...]:
     host, local = settings.host, settings.http_host
     ports = [
         ("smtp", host, settings.port),
+        ("submission", host, settings.submission_port),
+        ("submissions", host, settings.smtps_port if settings.enable_tls else None),
         ("imap", host, settings.imap_port),
         ("imaps", host, settings.imaps_port if settings.enable_tls else None),
         ("lmtp", "127.0.0.1", settings.lmtp_port),
@@ -289,7 +305,7 @@ _FIXES: Mapping[int, str] = {
 
 
 def _explain(address: Address, error: OSError) -> str:
-    name = "SMTP_PORT" if address.role == "smtp" else f"SMTP_{address.role.upper()}_PORT"
+    name = _SETTINGS.get(address.role, f"SMTP_{address.role.upper()}_PORT")
     if address.path:
         name = "SMTP_LMTP_SOCKET"
     reason = (error.strerror or str(error)).lower()

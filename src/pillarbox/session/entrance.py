@@ -155,7 +155,7 @@ async def _proxied(sock: socket.socket, proxy: Peer) -> Peer:
     if parsed.source is None:
         return proxy  # the proxy speaks for itself
     local = parsed.destination[0] if parsed.destination is not None else proxy.local
-    return Peer(parsed.source[0], parsed.source[1], local)
+    return Peer(parsed.source[0], parsed.source[1], local, proxied=True)
 
 
 async def _readable(sock: socket.socket) -> None:

@@ -7,11 +7,14 @@ from typing import NamedTuple
 
 
 class Peer(NamedTuple):
-    """Address and port of the client, and the address of ours that it reached. All empty on a unix socket."""
+    """Address and port of the client, and the address of ours that it reached. All empty on a unix socket.
+
+    `proxied`: a proxy's header says so, and the client's TLS may have ended there."""
 
     address: str
     port: int
     local: str
+    proxied: bool = False
 
     def __str__(self) -> str:
         """As log lines have it: 192.0.2.1:50000, [2001:db8::1]:50000, or "local"."""

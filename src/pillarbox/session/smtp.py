@@ -1,7 +1,8 @@
-"""SMTP from strangers (the port-25 role) and LMTP: what is answered to each event of the core.
+"""SMTP from strangers (the port-25 role), submission and LMTP: what is answered to each event of the core.
 
 Who may do what here: anybody may send to the accounts and aliases of this server; only who has logged in may send
-elsewhere. A message is acknowledged after the commit that puts it into mailboxes and queue, and not before.
+elsewhere, or anything at all by submission (RFC 6409). A message is acknowledged after the commit that puts it into
+mailboxes and queue, and not before.
 """
 
 from __future__ import annotations
@@ -143,9 +144,9 @@ class SmtpSession(SmtpConnection):
         node, settings, lmtp = self.node, self._settings, self.role is Role.LMTP
         self._message_id = node.ids()
         if not lmtp:
-            if settings.refuse_cleartext_strangers and self.secured is None:
+            if self.secured is None and (settings.refuse_cleartext_strangers or self._submits_too_early()):
                 return self._refuse_mail(event, say.NEEDS_TLS)
-            if self.identity is None and settings.require_auth and settings.explicit("SMTP_REQUIRE_AUTH"):
+            if self.identity is None and self._login_required():
                 return self._refuse_mail(event, say.NEEDS_AUTH)
             if not self._within_rate():
                 log.warning(f"Security event from {self.peer}: Rate limit exceeded", message_id=self._message_id)
@@ -155,6 +156,14 @@ class SmtpSession(SmtpConnection):
         self._mail = event
         self.core.accept()
         return None
+
+    def _submits_too_early(self) -> bool:
+        return self.role is Role.SUBMISSION and self.core.offer.starttls and not self.core.offer.auth_in_clear
+
+    def _login_required(self) -> bool:
+        """RFC 6409 section 4.3; on the port-25 role only when the operator said so."""
+        settings = self._settings
+        return self.role is Role.SUBMISSION or (settings.require_auth and settings.explicit("SMTP_REQUIRE_AUTH"))
 
     def _within_rate(self) -> bool:
         limiter, settings = self.node.limiter, self._settings
@@ -217,7 +226,7 @@ class SmtpSession(SmtpConnection):
         return None
 
     def _may_relay(self) -> bool:
-        return self.identity is not None and self.role is Role.SMTP
+        return self.identity is not None
 
     async def _make_mailbox(self, event: Rcpt) -> None:
         local, domain = self._looked_up(event.recipient)

@@ -16,7 +16,7 @@ from typing import Any, cast
 import structlog
 
 from pillarbox.access.ledger import Field
-from pillarbox.access.limits import Admission, Role
+from pillarbox.access.limits import Admission, Role, is_loopback
 from pillarbox.config import Settings
 from pillarbox.smtp.core import SmtpCore
 from pillarbox.smtp.events import Auth, AuthResponse, Content, ContentEnd, Event, Hello, Mail, Rcpt
@@ -95,9 +95,9 @@ class SmtpConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         if not self._peer_known:
             self.peer = peer_of(transport)
-        lmtp = self.role is Role.LMTP
-        limits, offer = policy(settings, bool(node.tls), lmtp)
         self.secured = tls.described(transport)
+        limits, offer = self._policy()
+        lmtp = self.role is Role.LMTP
         self.core = SmtpCore(settings.hostname, limits, offer, lmtp=lmtp, tls=self.secured is not None)
         if node.draining or node.maintenance:
             self._refuse(say.SHUTTING_DOWN if node.draining else say.MAINTENANCE)
@@ -207,6 +207,12 @@ class SmtpConnection(asyncio.Protocol):
         self._finish()
 
     # Inside.
+
+    def _policy(self) -> tuple[Limits, Offer]:
+        """Limits and offer for this client as it is connected now."""
+        settings, here = self._settings, is_loopback(self.peer.address) or not self.peer.address
+        clear = self.role is Role.SUBMISSION and settings.cleartext_loopback and here and not self.peer.proxied
+        return policy(settings, bool(self.node.tls), self.role, clear)
 
     def _pump(self) -> None:
         """Answer all that has arrived, up to the first that must wait."""
@@ -375,7 +381,8 @@ class SmtpConnection(asyncio.Protocol):
 
     def start_tls(self) -> Work | None:
         """Answer STARTTLS."""
-        context = self.node.tls.exchanger
+        holder = self.node.tls
+        context = holder.context if self.role is Role.SUBMISSION else holder.exchanger
         if context is None:
             self.core.reply(*say.NO_TLS)
             return None
@@ -397,6 +404,7 @@ class SmtpConnection(asyncio.Protocol):
         self._paused = False
         self.secured = tls.described(self.transport)
         early, self._early = self._early or [], None
+        self.core.offer = self._policy()[1]
         self.core.tls_started()
         self.deadline = self._loop.time() + self._waited()
         for data in early:
@@ -428,9 +436,10 @@ def shown(event: Event) -> str:
             return type(event).__name__.upper()
 
 
-@lru_cache(maxsize=16)
-def policy(settings: Settings, tls_ready: bool, lmtp: bool) -> tuple[Limits, Offer]:
-    """Limits and offer of a role. AUTH is offered when it is enabled, and only under TLS."""
+@lru_cache(maxsize=64)
+def policy(settings: Settings, tls_ready: bool, role: Role, clear: bool) -> tuple[Limits, Offer]:
+    """Limits and offer of a role. AUTH is offered on submission, and elsewhere when it is enabled; only under TLS
+    unless `clear`."""
     limits = Limits(message_size=settings.max_message_size, recipients=settings.max_recipients)
-    auth = MECHANISMS if settings.enable_auth and not lmtp else ()
-    return limits, Offer(starttls=tls_ready, auth=auth)
+    auth = MECHANISMS if role is Role.SUBMISSION or (settings.enable_auth and role is Role.SMTP) else ()
+    return limits, Offer(starttls=tls_ready, auth=auth, auth_in_clear=clear)

@@ -62,7 +62,7 @@ def test_a_key_of_another_certificate(pair: tuple[Path, Path], tmp_path: Path) -
     assert problem.kind == "InvalidTLSConfiguration"
 
 
-@pytest.mark.parametrize("name", ["REQUIRE_TLS", "IMAPS_PORT"])
+@pytest.mark.parametrize("name", ["REQUIRE_TLS", "IMAPS_PORT", "SMTPS_PORT"])
 def test_what_needs_tls_is_refused_without_it(name: str) -> None:
     (problem,) = loaded(**{name: "1"}).errors
     assert problem.name == f"SMTP_{name}"
@@ -71,6 +71,13 @@ def test_what_needs_tls_is_refused_without_it(name: str) -> None:
 
 def test_a_profile_may_require_tls_while_the_operator_turns_it_off() -> None:
     assert not loaded(PROFILE="production", ENABLE_TLS="false").errors
+
+
+def test_submission_without_tls_or_without_logins_is_noticed() -> None:
+    assert any("nobody can log in" in text for text in loaded(SUBMISSION_PORT=587).warnings)
+    assert not loaded(SUBMISSION_PORT=587, ENABLE_TLS="true").errors
+    (problem,) = loaded(SUBMISSION_PORT=587, ENABLE_TLS="true", ENABLE_AUTH="false").errors
+    assert (problem.kind, problem.name) == ("InvalidAuthConfiguration", "SMTP_ENABLE_AUTH")
 
 
 def test_requiring_a_login_of_everybody_warns_and_needs_auth() -> None:

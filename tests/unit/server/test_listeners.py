@@ -29,6 +29,8 @@ def settings(**changes: Any) -> Any:
         "host": "0.0.0.0",
         "http_host": "127.0.0.1",
         "port": 2525,
+        "submission_port": None,
+        "smtps_port": None,
         "imap_port": None,
         "imaps_port": None,
         "lmtp_port": None,
@@ -52,6 +54,9 @@ def test_what_settings_ask_for() -> None:
         ("lmtp", "/run/l"),
     ]
     assert "imaps" not in {a.role for a in wanted(settings(imaps_port=993, enable_tls=False))}
+    both = {"submission_port": 587, "smtps_port": 465}
+    assert [a.role for a in wanted(settings(**both))][1:3] == ["submission", "submissions"]
+    assert "submissions" not in {a.role for a in wanted(settings(**both, enable_tls=False))}
     assert str(wanted(settings(host="::"))[0]) == "[::]:2525"
 
 
