@@ -15,5 +15,8 @@ A resolver belongs to one event loop of one process and must not be carried over
 from __future__ import annotations
 
 from pillarbox.dns.answer import Answer, Kind, Resolver, Status
+from pillarbox.dns.caching import CachingResolver
+from pillarbox.dns.names import reverse_name
+from pillarbox.dns.opening import open_resolver
 
-__all__ = ["Answer", "Kind", "Resolver", "Status"]
+__all__ = ["Answer", "CachingResolver", "Kind", "Resolver", "Status", "open_resolver", "reverse_name"]

@@ -66,8 +66,11 @@ class Engine(Protocol):
     `name` is for logs. `validates` says whether an answer can be `secure`.
     """
 
-    name: str
-    validates: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def validates(self) -> bool: ...
 
     async def ask(self, name: str, kind: Kind) -> Answer:
         """`name` was checked (`names.normal`). Cancelling it gives up the question."""
