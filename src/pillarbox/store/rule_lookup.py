@@ -36,7 +36,7 @@ def any_rules(tx: Tx) -> bool:
 def matching(tx: Tx, scope: Scope, patterns: Sequence[str]) -> list[Rule]:
     """The rules of these patterns (at most 16), in the order of the patterns."""
     width = next(width for width in _WIDTHS if width >= len(patterns))
-    padded = [*patterns, *patterns[:1] * (width - len(patterns))]
+    padded = [*patterns, *[patterns[0]] * (width - len(patterns))]
     rows = tx.rows(_STATEMENTS[width], (scope, *padded))
     found = {pattern: Rule(pattern, id, name, kind, bool(accept)) for pattern, id, name, kind, accept in rows}
     return [found[pattern] for pattern in patterns if pattern in found]
