@@ -1,85 +1,78 @@
-"""Delivery status notifications: what a sender is told of messages that were taken over (RFC 3461, 3462, 3464)."""
+"""Delivery status notifications: what a sender is told of messages that were taken over (RFC 3461, 3462, 3464, 6533).
+
+One renderer for all of them: what fails while a message is received, what the queue gives up, puts off or hands on.
+"""
 
 from __future__ import annotations
 
+import re
+from email.quoprimime import body_encode
 from email.utils import formatdate
 from typing import NamedTuple
 
+from .report_text import SUBJECTS, Told, kind_of, plain, words
+
 FULL_LIMIT = 64 * 1024  # octets up to which RET=FULL is honoured; a longer message comes back as its headers
-
-
-class Told(NamedTuple):
-    """One recipient in a report. `action` is "failed" or "delivered"; `status` an enhanced code such as 5.2.2."""
-
-    address: str
-    action: str
-    status: str
-    reason: str
-    orcpt: str = ""
+_FIELD = 900  # characters of a field's value; a line has at most 998 octets (RFC 5322 section 2.1.1)
+_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 
 
 class Reported(NamedTuple):
-    """The message that is reported on. `head` is its beginning, `whole` whether that is all of it."""
+    """The message that is reported on. `head` is its beginning, `whole` whether that is all of it.
+
+    `arrived` and `at`, the time of the report, in epoch seconds; `serial` tells the reports on one message apart.
+    """
 
     message_id: str
     sender: str
     envid: str
     full: bool  # RET=FULL
-    arrived: float  # epoch seconds
+    arrived: float
     head: bytes
     whole: bool
+    at: float | None = None
+    serial: str = ""
 
 
 def render(message: Reported, recipients: list[Told], hostname: str) -> bytes:
     """The report as a message with CRLF line ends. The same arguments give the same octets."""
-    failed = any(told.action == "failed" for told in recipients)
-    ascii_only = all(told.address.isascii() and told.orcpt.isascii() for told in recipients)
-    boundary = f"=_{message.message_id}_report"  # "=_" cannot stand in quoted-printable or base64 text
-    subject = "Undelivered Mail Returned to Sender" if failed else "Successful Mail Delivery Report"
-    date = formatdate(message.arrived)
-    status_type = "message/delivery-status" if ascii_only else "message/global-delivery-status"  # RFC 6533 section 4
+    kind = kind_of(recipients)
+    everything = [text for told in recipients for text in (told.address, told.orcpt, told.said, told.reason)]
+    # RFC 6533 section 4: only a report that names such addresses is a global one.
+    internationalized = not all(told.address.isascii() and told.orcpt.isascii() for told in recipients)
+    content, full = _returned(message, kind)
+    boundary = _boundary(message, content)
+    date = formatdate(message.arrived if message.at is None else message.at)
+    status_type = "message/global-delivery-status" if internationalized else "message/delivery-status"
     lines = [
         f"From: Mail Delivery System <MAILER-DAEMON@{hostname}>",
         f"To: <{message.sender}>",
-        f"Subject: {subject}",
+        f"Subject: {SUBJECTS[kind]}",
         f"Date: {date}",
-        f"Message-ID: <{message.message_id}.report@{hostname}>",
+        f"Message-ID: <{message.message_id}.{message.serial}report@{hostname}>",
         "Auto-Submitted: auto-replied",  # RFC 3834 section 3.1.7
         "MIME-Version: 1.0",
-        f'Content-Type: multipart/report; report-type={status_type.partition("/")[2]}; boundary="{boundary}"',
+        "Content-Type: multipart/report;",
+        f"\treport-type={status_type.partition('/')[2]};",
+        f'\tboundary="{boundary}"',
         "",
         f"--{boundary}",
-        "Content-Type: text/plain; charset=utf-8",
-        "Content-Transfer-Encoding: 8bit",
-        "",
-        f"This is the mail server {hostname}.",
-        "",
-        "Your message could not be delivered to:" if failed else "Your message was delivered to:",
-        "",
-        *(f"  <{told.address}>: {told.reason}" for told in recipients),
+        *_text(words(recipients, hostname, whole=full), all(text.isascii() for text in everything)),
         "",
         f"--{boundary}",
-        f"Content-Type: {status_type}" + ("" if ascii_only else "; charset=utf-8"),
-        *([] if ascii_only else ["Content-Transfer-Encoding: 8bit"]),
+        f"Content-Type: {status_type}" + ("; charset=utf-8" if internationalized else ""),
+        *(["Content-Transfer-Encoding: 8bit"] if internationalized else []),
         "",
         f"Reporting-MTA: dns; {hostname}",
-        *([f"Original-Envelope-Id: {message.envid}"] if message.envid else []),
-        f"Arrival-Date: {date}",
+        *([f"Original-Envelope-Id: {plain(message.envid, _FIELD)}"] if message.envid else []),
+        f"Arrival-Date: {formatdate(message.arrived)}",
     ]
-    kind = "rfc822" if ascii_only else "utf-8"
     for told in recipients:
-        lines.append("")
-        if told.orcpt:
-            lines.append(f"Original-Recipient: {told.orcpt}")
-        lines += [f"Final-Recipient: {kind}; {told.address}", f"Action: {told.action}", f"Status: {told.status}"]
-        if told.action == "failed":
-            lines.append(f"Diagnostic-Code: X-Pillarbox; {told.reason}")
-    content = _returned(message)
-    full = content is message.head
+        lines += ["", *_fields(told, internationalized)]
     lines += [
         "",
         f"--{boundary}",
-        "Content-Type: message/rfc822" if full else "Content-Type: text/rfc822-headers",
+        f"Content-Type: {_returned_type(content, full)}",
         *([] if content.isascii() else ["Content-Transfer-Encoding: 8bit"]),
         "",
         "",
@@ -87,9 +80,71 @@ def render(message: Reported, recipients: list[Told], hostname: str) -> bytes:
     return "\r\n".join(lines).encode() + content + f"\r\n--{boundary}--\r\n".encode()
 
 
-def _returned(message: Reported) -> bytes:
-    """All of the message, or its header."""
-    if message.full and message.whole and len(message.head) <= FULL_LIMIT and b"\0" not in message.head:
-        return message.head
+def _fields(told: Told, internationalized: bool) -> list[str]:
+    """The fields of one recipient, RFC 3464 section 2.3."""
+    lines = [f"Original-Recipient: {plain(told.orcpt, _FIELD)}"] if told.orcpt else []
+    kind = "utf-8" if internationalized else "rfc822"
+    lines += [f"Final-Recipient: {kind}; {plain(told.address, _FIELD)}"]
+    lines += [f"Action: {told.action}", f"Status: {told.status}"]
+    if told.host:
+        lines.append(f"Remote-MTA: dns; {plain(told.host, _FIELD)}")
+    if told.said:
+        said = plain(told.said, _FIELD)
+        lines.append(f"Diagnostic-Code: smtp; {said if internationalized else _ascii(said)}")
+    elif told.action in ("failed", "delayed") and told.reason:
+        reason = plain(told.reason, _FIELD)
+        lines.append(f"Diagnostic-Code: X-Pillarbox; {reason if internationalized else _ascii(reason)}")
+    if told.last_attempt is not None:
+        lines.append(f"Last-Attempt-Date: {formatdate(told.last_attempt)}")
+    if told.log_id:
+        lines.append(f"Final-Log-ID: {plain(told.log_id, _FIELD)}")
+    if told.retry_until is not None:
+        lines.append(f"Will-Retry-Until: {formatdate(told.retry_until)}")
+    return lines
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
+
+
+def _text(lines: list[str], ascii_only: bool) -> list[str]:
+    """The part for people. Quoted-printable where it is not ASCII, so that no relay has to change it."""
+    if ascii_only:
+        return ["Content-Type: text/plain; charset=us-ascii", "", *lines]
+    octets = "\n".join(lines).encode().decode("latin-1")  # body_encode takes octets as characters
+    encoded = body_encode(octets, maxlinelen=76, eol="\r\n")
+    return ["Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "", encoded]
+
+
+def _boundary(message: Reported, content: bytes) -> str:
+    """ "=_" cannot stand in quoted-printable or base64 text, and the message is asked."""
+    boundary = f"=_{message.message_id}_{message.serial}report"
+    while boundary.encode() in content:
+        boundary += "_"
+    return boundary
+
+
+def _returned(message: Reported, kind: str) -> tuple[bytes, bool]:
+    """What comes back of the message, and whether that is all of it: only where it was asked for, is at hand, and is
+    text, and only with a failure (RFC 3461 section 4.3)."""
+    wanted = kind == "failed" and message.full and message.whole
+    if wanted and len(message.head) <= FULL_LIMIT and not _BARE.search(message.head):
+        return message.head, True
     end = message.head.find(b"\r\n\r\n")
-    return message.head[: end + 2] if end >= 0 else message.head[:FULL_LIMIT]
+    header = message.head[: end + 2] if end >= 0 else message.head[:FULL_LIMIT]
+    return _BARE.sub(b" ", header), False
+
+
+def _returned_type(content: bytes, full: bool) -> str:
+    """A header with UTF-8 in it is no RFC 822 header (RFC 6533 section 5)."""
+    header = content.partition(b"\r\n\r\n")[0]
+    try:
+        internationalized = not header.isascii() and bool(header.decode())
+    except UnicodeDecodeError:
+        internationalized = False
+    if full:
+        return "message/global" if internationalized else "message/rfc822"
+    return "message/global-headers" if internationalized else "text/rfc822-headers"
+
+
+__all__ = ["FULL_LIMIT", "Reported", "Told", "render"]
