@@ -1,7 +1,8 @@
 """The shared memory in which all processes of one server count.
 
-The supervisor makes one `Ledger` before it forks; every process then sees the same anonymous mapping. It holds one
-slot for the supervisor (number 0) and one for each worker. A slot is written by its own process only, so a plain
+The supervisor makes one `Ledger` before it forks; every process then sees the same memory, which has no name but a
+descriptor, so that an upgrade can hand it to the next program. It holds one slot for the supervisor (number 0) and one
+for each worker. A slot is written by its own process only, so a plain
 64-bit store is enough: no lock, no atomic, and a worker killed between two instructions leaves nothing half done.
 Who wants a figure for the whole server adds up the slots.
 
@@ -17,15 +18,25 @@ import os
 from contextlib import suppress
 from enum import IntEnum, auto
 from hashlib import blake2b
+from typing import Self
+
+from .ledger_layout import HEAD, VERSION, Layout, Misfit, check_fit, read_layout
+
+__all__ = ["COUNTERS", "GAUGES", "SUPERVISOR", "Field", "Ledger", "Misfit", "Slot"]
 
 _CELL = 8  # octets
-_PAGE = mmap.PAGESIZE
+CELLS = 512  # named cells of a slot, a page; those from _FIRST_GAUGE on are gauges
+_FIRST_GAUGE = 256
 ENTRY_CELLS = 4  # key, window, count, count of the window before
 SUPERVISOR = 0  # the slot of the process that forks the others
 
 
 class Field(IntEnum):
-    """Names of the cells. Those of `GAUGES` go up and down, all others only up."""
+    """Names of the cells. Those of `GAUGES` go up and down, all others only up.
+
+    New ones go at the end of their kind: then the program before and the one after an upgrade count in one memory, and
+    limits hold across it. A cell that changes its number costs that (`ledger_carry`), and nothing else.
+    """
 
     CONNECTIONS_TOTAL = 0  # of all mail protocols; HTTP is not counted
     MESSAGES_RECEIVED = auto()
@@ -45,6 +56,7 @@ class Field(IntEnum):
     LMTP_MESSAGES_RECEIVED = auto()
     IMAP_CONNECTIONS_TOTAL = auto()
     SUBMISSION_CONNECTIONS_TOTAL = auto()  # with STARTTLS and with TLS from the first octet
+    POP3_CONNECTIONS_TOTAL = auto()
     IMAP_COMMANDS = auto()
     MESSAGES_DELIVERED = auto()  # mailbox entries made
     MESSAGES_QUEUED = auto()  # queue rows made
@@ -62,11 +74,12 @@ class Field(IntEnum):
     WORKERS_DIED = auto()  # ended without having been asked
     RELOADS = auto()
 
-    CONNECTIONS_ACTIVE = auto()
+    CONNECTIONS_ACTIVE = _FIRST_GAUGE
     SMTP_CONNECTIONS_ACTIVE = auto()
     LMTP_CONNECTIONS_ACTIVE = auto()
     IMAP_CONNECTIONS_ACTIVE = auto()
     SUBMISSION_CONNECTIONS_ACTIVE = auto()
+    POP3_CONNECTIONS_ACTIVE = auto()
     SPOOL_BYTES = auto()  # message octets held in memory
     LOOP_LAG_US = auto()  # latest lateness of the loop, microseconds
     LOOP_LAG_MAX_US = auto()  # worst of the last minute
@@ -79,10 +92,7 @@ class Field(IntEnum):
 
 COUNTERS: tuple[Field, ...] = tuple(f for f in Field if f < Field.CONNECTIONS_ACTIVE)
 GAUGES: tuple[Field, ...] = tuple(f for f in Field if f >= Field.CONNECTIONS_ACTIVE)
-
-
-def _whole_pages(octets: int) -> int:
-    return -(-octets // _PAGE) * _PAGE
+_NO_GAUGES = memoryview(bytes((CELLS - _FIRST_GAUGE) * _CELL)).cast("q")
 
 
 def _power_of_two(least: int) -> int:
@@ -111,37 +121,65 @@ class Slot:
 
 
 class Ledger:
-    """The whole mapping: `slots` worker slots beside the supervisor's, tables of at least the given sizes.
+    """The whole memory: `slots` worker slots beside the supervisor's, tables of at least the given sizes.
 
     Pages that nobody wrote cost nothing, so the sizes can be generous.
     """
 
     def __init__(self, slots: int, *, connection_entries: int = 8192, rate_entries: int = 65536) -> None:
-        self.slots = slots + 1
-        self.connection_entries = _power_of_two(connection_entries)
-        self.rate_entries = _power_of_two(rate_entries)
-        self._head = _whole_pages(len(Field) * _CELL)
-        tables = _whole_pages((self.connection_entries + self.rate_entries) * ENTRY_CELLS * _CELL)
-        self._stride = self._head + tables
-        self._map = mmap.mmap(-1, self._stride * self.slots)
+        layout = Layout(
+            version=VERSION,
+            slots=slots + 1,
+            cells_octets=CELLS * _CELL,
+            entry_cells=ENTRY_CELLS,
+            connection_entries=_power_of_two(connection_entries),
+            rate_entries=_power_of_two(rate_entries),
+            secret=os.urandom(16).hex(),  # so that nobody outside can choose addresses that collide
+            fields={field.name: field.value for field in Field},
+        )
+        descriptor = os.memfd_create("pillarbox-ledger", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, layout.octets)
+        layout.write(descriptor)
+        self._open(descriptor, layout)
+
+    @classmethod
+    def adopt(cls, descriptor: int) -> Self:
+        """The ledger that another program made, and counts in too. Raises Misfit, and leaves the descriptor alone."""
+        layout = read_layout(descriptor)
+        check_fit(
+            layout,
+            fields={field.name: field.value for field in Field},
+            cells_octets=CELLS * _CELL,
+            entry_cells=ENTRY_CELLS,
+        )
+        ledger = cls.__new__(cls)
+        ledger._open(descriptor, layout)
+        return ledger
+
+    def _open(self, descriptor: int, layout: Layout) -> None:
+        self.descriptor = descriptor
+        self.slots = layout.slots
+        self.connection_entries, self.rate_entries = layout.connection_entries, layout.rate_entries
+        self._stride = layout.stride
+        self._map = mmap.mmap(descriptor, layout.octets)
         self._cells: memoryview[int] = memoryview(self._map).cast("q")
-        self._secret = os.urandom(16)  # so that nobody outside can choose addresses that collide
+        self._secret = bytes.fromhex(layout.secret)
 
     def attach(self, slot: int) -> Slot:
         """The slot for the calling process, which writes it from now on and no other does."""
         start = self._start(slot)
         self._cells[start + Field.PID] = os.getpid()
-        return Slot(self, slot, self._cells[start : start + len(Field)])
+        return Slot(self, slot, self._cells[start : start + CELLS])
 
     def total(self, field: int) -> int:
         """The sum over all slots."""
-        step = self._stride // _CELL
-        return sum(self._cells[field : field + step * self.slots : step])
+        first, step = HEAD // _CELL + field, self._stride // _CELL
+        return sum(self._cells[first::step])
 
     def most(self, field: int) -> int:
         """The largest value of any slot."""
-        step = self._stride // _CELL
-        return max(self._cells[field : field + step * self.slots : step])
+        first, step = HEAD // _CELL + field, self._stride // _CELL
+        return max(self._cells[first::step])
 
     def value(self, slot: int, field: int) -> int:
         return self._cells[self._start(slot) + field]
@@ -153,10 +191,10 @@ class Ledger:
     def clear(self, slot: int) -> None:
         """Forget what the slot's dead process held: gauges and tables; its counters stay."""
         start = self._start(slot)
-        for field in GAUGES:
-            self._cells[start + field] = 0
-        tables = slot * self._stride + self._head
-        length = self._stride - self._head
+        # Also those that only another version of the program knows.
+        self._cells[start + _FIRST_GAUGE : start + CELLS] = _NO_GAUGES
+        tables = start * _CELL + CELLS * _CELL
+        length = self._stride - CELLS * _CELL
         try:
             self._map.madvise(mmap.MADV_REMOVE, tables, length)  # gives the pages back, they read as zero
         except OSError:
@@ -164,12 +202,12 @@ class Ledger:
 
     def connection_table(self, slot: int) -> memoryview[int]:
         """Cells of the slot's table of open connections by address."""
-        start = self._start(slot) + self._head // _CELL
+        start = self._start(slot) + CELLS
         return self._cells[start : start + self.connection_entries * ENTRY_CELLS]
 
     def rate_table(self, slot: int) -> memoryview[int]:
         """Cells of the slot's table of hourly rates."""
-        start = self._start(slot) + self._head // _CELL + self.connection_entries * ENTRY_CELLS
+        start = self._start(slot) + CELLS + self.connection_entries * ENTRY_CELLS
         return self._cells[start : start + self.rate_entries * ENTRY_CELLS]
 
     def key(self, kind: bytes, subject: bytes) -> int:
@@ -183,7 +221,11 @@ class Ledger:
             self._cells.release()
             self._map.close()
 
+    def __del__(self) -> None:
+        with suppress(OSError, AttributeError):
+            os.close(self.descriptor)
+
     def _start(self, slot: int) -> int:
         if not 0 <= slot < self.slots:
             raise IndexError(f"slot {slot} of {self.slots}")
-        return slot * self._stride // _CELL
+        return (HEAD + slot * self._stride) // _CELL
