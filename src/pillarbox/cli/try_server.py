@@ -36,7 +36,7 @@ PORTS = {
     "smtp": 2525, "submission": 2587, "submissions": 2465, "lmtp": 2424, "imap": 2143, "imaps": 2993,
     "pop3": 2110, "pop3s": 2995, "api": 8080, "health": 8081,
 }  # fmt: skip
-LISTENING = ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "api", "health")
+LISTENING = ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "pop3", "pop3s", "api", "health")
 PORT_SETTINGS = {"smtp": "SMTP_PORT", "submissions": "SMTP_SMTPS_PORT"}  # the others are named after their role
 OUTSIDE = ("SMTP_CONFIG_FILE", "SMTP_LOG_FILE", "SMTP_USER")
 LOCK_PATIENCE = 10.0  # seconds: workers of a killed server need a moment to notice

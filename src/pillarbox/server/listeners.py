@@ -29,6 +29,8 @@ _NAMES = {
     "lmtp": "LMTP",
     "imap": "IMAP",
     "imaps": "IMAPS",
+    "pop3": "POP3",
+    "pop3s": "POP3S",
     "api": "API",
     "health": "Health",
 }
@@ -54,6 +56,10 @@ class ListenerSettings(Protocol):
     @property
     def imaps_port(self) -> int | None: ...
     @property
+    def pop3_port(self) -> int | None: ...
+    @property
+    def pop3s_port(self) -> int | None: ...
+    @property
     def lmtp_port(self) -> int | None: ...
     @property
     def lmtp_socket(self) -> Path | None: ...
@@ -69,7 +75,8 @@ class ListenerSettings(Protocol):
 class Address:
     """What a listener binds: `host` and `port` (0: the system chooses), or `path` of a unix socket.
 
-    `role` says what is spoken there: smtp, submission, submissions, lmtp, imap, imaps, api or health.
+    `role` says what is spoken there: smtp, submission, submissions, lmtp, imap, imaps, pop3, pop3s, api
+    or health.
     """
 
     role: str
@@ -121,6 +128,8 @@ def wanted(settings: ListenerSettings) -> tuple[Address, ...]:
         ("submissions", host, settings.smtps_port if settings.enable_tls else None),
         ("imap", host, settings.imap_port),
         ("imaps", host, settings.imaps_port if settings.enable_tls else None),
+        ("pop3", host, settings.pop3_port),
+        ("pop3s", host, settings.pop3s_port if settings.enable_tls else None),
         ("lmtp", "127.0.0.1", settings.lmtp_port),
         ("api", local, settings.api_port),
         ("health", local, settings.health_port),

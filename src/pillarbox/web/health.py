@@ -108,6 +108,7 @@ def stats_of(figures: Figures) -> dict[str, Any]:
         "smtp_connections": total(Field.SMTP_CONNECTIONS_ACTIVE),
         "lmtp_connections": total(Field.LMTP_CONNECTIONS_ACTIVE),
         "imap_connections": total(Field.IMAP_CONNECTIONS_ACTIVE),
+        "pop3_connections": total(Field.POP3_CONNECTIONS_ACTIVE),
         "submission_connections": total(Field.SUBMISSION_CONNECTIONS_ACTIVE),
         "workers": figures.ready_workers(),
     }

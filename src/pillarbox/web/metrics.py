@@ -47,6 +47,7 @@ _COUNTERS: tuple[tuple[str, str, Field], ...] = (
     ("lmtp_messages_received", "Messages accepted by LMTP", Field.LMTP_MESSAGES_RECEIVED),
     ("imap_connections", "IMAP connections", Field.IMAP_CONNECTIONS_TOTAL),
     ("submission_connections", "Submission connections", Field.SUBMISSION_CONNECTIONS_TOTAL),
+    ("pop3_connections", "POP3 connections", Field.POP3_CONNECTIONS_TOTAL),
     ("imap_commands", "IMAP commands", Field.IMAP_COMMANDS),
     ("pillarbox_commits", "Group commits", Field.COMMITS),
     ("pillarbox_commit_failures", "Group commits that failed", Field.COMMIT_FAILURES),
@@ -58,6 +59,7 @@ _GAUGES: tuple[tuple[str, str, Field], ...] = (
     ("lmtp_connections_active", "Open LMTP connections", Field.LMTP_CONNECTIONS_ACTIVE),
     ("imap_connections_active", "Open IMAP connections", Field.IMAP_CONNECTIONS_ACTIVE),
     ("submission_connections_active", "Open submission connections", Field.SUBMISSION_CONNECTIONS_ACTIVE),
+    ("pop3_connections_active", "Open POP3 connections", Field.POP3_CONNECTIONS_ACTIVE),
     ("pillarbox_spool_bytes", "Octets of messages in transfer held in memory", Field.SPOOL_BYTES),
     ("pillarbox_maintenance", "1 while new SMTP connections are sent away", Field.MAINTENANCE),
 )
