@@ -26,10 +26,11 @@ from pillarbox.store.errors import (
 )
 from pillarbox.store.opening import check_store, migrate, open_store, truncate_wal
 from pillarbox.store.store import Store
-from pillarbox.store.tx import DIRECTORY, Touched, Tx
+from pillarbox.store.tx import DIRECTORY, QUEUE, Touched, Tx
 
 __all__ = [
     "DIRECTORY",
+    "QUEUE",
     "Busy",
     "Closed",
     "Conflict",

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pillarbox.store import blobs
+from pillarbox.store import blobs, destinations
 from pillarbox.store.errors import NotFound, OverQuota, StoreError, Temporary
 from pillarbox.store.flags import DELETED, SEEN, join_keywords
 from pillarbox.store.mailboxes import ensure_inbox
 from pillarbox.store.records import Appended, Delivery, NewMessage, Outcome, Queued
-from pillarbox.store.tx import Tx
+from pillarbox.store.tx import QUEUE, Tx
 
 if TYPE_CHECKING:
     from pillarbox.mime.analysis import Analysis
@@ -36,9 +36,9 @@ _INSERT = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _ENQUEUE = (
-    "INSERT INTO message_queue "
-    "(from_address, to_address, priority, created_at, updated_at, next_retry_at, blob_id, prefix) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO message_queue (from_address, to_address, priority, created_at, updated_at, next_retry_at, blob_id, "
+    "prefix, status, message_key, destination_id, route_id, user_id, via, notify, orcpt, ret, envid, body, smtputf8, "
+    f"deliver_by, deliver_mode) VALUES (?{', ?' * 21})"
 )
 
 
@@ -50,11 +50,13 @@ def deliver(tx: Tx, message: NewMessage, plans: Sequence[Delivery | Queued]) -> 
     """
     blob = _Blob(message)
     if len(plans) == 1:
+        _find_destinations(tx, blob, plans)
         return [_carry_out(tx, blob, plans[0])]
     tx.lock(plan.user_id for plan in plans if isinstance(plan, Delivery))
     outcomes: list[Outcome] = []
     with suppress(_NothingStored), tx.savepoint():
         blob.id(tx)
+        _find_destinations(tx, blob, plans)
         for plan in plans:
             outcomes.append(_each(tx, blob, plan))
         if all(outcome.error for outcome in outcomes):
@@ -114,14 +116,15 @@ def charge(tx: Tx, user_id: int, size: int) -> int:
 
 
 class _Blob:
-    """The message's blob, written when the first plan needs it."""
+    """The message's blob, written when the first plan needs it; and `destinations` (ids by name) of its queue rows."""
 
-    __slots__ = ("_id", "_message", "size")
+    __slots__ = ("_id", "_message", "destinations", "size")
 
     def __init__(self, message: NewMessage) -> None:
         self._message = message
         self._id: int | None = None
         self.size = message.analysis.size
+        self.destinations: dict[str, int] = {}
 
     def id(self, tx: Tx) -> int:
         if self._id is None:
@@ -162,9 +165,46 @@ def _carry_out(tx: Tx, blob: _Blob, plan: Delivery | Queued) -> Outcome:
     return Outcome(plan.recipient, mailbox_id, uid, uidvalidity)
 
 
+def _find_destinations(tx: Tx, blob: _Blob, plans: Sequence[Delivery | Queued]) -> None:
+    due: dict[str, int] = {}
+    for plan in plans:
+        if isinstance(plan, Queued) and plan.destination and not plan.held:
+            at = tx.now if plan.not_before is None else plan.not_before
+            due[plan.destination] = min(due.get(plan.destination, at), at)
+    if due:
+        blob.destinations = destinations.ensure(tx, due)
+
+
 def _enqueue(tx: Tx, blob: _Blob, plan: Queued) -> Outcome:
     now = tx.now
+    due_at = None if plan.held else now if plan.not_before is None else plan.not_before
     queue_id = tx.insert(
-        _ENQUEUE, (plan.sender, plan.recipient, plan.priority, now, now, now, blob.id(tx), plan.prefix)
+        _ENQUEUE,
+        (
+            plan.sender,
+            plan.recipient,
+            plan.priority,
+            now,
+            now,
+            due_at,
+            blob.id(tx),
+            plan.prefix,
+            "held" if plan.held else "pending",
+            plan.message_key,
+            blob.destinations.get(plan.destination),
+            plan.route_id,
+            plan.user_id,
+            plan.via,
+            plan.notify,
+            plan.orcpt,
+            plan.ret,
+            plan.envid,
+            plan.body,
+            int(plan.smtputf8),
+            plan.deliver_by,
+            plan.deliver_mode,
+        ),
     )
+    if not plan.held:
+        tx.touch(*QUEUE)
     return Outcome(plan.recipient, queue_id=queue_id)

@@ -77,6 +77,9 @@ class PostgresTx:
     def lock(self, user_ids: Iterable[int]) -> None:
         self.rows(_LOCK, (sorted(set(user_ids)),))
 
+    def locking(self, clause: str) -> str:
+        return " " + clause
+
     def heavy(self, rows: int = 0, octets: int = 0) -> None:
         """Nothing to say: always in a thread."""
 

@@ -10,8 +10,59 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pillarbox.store.queue_records import (
+    Destination,
+    Event,
+    ListRow,
+    QueueCounts,
+    Queued,
+    QueuedMessage,
+    QueueFilter,
+    QueueRow,
+    RouteRow,
+    RouteRule,
+    SenderGrant,
+    Token,
+    Unrouted,
+    Usage,
+)
+
 if TYPE_CHECKING:
     from pillarbox.mime.analysis import Analysis
+
+__all__ = [
+    "Alias",
+    "Appended",
+    "Changes",
+    "Copied",
+    "Delivery",
+    "Destination",
+    "Domain",
+    "Event",
+    "Expunged",
+    "Flagged",
+    "ListRow",
+    "Mailbox",
+    "MessageRow",
+    "NewMessage",
+    "Outcome",
+    "QueueCounts",
+    "QueueFilter",
+    "QueueRow",
+    "Queued",
+    "QueuedMessage",
+    "Rendered",
+    "Resolution",
+    "RouteRow",
+    "RouteRule",
+    "SenderGrant",
+    "StoredFlags",
+    "Token",
+    "Unrouted",
+    "Usage",
+    "User",
+    "View",
+]
 
 
 class NewMessage(msgspec.Struct, frozen=True, gc=False):
@@ -35,15 +86,6 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     keywords: tuple[str, ...] = ()
     prefix: bytes = b""
     internal_date: int | None = None
-
-
-class Queued(msgspec.Struct, frozen=True, gc=False):
-    """Put it into the queue for `recipient`, an address elsewhere."""
-
-    sender: str
-    recipient: str
-    prefix: bytes = b""
-    priority: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -173,7 +215,10 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
 
 
 class User(msgspec.Struct, frozen=True, gc=False):
-    """A row of `users`. Quotas in octets, 0 is no limit. `credentials_version` grows when old logins must end."""
+    """A row of `users`. Quotas in octets, 0 is no limit. `credentials_version` grows when old logins must end.
+
+    `sending_held_at`: since when this account may send nothing, None when it may; see `senders.hold`.
+    """
 
     id: int
     username: str
@@ -191,6 +236,8 @@ class User(msgspec.Struct, frozen=True, gc=False):
     updated_at: int
     last_login: int | None
     modseq: int
+    sending_held_at: int | None = None
+    sending_held_reason: str = ""
 
 
 class Domain(msgspec.Struct, frozen=True, gc=False):
@@ -211,7 +258,7 @@ class Alias(msgspec.Struct, frozen=True, gc=False):
 
 
 class Resolution(msgspec.Struct, frozen=True):
-    """Where mail for an address goes. Nobody in `users` and `forward`: `reason` says why.
+    """Where mail for an address goes. Nobody in `users`, `forward` and `lists` (ids, addresses): `reason` says why.
 
     `local_domain` False: the address is not ours. `reason`: "", "unknown user", "disabled", "alias loop" or
     "not local".
@@ -221,28 +268,4 @@ class Resolution(msgspec.Struct, frozen=True):
     users: list[tuple[int, str]]
     forward: list[str]
     reason: str = ""
-
-
-class QueueCounts(msgspec.Struct, frozen=True):
-    total: int
-    pending: int
-    processing: int
-    retry: int
-    failed: int
-
-
-class QueueRow(msgspec.Struct, frozen=True):
-    """A row of `message_queue` without its bytes."""
-
-    id: int
-    from_address: str
-    to_address: str
-    status: str
-    priority: int
-    attempts: int
-    max_retries: int
-    next_retry_at: int | None
-    created_at: int
-    updated_at: int
-    last_error: str | None
-    size: int
+    lists: list[tuple[int, str]] = []

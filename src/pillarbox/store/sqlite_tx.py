@@ -102,6 +102,9 @@ class SqliteTx:
     def lock(self, user_ids: Iterable[int]) -> None:
         """Nothing to do: one writer at a time."""
 
+    def locking(self, clause: str) -> str:
+        return ""
+
     def heavy(self, rows: int = 0, octets: int = 0) -> None:
         """Nothing to say in a thread."""
 

@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 class Touched(NamedTuple):
     """Something changed: a mailbox, or the account itself when `mailbox_id` is 0.
 
-    `Touched(0, 0)` says that the directory changed (users, passwords, domains, aliases): forget what was cached of it.
+    `DIRECTORY` says that the directory changed (users, passwords, domains, aliases, routes, lists): forget what was
+    cached of it. `QUEUE` says that something in the queue is due, or will be.
     """
 
     user_id: int
@@ -23,6 +24,7 @@ class Touched(NamedTuple):
 
 
 DIRECTORY = Touched(0, 0)
+QUEUE = Touched(0, -1)
 
 Params = Sequence[Any]
 Row = tuple[Any, ...]
@@ -67,6 +69,9 @@ class Tx(Protocol):
 
     def lock(self, user_ids: Iterable[int]) -> None:
         """Hold these accounts against other writers until the end (nothing to do on SQLite: one writer at a time)."""
+
+    def locking(self, clause: str) -> str:
+        """Put behind a SELECT: `clause` ("FOR UPDATE ...") on PostgreSQL, nothing on SQLite: one writer at a time."""
 
     def heavy(self, rows: int = 0, octets: int = 0) -> None:
         """Announce what is about to be read: over 200 rows or 64 KiB an inline read moves to a thread."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pillarbox.store.migrations import m0001_initial, m0002_directory_triggers
+from pillarbox.store.migrations import m0001_initial, m0002_directory_triggers, m0003_outbound
 
 Words = Mapping[str, str]
 
@@ -43,4 +43,5 @@ class Migration(NamedTuple):
 ALL: tuple[Migration, ...] = (
     Migration(1, "initial", m0001_initial.up, m0001_initial.down),
     Migration(2, "directory_triggers", m0002_directory_triggers.up, m0002_directory_triggers.down),
+    Migration(3, "outbound", m0003_outbound.up, m0003_outbound.down),
 )

@@ -1,0 +1,56 @@
+"""Settling: what became of claimed rows. To be called in one transaction a batch.
+
+With `holder` only rows that are still this holder's claim are changed, and in any case only rows that are claimed: what
+an operator held, deleted or moved in the meantime stays so. Who has the message is removed whatever happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pillarbox.store.tx import QUEUE, Tx
+
+_MINE = "WHERE id = ? AND status = 'processing' AND (? = '' OR claimed_by = ?)"
+_SETTLED = (
+    "claimed_by = '', attempts = attempts + 1, retry_count = retry_count + 1, last_error = ?, last_host = ?, "
+    "updated_at = ? "
+)
+_DEFER = f"UPDATE message_queue SET status = 'retry', next_retry_at = ?, {_SETTLED}{_MINE}"
+_FAIL = f"UPDATE message_queue SET status = 'failed', next_retry_at = NULL, {_SETTLED}{_MINE}"
+_GIVE_BACK = (
+    "UPDATE message_queue SET status = CASE WHEN attempts = 0 THEN 'pending' ELSE 'retry' END, claimed_by = '', "
+    "next_retry_at = CASE WHEN attempts = 0 THEN created_at ELSE ? END, updated_at = ? "
+    "WHERE status = 'processing' AND claimed_by = ? AND "
+)
+
+
+def remove(tx: Tx, ids: Sequence[int]) -> None:
+    """These are done."""
+    if ids:
+        condition, values = tx.among("id", ids)
+        tx.run(f"DELETE FROM message_queue WHERE {condition}", (values,))
+
+
+def defer(tx: Tx, rows: Iterable[tuple[int, int, str, str]], *, holder: str = "") -> None:
+    """(id, next_retry_at, error, host): one attempt more was made, the next comes at that time."""
+    tx.many(_DEFER, [(at, error, host, tx.now, id, holder, holder) for id, at, error, host in rows])
+
+
+def fail(tx: Tx, rows: Iterable[tuple[int, str, str]], *, holder: str = "") -> None:
+    """(id, error, host): a dead letter, kept until an operator decides."""
+    tx.many(_FAIL, [(error, host, tx.now, id, holder, holder) for id, error, host in rows])
+
+
+def give_back(tx: Tx, holder: str, ids: Sequence[int]) -> None:
+    """Claimed, but nothing was tried: due at once, and first in line again when nothing ever was."""
+    if ids:
+        condition, values = tx.among("id", ids)
+        tx.run(_GIVE_BACK + condition, (tx.now, tx.now, holder, values))
+        tx.touch(*QUEUE)
+
+
+def note_delay(tx: Tx, ids: Sequence[int]) -> None:
+    """The sender was told that these are late."""
+    if ids:
+        condition, values = tx.among("id", ids)
+        tx.run(f"UPDATE message_queue SET delay_reported_at = ? WHERE {condition}", (tx.now, values))
