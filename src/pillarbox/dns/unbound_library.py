@@ -66,3 +66,12 @@ def load(name: str = NAME) -> ctypes.CDLL:
     except AttributeError as error:
         raise OSError(f"{name} is not the library we know: {error}") from error
     return library
+
+
+def missing_library() -> str:
+    """Why the library cannot be used; "" when it can."""
+    try:
+        load()
+    except OSError as error:
+        return str(error)
+    return ""
