@@ -1,0 +1,202 @@
+"""A message encoded anew for a server that takes no 8-bit content: what the recipient decodes is what was sent."""
+
+import email
+import email.policy
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pillarbox.mime.downgrade import (
+    Copy,
+    Insert,
+    Untouchable,
+    encoded,
+    has_ascii_headers,
+    plan_downgrade,
+    structure,
+)
+from pillarbox.mime.encoder import Base64Encoder, QuotedPrintableEncoder, encoder_for
+from pillarbox.mime.transfer import decode_transfer
+
+
+def reading(message):
+    return lambda start, length: message[start : start + length]
+
+
+def downgraded(message, *, eight_bit=False):
+    """The message as it is sent; its size is the one that was announced."""
+    plan = plan_downgrade(len(message), reading(message), eight_bit=eight_bit)
+    out = b""
+    for piece in plan.pieces:
+        match piece:
+            case Insert(data):
+                out += data
+            case Copy(start, end):
+                out += message[start:end]
+            case _:
+                out += b"".join(encoded(encoder_for(piece.encoding), iter([message[piece.start : piece.end]])))
+    assert len(out) == plan.size
+    return out
+
+
+def leaves(message):
+    """Type and decoded content of every leaf, by our reading."""
+
+    def walk(part):
+        if part.is_multipart or part.is_message:
+            for child in part.children:
+                yield from walk(child)
+        else:
+            content = decode_transfer(message[part.body : part.end], part.encoding)
+            yield part.type, part.subtype, part.charset, content
+
+    return list(walk(structure(len(message), reading(message))))
+
+
+MIXED = (
+    b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\n"
+    b'Content-Type: multipart/mixed; boundary="b"\r\n\r\npreamble\r\n'
+    b"--b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n%b\r\n"
+    b"--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n"
+    b"--b\r\nContent-Type: message/rfc822\r\ncontent-transfer-encoding:  8bit\r\n\r\n"
+    b"Subject: inner\r\n\r\n%b\r\n"
+    b"--b--\r\nepilogue\r\n"
+)
+
+
+@given(
+    st.lists(st.sampled_from(["Grüße", "a", " ", "\t", "=", ".", "\r\n", "日本", "From "]), max_size=40),
+    st.lists(st.sampled_from([b"\xe9", b"a", b" ", b"\r\n", b"=41", b"." * 70]), max_size=40),
+)
+@example(["ü", "\r\n"], [b"\xe9" * 300])
+def test_every_part_decodes_to_what_it_was(words, octets):
+    message = MIXED % ("".join(words).encode(), b"".join(octets))
+    out = downgraded(message)
+    assert out.isascii()
+    before = [part[3] for part in leaves(message)]
+    assert [part[3] for part in leaves(out)] == before
+    assert max(map(len, out.split(b"\r\n"))) <= 998
+
+
+def test_pythons_parser_agrees():
+    text = "Grüße, und ein = am Ende \r\n.\r\n" * 40
+    out = downgraded(MIXED % (text.encode(), b"caf\xe9"))
+    message = email.message_from_bytes(out, policy=email.policy.default)
+    plain, attached, inner = message.iter_parts()
+    assert plain.get_payload(decode=True) == text.encode()
+    assert attached.get_content() == b"\0\0\0"
+    (inside,) = inner.iter_parts()
+    assert inside["MIME-Version"] == "1.0"
+    assert inside.get_content_charset() == "unknown-8bit"
+    assert inside.get_payload(decode=True) == b"caf\xe9"
+    assert message["Content-Transfer-Encoding"] == "7bit"
+    assert inner["Content-Transfer-Encoding"] == "7bit"
+
+
+def test_a_message_without_mime():
+    out = downgraded(b"Subject: x\r\n\r\ncaf\xe9 \r\n")
+    assert out == (
+        b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=unknown-8bit\r\n"
+        b"Content-Transfer-Encoding: quoted-printable\r\n\r\ncaf=E9=20\r\n"
+    )
+
+
+def test_what_is_seven_bit_stays_as_it_is():
+    message = MIXED.replace(b"8bit", b"7bit") % (b"text", b"text")
+    assert downgraded(message) == message
+
+
+def test_seven_bit_content_under_an_8bit_label_is_only_labelled():
+    message = b"Content-Transfer-Encoding: 8bit\r\nMIME-Version: 1.0\r\nSubject: x\r\n\r\ntext\r\n"
+    expected = b"MIME-Version: 1.0\r\nSubject: x\r\nContent-Transfer-Encoding: 7bit\r\n\r\ntext\r\n"
+    assert downgraded(message) == expected
+
+
+def test_text_that_is_not_ascii_goes_as_base64():
+    message = b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + "日本語".encode() * 50 + b"\r\n"
+    out = downgraded(message)
+    assert b"base64" in out
+    assert leaves(out)[0][3] == leaves(message)[0][3]
+
+
+def test_binary_for_a_server_that_takes_8bit():
+    message = MIXED.replace(b"8bit", b"binary") % ("grüße\r\n".encode(), b"a\0\xff\nb")
+    out = downgraded(message, eight_bit=True)
+    assert b"binary" not in out
+    assert "grüße".encode() in out
+    assert b"\0" not in out
+    assert [part[3] for part in leaves(out)] == [part[3] for part in leaves(message)]
+
+
+def test_a_bare_line_feed_is_kept_by_base64():
+    message = b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: binary\r\n\r\na\nb\rc\r\n"
+    assert leaves(downgraded(message, eight_bit=True))[0][3] == b"a\nb\rc\r\n"
+
+
+SIGNED = MIXED.replace(b"multipart/mixed", b"multipart/signed; micalg=pgp-sha256")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        SIGNED % ("ü".encode(), b"x"),
+        MIXED.replace(b"message/rfc822", b"message/delivery-status") % (b"x", b"\xe9"),
+        MIXED.replace(b"message/rfc822", b"message/global") % (b"x", b"\xe9"),
+        b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="none"\r\n\r\n\xe9\r\n',
+        b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\n\xe9\r\n",
+        b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + b"--b\r\n\r\nx\r\n" * 1200 + b"\xe9\r\n--b--\r\n",
+    ],
+)
+def test_what_must_not_be_touched(message):
+    with pytest.raises(Untouchable):
+        downgraded(message)
+
+
+def test_a_signed_message_without_8_bit_content_is_left_alone():
+    message = SIGNED % (b"x", b"y")
+    assert downgraded(message) == message
+
+
+@given(st.binary(max_size=400))
+def test_no_message_makes_it_fail(data):
+    try:
+        out = downgraded(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + data)
+    except Untouchable:
+        return
+    assert structure(len(out), reading(out)) is not None
+
+
+@given(st.binary(max_size=500), st.lists(st.integers(0, 100), max_size=10))
+def test_base64_in_any_pieces(data, cuts):
+    encoder, at, out = Base64Encoder(), 0, b""
+    for cut in cuts:
+        out += encoder.feed(data[at : at + cut])
+        at += cut
+    out += encoder.feed(data[at:]) + encoder.end()
+    assert decode_transfer(out, "base64") == data
+    assert not out.endswith(b"\n")
+    assert max(map(len, out.split(b"\r\n"))) <= 76
+
+
+TEXT = st.text("aü= \t.é", max_size=120)
+
+
+@given(st.lists(TEXT, min_size=1, max_size=6), st.lists(st.integers(0, 100), max_size=10))
+def test_quoted_printable_in_any_pieces(lines, cuts):
+    data = "\r\n".join(lines).encode()
+    encoder, at, out = QuotedPrintableEncoder(), 0, b""
+    for cut in cuts:
+        out += encoder.feed(data[at : at + cut])
+        at += cut
+    out += encoder.feed(data[at:]) + encoder.end()
+    assert decode_transfer(out, "quoted-printable") == data
+    assert max(map(len, out.split(b"\r\n"))) <= 76
+    assert not any(line.endswith((b" ", b"\t")) for line in out.split(b"\r\n"))
+
+
+def test_headers_of_parts_count():
+    message = MIXED % (b"x", b"y")
+    assert has_ascii_headers(structure(len(message), reading(message)), reading(message))
+    message = message.replace(b"inner", "für".encode())
+    assert not has_ascii_headers(structure(len(message), reading(message)), reading(message))
