@@ -1,0 +1,49 @@
+"""Where a report goes: into the mailbox of the sender when that is here, else into the queue with the null sender."""
+
+from __future__ import annotations
+
+from pillarbox.mime.analysis import analyse
+from pillarbox.smtp.address import AddressError, parse_path
+from pillarbox.store import blobs, delivery
+from pillarbox.store.records import Delivery, NewMessage, Queued
+from pillarbox.store.tx import Tx
+
+from .destination import destination_of
+from .route import Refusal, find
+
+
+def post(tx: Tx, content: bytes, sender: str, message_key: str) -> bool:
+    """Put a report into the sender's mailbox or into the queue; False when there is nowhere to put it.
+
+    It has the null sender, so it is never reported on itself.
+    """
+    try:
+        path = parse_path(sender)
+    except AddressError:
+        return False
+    plans: list[Delivery | Queued] = []
+    route = find(tx, path.local, path.domain_key)
+    prefix = f"Return-Path: <>\r\nDelivered-To: {sender}\r\n".encode()
+    plans += [Delivery(recipient=name, user_id=user_id, prefix=prefix) for user_id, name in route.users]
+    plans += [_queued(tx, address, message_key, content, via=sender) for address in route.forward]
+    if not plans and route.refusal is Refusal.NOT_OURS:
+        plans.append(_queued(tx, sender, message_key, content))
+    if not plans:
+        return False
+    notice = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
+    return any(outcome.error is None for outcome in delivery.deliver(tx, notice, plans))
+
+
+def _queued(tx: Tx, address: str, message_key: str, content: bytes, via: str = "") -> Queued:
+    decision = destination_of(tx, "", address)
+    return Queued(
+        sender="",
+        recipient=address,
+        destination=decision.name,
+        route_id=decision.route_id,
+        message_key=message_key,
+        via=via,
+        body="7BIT" if content.isascii() else "8BITMIME",
+        smtputf8=not content.partition(b"\r\n\r\n")[0].isascii(),
+        held=decision.action == "hold",
+    )

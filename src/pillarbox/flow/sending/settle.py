@@ -1,0 +1,169 @@
+"""Settling a batch of attempts in one transaction: rows removed, put off or kept as dead letters, reports, events.
+
+A row whose sender must be told is removed by the commit that puts the report into a mailbox or into the queue, so that
+a crash loses neither. Where a report cannot be put anywhere its rows stay as dead letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pillarbox.store import blobs, queue_settle, queue_upkeep
+from pillarbox.store.errors import StoreError, Temporary
+from pillarbox.store.events import Event, add_events
+from pillarbox.store.tx import Tx
+
+from ..report import FULL_LIMIT, Reported, render
+from ..report_delivery import post
+from ..report_text import Told
+from ..story import entry
+from .policy import Policy
+from .verdict import Attempt, Verdict
+
+# Stages in which a server's words decided; in the others they are ours.
+_THEIRS = frozenset({"GREETING", "HELLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "END"})
+_OF_THE_LAST = "The last try: "
+
+Judged = tuple[Attempt, Verdict]
+
+
+class Settled(NamedTuple):
+    """`dead` and `gone`: ids of rows that became dead letters, and of those somebody else took away meanwhile."""
+
+    dead: frozenset[int]
+    gone: frozenset[int]
+    reports: int
+
+
+def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: Sequence[str], at: float) -> Settled:
+    """`ids`: names for reports that may have to be made, at least one for each attempt. `at`: epoch seconds."""
+    mine = queue_upkeep.claimed(tx, [attempt.row.id for attempt, _ in judged], holder)
+    events: list[Event] = []
+    unreported: set[int] = set()
+    reports = 0
+    for group in _groups([one for one in judged if one[1].report and mine.get(one[0].row.id)]):
+        if _report(tx, group, policy, ids[reports], at):
+            reports += 1
+            first, kind = group[0][0].row, group[0][1].report
+            events.append(entry(at, first.message_key, "report", recipient=first.sender, about=kind))
+        else:
+            unreported.update(attempt.row.id for attempt, _ in group)
+    removed, deferred, dead = [], [], []
+    for attempt, verdict in judged:
+        row, reply = attempt.row, attempt.outcome.reply
+        error = f"{reply.code} {reply.enhanced} {reply.text}"
+        gone = not mine.get(row.id)
+        if attempt.outcome.result == "delivered" or (
+            verdict.fate == "remove" and not gone and row.id not in unreported
+        ):
+            removed.append(row.id)
+        elif verdict.fate == "defer":
+            deferred.append((row.id, verdict.at, error, reply.host))
+        else:
+            dead.append((row.id, error, reply.host))
+        if attempt.tried or verdict.event != "deferred":
+            events.append(_event(attempt, verdict, at))
+    queue_settle.remove(tx, removed)
+    if deferred:
+        queue_settle.defer(tx, deferred, holder=holder)
+        put_off = [row_id for row_id, *_ in deferred]
+        queue_upkeep.note_retries(tx, put_off, policy.schedule.length(policy.lifetime))
+    queue_settle.note_delay(tx, [attempt.row.id for attempt, verdict in judged if verdict.report == "delayed"])
+    if ends := [(a.row.id, v.expires_at) for a, v in judged if v.expires_at is not None and v.fate == "defer"]:
+        queue_upkeep.note_end(tx, ends)
+    queue_settle.fail(tx, dead, holder=holder)
+    add_events(tx, events)
+    absent = frozenset(attempt.row.id for attempt, _ in judged if not mine.get(attempt.row.id))
+    return Settled(frozenset(row_id for row_id, *_ in dead) - absent, absent, reports)
+
+
+def _groups(judged: Sequence[Judged]) -> list[list[Judged]]:
+    """Recipients that share a report: of one message, and of one kind."""
+    groups: dict[tuple[object, ...], list[Judged]] = {}
+    for attempt, verdict in judged:
+        row = attempt.row
+        kind = verdict.report if verdict.report in ("failed", "delayed") else "done"
+        groups.setdefault((row.message_key, row.blob_id, row.sender, row.envid, row.ret, kind), []).append(
+            (attempt, verdict)
+        )
+    return list(groups.values())
+
+
+def _report(tx: Tx, group: Sequence[Judged], policy: Policy, report_id: str, at: float) -> bool:
+    row = group[0][0].row
+    head = _head(tx, row.blob_id, row.prefix)
+    reported = Reported(
+        message_id=row.message_key or str(row.id),
+        sender=row.sender,
+        envid=row.envid,
+        full=row.ret == "FULL",
+        arrived=row.created_at,
+        head=head,
+        whole=len(head) == row.size,
+        at=at,
+        serial=f"{report_id}.",
+    )
+    content = render(reported, [_told(attempt, verdict) for attempt, verdict in group], policy.hostname)
+    try:
+        with tx.savepoint():
+            return post(tx, content, row.sender, report_id)
+    except Temporary:
+        raise
+    except StoreError:  # what is wrong with one report is no reason to try its messages again
+        return False
+
+
+def _head(tx: Tx, blob_id: int, prefix: bytes) -> bytes:
+    try:
+        return prefix + blobs.read_slice(tx, blob_id, 0, FULL_LIMIT)
+    except Temporary:
+        raise
+    except StoreError:  # a report without the message is better than none
+        return prefix
+
+
+def _told(attempt: Attempt, verdict: Verdict) -> Told:
+    row, reply = attempt.row, attempt.outcome.reply
+    theirs = reply.stage in _THEIRS
+    reason = verdict.reason
+    if not theirs:
+        reason = f"{reason} {_OF_THE_LAST if reason else ''}{reply.text}".strip()
+    return Told(
+        address=row.recipient,
+        action=verdict.report,
+        status=verdict.status,
+        reason=reason,
+        orcpt=row.orcpt,
+        host=reply.host,
+        place=reply.address,
+        said=f"{reply.code} {reply.enhanced} {reply.text}" if theirs else "",
+        stage=reply.stage,
+        last_attempt=attempt.began,
+        retry_until=verdict.until if verdict.report == "delayed" else None,
+        log_id=f"{row.message_key}.{row.id}" if row.message_key else str(row.id),
+    )
+
+
+def _event(attempt: Attempt, verdict: Verdict, at: float) -> Event:
+    row, reply = attempt.row, attempt.outcome.reply
+    return entry(
+        at,
+        row.message_key,
+        verdict.event,
+        sender=row.sender,
+        recipient=row.recipient,
+        queue_id=row.id,
+        tries=row.attempts + 1,
+        began=int(attempt.began * 1000),
+        stage=reply.stage,
+        code=reply.code,
+        enhanced=reply.enhanced,
+        text=reply.text,
+        host=reply.host,
+        address=reply.address,
+        tls=reply.tls,
+        mail_from=attempt.mail_from if attempt.mail_from != row.sender else "",
+        next=verdict.at,
+        reported=verdict.report,
+    )

@@ -1,0 +1,138 @@
+"""What becomes of a row after an attempt: gone, tried again, or given up; and what its sender is told.
+
+Pure decisions over one row and one outcome. Age gives up (RFC 5321 section 4.5.4.1), a time the sender set (RFC 2852),
+or an operator.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pillarbox.store.records import QueuedMessage
+
+from ..parcel import Kind, Outcome, Reply
+from .policy import Policy
+
+Fate = Literal["remove", "defer", "dead"]
+Report = Literal["", "failed", "delayed", "delivered", "relayed"]
+Event = Literal["relayed", "deferred", "bounced", "expired"]
+
+NEVER = "NEVER"
+
+
+class Attempt(NamedTuple):
+    """One row and what came of trying it. `began` in epoch seconds; `tried`: somebody was really asked.
+
+    `kind` of the hop; `mail_from` is the sender that the next hop saw.
+    """
+
+    row: QueuedMessage
+    outcome: Outcome
+    began: float
+    kind: Kind
+    mail_from: str
+    tried: bool = True
+
+
+class Verdict(NamedTuple):
+    """`at`: when it is tried next, for "defer". `status` and `reason` are for the report."""
+
+    fate: Fate
+    event: Event
+    report: Report = ""
+    at: int = 0
+    until: int = 0  # when it will be given up
+    status: str = ""
+    reason: str = ""
+    expires_at: int | None = None  # to be noted with the row, since its life began late
+
+
+def end_of(row: QueuedMessage, now: int, policy: Policy) -> int:
+    """When the row is given up, in epoch seconds.
+
+    What nobody could try for most of its life (it was to be released later, held, or this server was down) has its
+    life from the first try on.
+    """
+    if row.expires_at is not None:
+        return row.expires_at
+    lifetime = policy.lifetime_of(row.sender)
+    if row.attempts == 0 and now - row.created_at > lifetime // 4:
+        return now + lifetime
+    return row.created_at + lifetime
+
+
+def overdue(row: QueuedMessage, now: int) -> Outcome | None:
+    """What ends a row before it is tried: an operator, or the time that its sender set for the delivery."""
+    if row.expires_at is not None and row.expires_at <= now:
+        return Outcome(row.id, "failed", Reply("POLICY", 554, "5.4.7", row.last_error or "Returned by the operator"))
+    if row.deliver_by is not None and row.deliver_mode.startswith("R") and row.deliver_by <= now:
+        text = "The time that you set for the delivery is over"
+        if row.last_error:
+            text += f"; the last try: {row.last_error}"
+        return Outcome(row.id, "failed", Reply("POLICY", 554, "5.4.7", text))
+    return None
+
+
+def judge(attempt: Attempt, now: int, policy: Policy, chance: float) -> Verdict:
+    """`chance` in [0, 1) varies the next delay."""
+    row, outcome = attempt.row, attempt.outcome
+    if outcome.result == "delivered":
+        return _delivered(attempt)
+    if outcome.result == "failed":
+        expired = row.expires_at is not None and row.expires_at <= now
+        return _given_up(row, "expired" if expired else "bounced", outcome.reply.enhanced)
+    return _deferred(attempt, now, policy, chance)
+
+
+def _delivered(attempt: Attempt) -> Verdict:
+    row, outcome = attempt.row, attempt.outcome
+    local = attempt.kind == "lmtp"
+    asked = "SUCCESS" in row.notify
+    traced = "T" in row.deliver_mode and row.notify != NEVER and not local  # RFC 2852 section 4.1.4.3
+    report: Report = ""
+    if row.sender and ((asked and not outcome.dsn) or traced):
+        report = "delivered" if local else "relayed"
+    status = outcome.reply.enhanced if outcome.reply.enhanced.startswith("2.") else "2.0.0"
+    return Verdict("remove", "relayed", report, status=status)
+
+
+def _given_up(row: QueuedMessage, event: Event, status: str, reason: str = "") -> Verdict:
+    if not row.sender:  # nobody can be told: kept for the operator
+        return Verdict("dead", event, status=status, reason=reason)
+    told = not row.notify or "FAILURE" in row.notify
+    return Verdict("remove", event, "failed" if told else "", status=_class(status, "5"), reason=reason)
+
+
+def _deferred(attempt: Attempt, now: int, policy: Policy, chance: float) -> Verdict:
+    row, status = attempt.row, _class(attempt.outcome.reply.enhanced, "4")
+    end = end_of(row, now, policy)
+    tries = row.attempts + 1
+    if now >= end or (policy.tries is not None and tries > policy.tries):
+        age = _span(max(now - row.created_at, 0))
+        # 4.4.7: it may well succeed when it is sent again (RFC 3463 section 2, class 4).
+        verdict = _given_up(row, "expired", "4.4.7", f"It could not be delivered for {age} and is given up.")
+        return verdict._replace(status="4.4.7")
+    at = min(now + policy.schedule.delay(tries, chance), end)
+    deliver_by = row.deliver_by if row.deliver_mode else None
+    if deliver_by is not None and deliver_by > now:
+        at = min(at, deliver_by)
+    late = end - policy.lifetime_of(row.sender) + policy.delay_report_after <= now and policy.delay_report_after > 0
+    if deliver_by is not None and row.deliver_mode.startswith("N"):
+        late = late or deliver_by <= now  # RFC 2852 section 4.1.4.2: the sender is told, the message goes on
+    wanted = not row.notify or "DELAY" in row.notify
+    report: Report = "delayed" if late and wanted and row.sender and row.delay_reported_at is None else ""
+    begun_late = end if row.expires_at is None and end != row.created_at + policy.lifetime_of(row.sender) else None
+    return Verdict("defer", "deferred", report, at=at, until=end, status=status, expires_at=begun_late)
+
+
+def _class(status: str, digit: str) -> str:
+    """An enhanced code of the class that the action has."""
+    return status if status.startswith(f"{digit}.") else f"{digit}.0.0"
+
+
+def _span(seconds: int) -> str:
+    if seconds >= 2 * 86_400:
+        return f"{seconds // 86_400} days"
+    if seconds >= 2 * 3600:
+        return f"{seconds // 3600} hours"
+    return f"{max(1, seconds // 60)} minutes"

@@ -1,0 +1,69 @@
+"""What the scheduler of the queue asks and notes beside claiming and settling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pillarbox.store.tx import QUEUE, Tx
+
+_DUE = "SELECT 1 FROM message_queue WHERE destination_id = ? AND priority = ? AND next_retry_at <= ? LIMIT 1"
+_NEXT_PRIORITY = (
+    "SELECT max(priority) FROM message_queue WHERE destination_id = ? AND priority < ? AND next_retry_at IS NOT NULL"
+)
+_ABOVE = 2**31
+_LATER = (
+    "SELECT id FROM message_queue WHERE destination_id = ? AND priority = ? AND next_retry_at > ? "
+    "AND status = 'retry' ORDER BY next_retry_at LIMIT ?"
+)
+
+
+def is_due(tx: Tx, destination_id: int) -> bool:
+    """Whether a row of a destination can be claimed now, however the destination is held."""
+    return any(
+        tx.row(_DUE, (destination_id, priority, tx.now)) is not None for priority in _priorities(tx, destination_id)
+    )
+
+
+def claimed(tx: Tx, ids: Sequence[int], holder: str) -> dict[int, bool]:
+    """Those of `ids` that are still in the queue, and whether they are still the holder's claim: an operator may have
+    held, moved or deleted them, or the lease may have ended.
+    """
+    condition, values = tx.among("id", ids)
+    rows = tx.rows(f"SELECT id, status, claimed_by FROM message_queue WHERE {condition}", (values,))
+    return {id: status == "processing" and claimed_by == holder for id, status, claimed_by in rows}
+
+
+def hasten(tx: Tx, destination_id: int, limit: int) -> int:
+    """The destination is back: rows that were put off are due now, the urgent first; how many (less than `limit`: all).
+
+    They stand in line by their age, as if they had never been tried. Rows that wait for a time of their sender's stay.
+    """
+    ids: list[int] = []
+    for priority in _priorities(tx, destination_id):
+        ids += [row[0] for row in tx.rows(_LATER, (destination_id, priority, tx.now, limit - len(ids)))]
+        if len(ids) >= limit:
+            break
+    if ids:
+        condition, values = tx.among("id", ids)
+        tx.run(f"UPDATE message_queue SET next_retry_at = created_at WHERE {condition}", (values,))
+        tx.touch(*QUEUE)
+    return len(ids)
+
+
+def note_retries(tx: Tx, ids: Sequence[int], most: int) -> None:
+    """How many tries these will get in all, for people: age decides."""
+    condition, values = tx.among("id", ids)
+    tx.run(f"UPDATE message_queue SET max_retries = ? WHERE max_retries <> ? AND {condition}", (most, most, values))
+
+
+def note_end(tx: Tx, ends: Iterable[tuple[int, int]]) -> None:
+    """(id, expires_at): when these are given up, where that does not follow from their age."""
+    tx.many("UPDATE message_queue SET expires_at = ? WHERE id = ?", [(at, id) for id, at in ends])
+
+
+def _priorities(tx: Tx, destination_id: int) -> Iterable[int]:
+    """The priorities of its rows, from the highest on: a seek for each."""
+    priority = _ABOVE
+    while (row := tx.row(_NEXT_PRIORITY, (destination_id, priority))) is not None and row[0] is not None:
+        priority = row[0]
+        yield priority
