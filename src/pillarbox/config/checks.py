@@ -54,6 +54,7 @@ def check_together(
     _ports(found, values)
     _tls(found, values)
     _auth(found, values)
+    _dns(found, values)
     _webhook(found, values)
     _exposure(found, values)
     _secrets_in_the_open(found, files)
@@ -126,6 +127,13 @@ def _mismatch(cert: Path, key: Path) -> str:
     except (ssl.SSLError, OSError, ValueError) as error:
         return str(error)
     return ""
+
+
+def _dns(found: _Findings, values: Mapping[str, Value]) -> None:
+    anchor = values["dns_trust_anchor"]
+    if isinstance(anchor, Path) and (reason := _unreadable(anchor)):
+        fix = "correct the path, or remove it: the root's keys are built in"
+        found.error("InvalidDns", "SMTP_DNS_TRUST_ANCHOR", anchor, f"a file that can be read ({reason})", fix)
 
 
 def _auth(found: _Findings, values: Mapping[str, Value]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Value = str | int | bool | Path | tuple[Network, ...] | None
+Value = str | int | bool | Path | tuple[Network, ...] | tuple[str, ...] | None
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
@@ -201,3 +201,34 @@ def networks() -> Kind:
         return tuple(ipaddress.ip_network(item, strict=False) for item in re.split(r"[,\s]+", value.strip()) if item)
 
     return Kind("networks", "addresses or networks separated by commas, such as 127.0.0.1, 10.0.0.0/8, ::1", parse)
+
+
+def servers() -> Kind:
+    """Addresses with a port behind an `@` where it is not the usual one, in the order in which they are asked."""
+
+    def parse(value: str) -> tuple[str, ...]:
+        return tuple(_server(item) for item in re.split(r"[,\s]+", value.strip()) if item)
+
+    return Kind("servers", "addresses separated by commas, such as 127.0.0.1, 127.0.0.1@5353, 2001:db8::53", parse)
+
+
+def _server(item: str) -> str:
+    address, at, port = item.partition("@")
+    address = str(ipaddress.ip_address(address))
+    if not at:
+        return address
+    if not 0 < _integer(port) < 65536:
+        raise ValueError("no port")
+    return f"{address}@{_integer(port)}"
+
+
+def domains() -> Kind:
+    """Domain names as they stand in the DNS; the empty text means none."""
+
+    def parse(value: str) -> tuple[str, ...]:
+        names = tuple(item.removesuffix(".").lower() for item in re.split(r"[,\s]+", value.strip()) if item)
+        if not all(len(name) <= 253 and all(map(_HOST_LABEL.fullmatch, name.split("."))) for name in names):
+            raise ValueError("not a domain")
+        return names
+
+    return Kind("domains", "domain names separated by commas, such as corp.internal, 10.in-addr.arpa", parse)

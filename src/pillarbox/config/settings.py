@@ -92,6 +92,11 @@ class Settings:
     enable_metrics: bool
     enable_tracing: bool
     tracing_service_name: str
+    dns_servers: tuple[str, ...]
+    dns_engine: str
+    dns_timeout_seconds: int
+    dns_trust_anchor: Path | None
+    dns_insecure_zones: tuple[str, ...]
     queue_batch_size: int
     queue_flush_interval_ms: int
     max_retry_attempts: int
@@ -162,7 +167,7 @@ class Settings:
 
 def settle(values: dict[str, Value], sources: Mapping[str, str]) -> None:
     """Fill in what follows from other settings, in place."""
-    for attribute in ("db_path", "log_file", "tls_cert", "tls_key", "runtime_dir", "lmtp_socket"):
+    for attribute in ("db_path", "log_file", "tls_cert", "tls_key", "runtime_dir", "lmtp_socket", "dns_trust_anchor"):
         if isinstance(text := values[attribute], str):
             values[attribute] = Path(text)
     db_path = values["db_path"]

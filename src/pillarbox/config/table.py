@@ -12,6 +12,7 @@ from pillarbox.config.kinds import (
     address,
     boolean,
     choice,
+    domains,
     duration,
     durations,
     hostname,
@@ -20,6 +21,7 @@ from pillarbox.config.kinds import (
     optional_port,
     path,
     port,
+    servers,
     text,
     url,
 )
@@ -203,6 +205,25 @@ _OBSERVABILITY = (
             "The name of this service in traces.", "InvalidTracing", effect="later"),
 )
 
+_DNS = (
+    Setting("SMTP_DNS_SERVERS", "dns.servers", servers(), (),
+            "The DNS servers that are asked, recursive ones. Without it those of /etc/resolv.conf. Names are looked up "
+            "in the DNS only, not in /etc/hosts.", "InvalidDns", reload="workers"),
+    Setting("SMTP_DNS_ENGINE", "dns.engine", choice("auto", "unbound", "cares"), "auto",
+            "Who asks: `unbound` is libunbound (Debian's libunbound8), which validates the answers (DNSSEC); `cares` "
+            "is c-ares, which believes them. `auto` takes the first if it is there and works.", "InvalidDns",
+            reload="workers"),
+    Setting("SMTP_DNS_TIMEOUT_SECONDS", "dns.timeout", integer(1, 60, "seconds"), (10, 5, 10, 10),
+            "The longest wait for one answer; what it was for is then tried again later.", "InvalidDns",
+            reload="workers"),
+    Setting("SMTP_DNS_TRUST_ANCHOR", "dns.trust_anchor", path(), None,
+            "A file with the keys that validation begins with, as DS or DNSKEY records. Without it the root's, which "
+            "are built in and taken from the system.", "InvalidDns", reload="workers"),
+    Setting("SMTP_DNS_INSECURE_ZONES", "dns.insecure_zones", domains(), (),
+            "Zones whose answers are taken unvalidated: names of your own network that the public DNS does not know.",
+            "InvalidDns", reload="workers"),
+)
+
 _QUEUE = (
     Setting("SMTP_QUEUE_BATCH_SIZE", "queue.batch_size", integer(1, 10_000), (10, 5, 50, 100),
             "Entries that are taken from the queue for one destination at once; more of the same message come along.",
@@ -254,6 +275,7 @@ SETTINGS: tuple[Setting, ...] = (
     *_ANTISPAM,
     *_WEBHOOK,
     *_OBSERVABILITY,
+    *_DNS,
     *_QUEUE,
 )
 

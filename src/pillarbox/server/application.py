@@ -15,7 +15,7 @@ from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
 from pillarbox.session.entrance import entrance
 from pillarbox.session.imap import ImapSession
-from pillarbox.session.node import Node
+from pillarbox.session.node import Node, resolver_for
 from pillarbox.session.smtp import SmtpSession
 from pillarbox.session.tls import TlsHolder
 from pillarbox.store import DIRECTORY, Store, StoreError, Touched, migrate, open_store
@@ -28,7 +28,7 @@ from pillarbox.web.serve import HttpServer
 from . import certificates
 from .hints import Hints, Pair
 from .jobs import Jobs
-from .preparation import DATABASE, check_writable
+from .preparation import DATABASE, check_resolver, check_writable
 from .supervisor import Parts
 from .worker import Seat
 
@@ -63,7 +63,12 @@ class MailApplication:
         store = await open_store(settings.db_path)
         self._limiter = Limiter(self._slot)
         self._secure(settings, seat.pem)
-        self._node = Node.build(settings, store, self._slot, self._limiter, seat.shared, tls=self._tls)
+        resolver = resolver_for(settings)
+        if seat.index == 0:
+            log.info(f"DNS: {resolver.engine().name}")
+        self._node = Node.build(
+            settings, store, self._slot, self._limiter, seat.shared, tls=self._tls, resolver=resolver
+        )
         self._apply(settings)
         self._hints = Hints(seat.hints, seat.ledger, seat.slot, self._heard)
         self._hints.start()
@@ -112,6 +117,7 @@ class MailApplication:
         self._hints.stop()
         await node.story.close()
         await node.store.close()  # finishes what was taken on; nobody is left to be told
+        await node.resolver.close()
         node.close()
 
     async def _listen(self, store: Store, threads: ThreadPoolExecutor) -> None:
@@ -215,6 +221,7 @@ class MailApplication:
 def prepare(settings: Settings) -> None:
     """Before the workers: the database is made and brought to this version. Raises StartError, StoreError."""
     check_writable(settings, DATABASE)
+    check_resolver(settings)
     migrate(settings.db_path)
 
 

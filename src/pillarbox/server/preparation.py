@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from pillarbox.config import Settings
+from pillarbox.dns.unbound_library import missing_library
 
 from . import certificates, logging
 from .certificates import CertificateError, KeyPair
@@ -69,6 +70,14 @@ def check_writable(settings: Settings, *names: str) -> None:
             fix = f"`chown` it to the account of the server (uid {os.geteuid()}); its unit needs it in ReadWritePaths="
             where = settings.source(name)
             raise StartError(f"{name} ({where}): {folder.absolute()} cannot be written. Fix: {fix}")
+
+
+def check_resolver(settings: Settings) -> None:
+    """Whether the system has the DNS library that was asked for. Raises StartError."""
+    if settings.dns_engine == "unbound" and (reason := missing_library()):
+        where = settings.source("SMTP_DNS_ENGINE")
+        fix = "`apt install libunbound8`, or set it to auto"
+        raise StartError(f"SMTP_DNS_ENGINE ({where}): libunbound cannot be used ({reason}). Fix: {fix}")
 
 
 def _folder(settings: Settings, name: str) -> Path:

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 from pillarbox.access.authenticate import Authenticator
 from pillarbox.access.ledger import SUPERVISOR, Field, Slot
 from pillarbox.access.limits import Limiter
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
+from pillarbox.dns import CachingResolver, Resolver, open_resolver
+from pillarbox.dns.opening import Choice
 from pillarbox.flow.memory import DiskGauge, MemoryBudget
 from pillarbox.flow.message_id import MessageIds
 from pillarbox.flow.owner import this_process
@@ -65,6 +67,7 @@ class Node:
     deadlines: Deadlines
     watch: MailboxWatch
     logins: LoginWatch
+    resolver: Resolver
     clock: Callable[[], float] = time.time  # epoch seconds
     sessions: set[Session] = field(default_factory=set)
     draining: bool = False
@@ -84,6 +87,7 @@ class Node:
         gate: HashGate,
         *,
         tls: TlsHolder | None = None,
+        resolver: Resolver | None = None,
         clock: Callable[[], float] = time.time,
     ) -> Node:
         """The node of a worker, with its loop running."""
@@ -106,6 +110,7 @@ class Node:
             deadlines=Deadlines(),
             watch=MailboxWatch(),
             logins=LoginWatch(authenticator),
+            resolver=resolver or resolver_for(settings),
             clock=clock,
         )
         store.on_commit(node.watch.changed)
@@ -116,3 +121,14 @@ class Node:
     def close(self) -> None:
         """After the last session: end the threads."""
         self.threads.shutdown(wait=False, cancel_futures=True)
+
+
+def resolver_for(settings: Settings) -> CachingResolver:
+    """The resolver of these settings. It opens nothing before it is asked."""
+    return open_resolver(
+        engine=cast("Choice", settings.dns_engine),
+        servers=settings.dns_servers,
+        trust_anchor=str(settings.dns_trust_anchor or ""),
+        insecure=settings.dns_insecure_zones,
+        timeout=settings.dns_timeout_seconds,
+    )

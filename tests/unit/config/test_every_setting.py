@@ -37,7 +37,9 @@ def wrong_values(setting: Setting) -> st.SearchStrategy[str] | None:
             return WORDS.filter(lambda text: text.strip().lower() not in good)
         case "IP address":
             return WORDS.filter(lambda text: text.strip() != "localhost")
-        case "networks" | "duration" | "durations":
+        case "domains":
+            return WORDS.map(lambda text: f"a..{text}b")
+        case "networks" | "servers" | "duration" | "durations":
             return WORDS
         case "URL":
             return WORDS.map(lambda text: f"gopher://{text}")

@@ -25,6 +25,7 @@ TYPES: dict[str, object] = {
     "duration": int,
 }
 TYPES["networks"] = tuple[Network, ...]
+TYPES["servers"] = TYPES["domains"] = tuple[str, ...]
 
 
 def test_settings_declare_exactly_the_table() -> None:
