@@ -20,17 +20,21 @@ import structlog
 from pillarbox.store import directory
 from pillarbox.store.errors import StoreError
 from pillarbox.store.records import User
+from pillarbox.store.secrets import make_secret, secret
 from pillarbox.store.store import Store
 from pillarbox.store.tx import Tx
 
 from . import passwords
+from .imitation import imitation
 from .ledger import Field, Slot
 from .passwords import HashGate, TemporarilyUnavailable
+from .sasl_scram import ScramKeys, parse_keys
 
 log = structlog.get_logger()
 
 REMEMBERED = 60.0  # seconds
 FAILURE = 1.0  # seconds that a failed login takes
+IMITATION = "scram_imitation"  # name of the secret for names that nobody has
 _MOST_REMEMBERED = 10_000
 _READ_AT_ONCE = 100  # accounts looked up in one read
 
@@ -84,13 +88,58 @@ class Authenticator:
             log.warning("Authentication is not possible now", user=_shown(username), peer=peer, error=str(error))
             raise TemporaryFailure(str(error)) from error
         if identity is None:
-            self._count(Field.AUTH_FAILURES)
-            log.warning(f"Authentication failed for user '{_shown(username)}'", peer=peer, protocol=protocol)
-            await self._sleep(max(0.0, began + FAILURE - self._clock()))
+            await self.failed(username, peer, protocol, began)
             return None
+        self._succeeded(username, peer, protocol)
+        return identity
+
+    async def scram_keys(self, username: str) -> tuple[Identity | None, ScramKeys]:
+        """The account and its SCRAM keys; for a name that cannot log in so, keys that no proof fits.
+
+        Raises TemporaryFailure.
+        """
+        try:
+            user, secret = await self._store.read(_scram_user, username)
+            if secret is None:
+                secret = await self._store.write(make_secret, IMITATION)
+        except StoreError as error:
+            raise TemporaryFailure(str(error)) from error
+        identity = _identity(user)
+        keys = parse_keys(user.scram_sha256) if user is not None and identity is not None else None
+        return (None, imitation(secret, username)) if keys is None else (identity, keys)
+
+    async def proven(
+        self, identity: Identity | None, username: str, peer: str, protocol: str, began: float
+    ) -> Identity | None:
+        """The account whose keys `scram_keys` gave and whose password was proven, if it may still log in.
+
+        Raises TemporaryFailure.
+        """
+        try:
+            outdated = identity is None or await self.outdated([identity])
+        except StoreError as error:
+            raise TemporaryFailure(str(error)) from error
+        if identity is None or outdated:
+            await self.failed(username, peer, protocol, began)
+            return None
+        self._record(identity)
+        self._succeeded(username, peer, protocol)
+        return identity
+
+    async def failed(self, username: str, peer: str, protocol: str, began: float) -> None:
+        """Count and log a login that failed, and let it take its second from `began` on."""
+        self._count(Field.AUTH_FAILURES)
+        log.warning(f"Authentication failed for user '{_shown(username)}'", peer=peer, protocol=protocol)
+        await self._sleep(max(0.0, began + FAILURE - self._clock()))
+
+    def _succeeded(self, username: str, peer: str, protocol: str) -> None:
         self._count(Field.AUTH_SUCCESSES)
         log.info(f"User '{_shown(username)}' authenticated successfully", peer=peer, protocol=protocol)
-        return identity
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds, for `began`."""
+        return self._clock
 
     async def outdated(self, identities: Sequence[Identity]) -> list[Identity]:
         """Those whose account has gone, was disabled, or has got other credentials since they logged in."""
@@ -168,6 +217,10 @@ def _identity(user: User | None) -> Identity | None:
     if user is None or not user.enabled:
         return None
     return Identity(user.id, user.username, user.email, user.role, user.credentials_version)
+
+
+def _scram_user(tx: Tx, username: str) -> tuple[User | None, bytes | None]:
+    return directory.user(tx, username), secret(tx, IMITATION)
 
 
 def _identities(tx: Tx, usernames: Sequence[str]) -> list[Identity | None]:

@@ -1,10 +1,11 @@
-"""SASL mechanisms as a server speaks them: PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login).
+"""SASL mechanisms as a server speaks them: what all of them say, PLAIN (RFC 4616) and LOGIN (draft-murchison).
 
-A mechanism is a small state machine over decoded responses; the session does the base64 and the waiting:
+A mechanism is a small state machine over decoded responses; it looks nothing up. `exchange.Exchange` drives one and
+answers its questions; the session does the base64.
 
-    mechanism = mechanism_for("PLAIN")
     outcome = mechanism.step(initial_response_or_None)
-    # Challenge(data): send it, step with what comes back · Credentials: check them · Failure: refuse
+    # Challenge(data): send it, step with what comes back · Credentials, Token: check them · Failure: refuse
+    # KeysOf(username): find these and go on with `mechanism.keys(found)` · Proven(data): the proof is right
 """
 
 from __future__ import annotations
@@ -33,6 +34,31 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token, and whose it is to be: "" when the client leaves that to the token. `refusal` is the challenge
+    for one that is not good, with {} for the error; the client's answer to it ends the exchange."""
+
+    username: str
+    token: str
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeysOf:
+    """The keys of this account are needed before the next challenge."""
+
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """The client knows the password of the account whose keys it was given. `data` is our own proof: the last
+    challenge, to which the client has nothing more to say."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """The exchange is over. `syntax` tells malformed (501 5.5.2) from refused (535 5.7.8)."""
 
@@ -40,7 +66,7 @@ class Failure:
     syntax: bool = True
 
 
-Outcome = Challenge | Credentials | Failure
+Outcome = Challenge | Credentials | Token | KeysOf | Proven | Failure
 
 
 class Mechanism(Protocol):

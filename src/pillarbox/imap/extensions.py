@@ -129,10 +129,10 @@ EXTENSIONS: tuple[Extension, ...] = (
     Extension(
         "9051, 4616",
         "AUTH=…",
-        ("AUTH=PLAIN", "AUTH=LOGIN"),
+        tuple(f"AUTH={name}" for name in ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")),
         True,
         BEFORE_LOGIN,
-        "PLAIN and LOGIN; SCRAM-SHA-256, OAUTHBEARER, XOAUTH2 and EXTERNAL are not written yet",
+        "SCRAM-SHA-256-PLUS where TLS ends here; OAUTHBEARER, XOAUTH2 and EXTERNAL are not written yet",
     ),
 )
 

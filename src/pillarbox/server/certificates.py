@@ -16,12 +16,16 @@ from typing import Any
 
 import structlog
 
+from pillarbox.access.channel_binding import server_end_point
+from pillarbox.session.tls import ServerContext
+
 log = structlog.get_logger()
 
 SELF_MADE = "self-made.pem"  # key and certificate, in the runtime folder
 SELF_MADE_DAYS = 825
 WARN_DAYS = 30
 DAY = 86_400
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -54,7 +58,7 @@ def read(certificate: Path, key: Path) -> bytes:
 
 def context(pem: bytes, min_version: str = "1.2") -> ssl.SSLContext:
     """A server context without ALPN that serves the whole chain. Raises CertificateError."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = _VERSIONS[min_version]
     made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     descriptor = os.memfd_create("key", os.MFD_CLOEXEC)  # the ssl module takes files only
@@ -66,7 +70,14 @@ def context(pem: bytes, min_version: str = "1.2") -> ssl.SSLContext:
         raise CertificateError(f"certificate and key: {error}") from error
     finally:
         os.close(descriptor)
+    made.end_point = server_end_point(_first_certificate(pem))
     return made
+
+
+def _first_certificate(pem: bytes) -> bytes:
+    """DER of the certificate that is the server's own; a pair that was loaded has one."""
+    begin, end = pem.find(_BEGIN), pem.find(_END)
+    return ssl.PEM_cert_to_DER_cert(pem[begin : end + len(_END)].decode("ascii", "replace"))
 
 
 def inspect(pem: bytes) -> dict[str, Any]:
@@ -74,7 +85,7 @@ def inspect(pem: bytes) -> dict[str, Any]:
     from cryptography import x509
 
     context(pem)
-    begin = pem.find(b"-----BEGIN CERTIFICATE-----")
+    begin = pem.find(_BEGIN)
     try:
         certificate = x509.load_pem_x509_certificate(pem[begin:])
     except ValueError as error:

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import structlog
 
-from pillarbox.access import sasl
 from pillarbox.access.authenticate import Identity
+from pillarbox.access.exchange import Exchange, offered
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
 from pillarbox.imap.core import ImapCore, Limits
@@ -41,6 +41,7 @@ from .imap_commands import HANDLERS
 from .imap_selected import Selected
 from .node import Node
 from .peer import Peer
+from .tls import bindings
 
 log = structlog.get_logger()
 
@@ -57,12 +58,13 @@ class ImapSession(Connection[ImapCore]):
     role = Role.IMAP
     idle_patience = IDLE_PATIENCE
 
-    __slots__ = ("_appending", "_dirty", "_idling", "_pushed_at", "_timer", "mechanism", "selected")
+    __slots__ = ("_appending", "_dirty", "_idling", "_pushed_at", "_timer", "bindings", "exchange", "selected")
 
     def __init__(self, node: Node, peer: Peer | None = None) -> None:
         super().__init__(node, peer)
         self.selected: Selected | None = None
-        self.mechanism: sasl.Mechanism | None = None
+        self.exchange: Exchange | None = None
+        self.bindings: dict[str, bytes] = {}  # of the TLS connection, for SCRAM
         self._appending: imap_append.Appending | None = None
         self._idling = False
         self._dirty = False  # the watch says that the mailbox has changed
@@ -203,8 +205,16 @@ class ImapSession(Connection[ImapCore]):
     # For the connection.
 
     def make_core(self, *, tls: bool) -> ImapCore:
-        limits, offer = policy(self.node.settings.max_message_size, bool(self.node.tls))
+        limits, offer = self._policy()
         return ImapCore(self.node.settings.hostname, tls=tls, limits=limits, offer=offer)
+
+    async def start_tls(self) -> None:
+        await super().start_tls()
+        self.core.offer = self._policy()[1]
+
+    def _policy(self) -> tuple[Limits, Offer]:
+        self.bindings = bindings(self.transport, self.peer)
+        return policy(self.node.settings.max_message_size, bool(self.node.tls), bool(self.bindings))
 
     def bye(self, text: str, *, unavailable: bool = False) -> None:
         self.core.bye(text, "UNAVAILABLE" if unavailable else None)
@@ -358,6 +368,6 @@ def _unheard(done: asyncio.Future[int]) -> None:
 
 
 @lru_cache(maxsize=16)
-def policy(max_message_size: int, tls_ready: bool) -> tuple[Limits, Offer]:
-    """Limits and offer of a listener. Passwords go over TLS only."""
-    return Limits(append=max_message_size), Offer(starttls=tls_ready, auth=tuple(sasl.MECHANISMS))
+def policy(max_message_size: int, tls_ready: bool, bound: bool) -> tuple[Limits, Offer]:
+    """Limits and offer of a connection. Passwords go over TLS only. `bound`: there are channel bindings."""
+    return Limits(append=max_message_size), Offer(starttls=tls_ready, auth=offered(bound=bound))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pillarbox import __version__
 from pillarbox.access import sasl
-from pillarbox.access.authenticate import TemporaryFailure
+from pillarbox.access.authenticate import Identity, TemporaryFailure
+from pillarbox.access.exchange import Exchange
 from pillarbox.imap import responses
 from pillarbox.imap.commands import Enable, Login
 from pillarbox.imap.events import Authenticate, AuthResponse, Command
@@ -26,33 +27,50 @@ async def login(session: ImapSession, command: Command) -> Answer:
 async def authenticate(session: ImapSession, event: Authenticate | AuthResponse) -> Answer | None:
     """One step of AUTHENTICATE; None when a challenge was sent."""
     if isinstance(event, Authenticate):
-        session.mechanism = sasl.mechanism_for(event.mechanism)
+        session.exchange = Exchange(
+            session.node.authenticator,
+            event.mechanism,
+            session.core.offer.auth,
+            session.bindings,
+            peer=session.peer.address,
+            protocol="imap",
+        )
         response = event.initial
     else:
         if event.data is None:
             raise bad("The exchange was cancelled, or that was no base64")
         response = event.data
-    if session.mechanism is None:
-        raise Refuse("There is no such mechanism")
-    match session.mechanism.step(response):
-        case sasl.Challenge(data):
-            session.core.challenge(data)
-            return None
-        case sasl.Credentials(username, password):
-            session.mechanism = None
-            return await _check(session, username, password)
-        case sasl.Failure(reason, syntax):
-            session.mechanism = None
-            raise Refuse(reason, None if syntax else "AUTHENTICATIONFAILED", status="BAD" if syntax else "NO")
+    assert session.exchange is not None
+    try:
+        outcome = await session.exchange.step(response)
+    except TemporaryFailure:
+        raise _temporary() from None
+    if isinstance(outcome, sasl.Challenge):
+        session.core.challenge(outcome.data)
+        return None
+    session.exchange = None
+    if isinstance(outcome, sasl.Failure):
+        if outcome.syntax:
+            raise bad(outcome.reason)
+        raise Refuse(outcome.reason, "AUTHENTICATIONFAILED")
+    return _logged_in(session, outcome)
 
 
 async def _check(session: ImapSession, username: str, password: str) -> Answer:
     try:
         identity = await session.node.authenticator.check(username, password, session.peer.address, "imap")
     except TemporaryFailure:
-        raise Refuse("Passwords cannot be checked now, try again later", "UNAVAILABLE") from None
+        raise _temporary() from None
     if identity is None:
         raise Refuse("Wrong name or password", "AUTHENTICATIONFAILED")
+    return _logged_in(session, identity)
+
+
+def _temporary() -> Refuse:
+    return Refuse("Passwords cannot be checked now, try again later", "UNAVAILABLE")
+
+
+def _logged_in(session: ImapSession, identity: Identity) -> Answer:
     session.logged_in(identity)
     return Answer("logged in", session.core.capability_code())
 

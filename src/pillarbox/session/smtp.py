@@ -15,6 +15,7 @@ import structlog
 
 from pillarbox.access import sasl
 from pillarbox.access.authenticate import Identity, TemporaryFailure
+from pillarbox.access.exchange import Exchange
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
 from pillarbox.flow import route
@@ -63,7 +64,7 @@ class SmtpSession(SmtpConnection):
         self._last_rcpt: Path | None = None
         self._spool: Spool | None = None
         self._reception: Reception | None = None
-        self._mechanism: sasl.Mechanism | None = None
+        self._exchange: Exchange | None = None
         self._auth_failures = 0
 
     def answer(self, event: Event) -> Work | None:
@@ -100,35 +101,31 @@ class SmtpSession(SmtpConnection):
         return self.start_tls()
 
     def _on_auth(self, event: Auth) -> Work | None:
-        self._mechanism = sasl.mechanism_for(event.mechanism)
+        self._exchange = Exchange(
+            self.node.authenticator, event.mechanism, self.core.offer.auth, self.bindings, peer=self.peer.address
+        )
         return self._authenticate(event.initial)
 
     def _on_auth_response(self, event: AuthResponse) -> Work | None:
         return self._authenticate(event.data)
 
-    def _authenticate(self, response: bytes | None) -> Work | None:
-        assert self._mechanism is not None
-        outcome = self._mechanism.step(response)
-        if isinstance(outcome, sasl.Challenge):
-            self.core.challenge(outcome.data)
-            return None
-        if isinstance(outcome, sasl.Credentials):
-            return self._check(outcome)
-        if outcome.syntax:
-            self.core.reply(*say.AUTH_SYNTAX)
-            return None
-        return self._check(sasl.Credentials("", ""))  # nobody's: counted, logged and slow as every other failure
-
-    async def _check(self, credentials: sasl.Credentials) -> None:
-        authenticator = self.node.authenticator
+    async def _authenticate(self, response: bytes | None) -> None:
+        assert self._exchange is not None
         try:
-            identity = await authenticator.check(credentials.username, credentials.password, self.peer.address)
+            outcome = await self._exchange.step(response)
         except TemporaryFailure:
             self.core.reply(*say.AUTH_TEMPORARY)
             return
-        if identity is None:
+        if isinstance(outcome, sasl.Challenge):
+            self.core.challenge(outcome.data)
+        elif isinstance(outcome, Identity):
+            self._logged_in(outcome)
+        elif outcome.syntax:
+            self.core.reply(*say.AUTH_SYNTAX)
+        else:
             self._auth_failed()
-            return
+
+    def _logged_in(self, identity: Identity) -> None:
         self.core.accept()
         if not self.closed:
             self.identity = identity

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import structlog
 
+from pillarbox.access.exchange import offered
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Admission, Role, is_loopback
 from pillarbox.config import Settings
@@ -51,6 +52,7 @@ class SmtpConnection(asyncio.Protocol):
         self.deadline = float("inf")
         self.turn = -1
         self.secured: tuple[str, str] | None = None  # version and cipher of TLS
+        self.bindings: dict[str, bytes] = {}  # of the TLS connection, for SCRAM
         self.core: SmtpCore
         self.transport: asyncio.Transport
         self.closed = False  # the transport has gone
@@ -95,7 +97,7 @@ class SmtpConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         if not self._peer_known:
             self.peer = peer_of(transport)
-        self.secured = tls.described(transport)
+        self._meet(transport)
         limits, offer = self._policy()
         lmtp = self.role is Role.LMTP
         self.core = SmtpCore(settings.hostname, limits, offer, lmtp=lmtp, tls=self.secured is not None)
@@ -208,11 +210,16 @@ class SmtpConnection(asyncio.Protocol):
 
     # Inside.
 
+    def _meet(self, transport: asyncio.BaseTransport) -> None:
+        """Learn what TLS the transport has."""
+        self.secured = tls.described(transport)
+        self.bindings = tls.bindings(transport, self.peer) if self.secured and self.role is Role.SUBMISSION else {}
+
     def _policy(self) -> tuple[Limits, Offer]:
         """Limits and offer for this client as it is connected now."""
         settings, here = self._settings, is_loopback(self.peer.address) or not self.peer.address
         clear = self.role is Role.SUBMISSION and settings.cleartext_loopback and here and not self.peer.proxied
-        return policy(settings, bool(self.node.tls), self.role, clear)
+        return policy(settings, bool(self.node.tls), self.role, clear, bool(self.bindings))
 
     def _pump(self) -> None:
         """Answer all that has arrived, up to the first that must wait."""
@@ -402,7 +409,7 @@ class SmtpConnection(asyncio.Protocol):
             return
         self.node.slot.add(Field.TLS_HANDSHAKES)
         self._paused = False
-        self.secured = tls.described(self.transport)
+        self._meet(self.transport)
         early, self._early = self._early or [], None
         self.core.offer = self._policy()[1]
         self.core.tls_started()
@@ -437,9 +444,12 @@ def shown(event: Event) -> str:
 
 
 @lru_cache(maxsize=64)
-def policy(settings: Settings, tls_ready: bool, role: Role, clear: bool) -> tuple[Limits, Offer]:
+def policy(settings: Settings, tls_ready: bool, role: Role, clear: bool, bound: bool) -> tuple[Limits, Offer]:
     """Limits and offer of a role. AUTH is offered on submission, and elsewhere when it is enabled; only under TLS
-    unless `clear`."""
+    unless `clear`. `bound`: the connection has channel bindings."""
     limits = Limits(message_size=settings.max_message_size, recipients=settings.max_recipients)
-    auth = MECHANISMS if role is Role.SUBMISSION or (settings.enable_auth and role is Role.SMTP) else ()
+    if role is Role.SUBMISSION:
+        auth = offered(bound=bound)
+    else:
+        auth = MECHANISMS if settings.enable_auth and role is Role.SMTP else ()
     return limits, Offer(starttls=tls_ready, auth=auth, auth_in_clear=clear)

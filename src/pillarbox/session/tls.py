@@ -5,8 +5,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 
+from pillarbox.access.channel_binding import END_POINT, UNIQUE
+
+from .peer import Peer
+
 HANDSHAKE = 30.0  # seconds
 GOODBYE = 5.0  # seconds that a peer has to answer our close_notify
+
+
+class ServerContext(ssl.SSLContext):
+    """A server's context that knows the binding of its certificate (`channel_binding.server_end_point`)."""
+
+    end_point: bytes = b""
 
 
 class TlsHolder:
@@ -65,3 +75,21 @@ def described(transport: asyncio.BaseTransport) -> tuple[str, str] | None:
         return None
     cipher = tls.cipher()
     return tls.version() or "", cipher[0] if cipher else ""
+
+
+def bindings(transport: asyncio.BaseTransport, peer: Peer) -> dict[str, bytes]:
+    """What SCRAM-SHA-256-PLUS may be bound to on this connection, by type (RFC 5929); nothing without TLS.
+
+    Nothing either for clients of a proxy: their TLS may have ended there, with another certificate. tls-unique is
+    not defined for TLS 1.3, and tls-exporter (RFC 9266), which is, is out of reach of Python's ssl module.
+    """
+    tls = transport.get_extra_info("ssl_object")
+    if tls is None or peer.proxied:
+        return {}
+    found: dict[str, bytes] = {}
+    context = tls.context
+    if isinstance(context, ServerContext) and context.end_point:
+        found[END_POINT] = context.end_point
+    if tls.version() == "TLSv1.2" and (unique := tls.get_channel_binding(UNIQUE)):
+        found[UNIQUE] = unique
+    return found

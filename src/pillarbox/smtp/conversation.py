@@ -236,6 +236,8 @@ class Conversation(ABC):
 
     def challenge(self, data: bytes) -> None:
         """Answer an Auth or AuthResponse with 334; the client's answer comes as an AuthResponse."""
+        if self._mode == _CLOSED:
+            return
         if not isinstance(self._waiting, Auth | AuthResponse):
             raise RuntimeError("no AUTH waits for a challenge")
         self._waiting = None

@@ -1,0 +1,106 @@
+"""One AUTH from its first response to the account: drives a mechanism and answers what it asks of the store.
+
+The same for every protocol:
+
+    exchange = Exchange(authenticator, "SCRAM-SHA-256", offered, bindings, peer="192.0.2.1", protocol="imap")
+    match await exchange.step(initial_response_or_None):
+        case Challenge(data): ...      # send it, step again with what comes back
+        case Identity(): ...           # logged in
+        case Failure(reason, syntax): ...
+    # raises TemporaryFailure
+
+Whatever is refused takes a second and is counted; malformed messages are told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .authenticate import Authenticator, Identity
+from .sasl import (
+    MECHANISMS,
+    Challenge,
+    Credentials,
+    Failure,
+    KeysOf,
+    Mechanism,
+    Outcome,
+    Proven,
+)
+from .sasl_scram import Bindings, Scram
+
+PLUS = "SCRAM-SHA-256-PLUS"
+# The best first: clients that choose by themselves do not mind, others take the first they know.
+_ALL = (PLUS, "SCRAM-SHA-256", *MECHANISMS)
+
+NO_BINDINGS: Bindings = {}
+
+
+def offered(*, bound: bool) -> tuple[str, ...]:
+    """The mechanisms of a connection; `bound`: it has channel bindings. None of them is for one in the clear."""
+    return _ALL if bound else _ALL[1:]
+
+
+class Exchange:
+    """One exchange of one connection."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        mechanism: str,
+        offer: Sequence[str],
+        bindings: Bindings = NO_BINDINGS,
+        *,
+        peer: str = "",
+        protocol: str = "smtp",
+    ) -> None:
+        """`mechanism` is one of `offer`, which is what the client was told."""
+        self._authenticator = authenticator
+        self._peer = peer
+        self._protocol = protocol
+        self._username = ""
+        self._keys_of: Identity | None = None  # whose keys the client is working with
+        self._scram: Scram | None = None
+        self._identity: Identity | None = None  # proven; the client has our last word
+        self._mechanism = self._made(mechanism.upper(), PLUS in offer, bindings)
+
+    def _made(self, name: str, plus_offered: bool, bindings: Bindings) -> Mechanism:
+        if name.startswith("SCRAM-"):
+            self._scram = Scram(plus=name == PLUS, plus_offered=plus_offered, bindings=bindings)
+            return self._scram
+        return MECHANISMS[name]()
+
+    async def step(self, response: bytes | None) -> Challenge | Identity | Failure:
+        """The answer to the client's next response. Raises TemporaryFailure."""
+        if self._identity is not None:
+            return self._identity
+        began = self._authenticator.clock()
+        outcome: Outcome = self._mechanism.step(response)
+        if isinstance(outcome, KeysOf):
+            outcome = await self._keys(outcome.username)
+        if isinstance(outcome, Credentials):
+            return await self._check(outcome)
+        if isinstance(outcome, Proven):
+            return await self._proven(outcome, began)
+        assert isinstance(outcome, Challenge | Failure)
+        if isinstance(outcome, Failure) and not outcome.syntax:
+            await self._authenticator.failed(self._username, self._peer, self._protocol, began)
+        return outcome
+
+    async def _check(self, given: Credentials) -> Identity | Failure:
+        identity = await self._authenticator.check(given.username, given.password, self._peer, self._protocol)
+        return identity or Failure("wrong name or password", syntax=False)
+
+    async def _keys(self, username: str) -> Outcome:
+        assert self._scram is not None
+        self._username = username
+        self._keys_of, keys = await self._authenticator.scram_keys(username)
+        return self._scram.keys(keys)
+
+    async def _proven(self, proven: Proven, began: float) -> Challenge | Failure:
+        """The right proof for the keys that we gave: still those of an account that may log in?"""
+        identity = await self._authenticator.proven(self._keys_of, self._username, self._peer, self._protocol, began)
+        if identity is None:
+            return Failure("wrong name or password", syntax=False)
+        self._identity = identity
+        return Challenge(proven.data)
