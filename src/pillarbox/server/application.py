@@ -13,9 +13,10 @@ from pillarbox.access.ledger import Field, Slot
 from pillarbox.access.limits import Caps, Limiter, Role
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
-from pillarbox.session.entrance import entrance
+from pillarbox.session.entrance import entering, entrance
 from pillarbox.session.imap import ImapSession
 from pillarbox.session.node import Node, resolver_for
+from pillarbox.session.pop3 import Pop3Session
 from pillarbox.session.smtp import SmtpSession
 from pillarbox.session.tls import TlsHolder
 from pillarbox.store import DIRECTORY, Store, StoreError, Touched, migrate, open_store
@@ -28,6 +29,7 @@ from pillarbox.web.serve import HttpServer
 from . import certificates
 from .hints import Hints, Pair
 from .jobs import Jobs
+from .listeners import BACKLOG
 from .preparation import DATABASE, check_resolver, check_writable
 from .supervisor import Parts
 from .worker import Seat
@@ -37,7 +39,9 @@ log = structlog.get_logger()
 THREADS = 2  # of the loop's own executor and of health checks
 MINDING = 1.0  # seconds between two looks for what other processes did
 LOGINS = 5  # looks between two checks of all logins, even when nobody told of a change
+HTTP_PATIENCE = 10.0  # seconds that HTTP connections go on in a worker that was replaced
 _SHORT = 0.02  # seconds between two looks whether the last session has gone
+_LEISURE = 0.2  # the same when nobody waits for it
 
 Factory = Callable[[], asyncio.Protocol]
 # By the size of the group: up to 1, 4, 16, 64, more.
@@ -58,8 +62,8 @@ class MailApplication:
     async def start(self) -> None:
         seat, settings = self._seat, self._seat.settings
         assert isinstance(seat.shared, HashGate)
-        threads = ThreadPoolExecutor(THREADS, "loop")
-        asyncio.get_running_loop().set_default_executor(threads)
+        self._threads = ThreadPoolExecutor(THREADS, "loop")
+        asyncio.get_running_loop().set_default_executor(self._threads)
         store = await open_store(settings.db_path)
         self._limiter = Limiter(self._slot)
         self._secure(settings, seat.pem)
@@ -76,9 +80,12 @@ class MailApplication:
         store.on_commit(self._committed)
         store.observer = self._count_group
         self._jobs = Jobs(store, self._slot, self._node.owner)
-        self._jobs.start()
         store.notice_changes(())  # from here on changes of others are news
-        await self._listen(store, threads)
+
+    async def begin(self) -> None:
+        store = self._node.store
+        self._jobs.start()
+        await self._listen(store, self._threads)
         self._minder = asyncio.get_running_loop().create_task(self._mind(store))
 
     async def reload(self, settings: Settings, pem: bytes) -> None:
@@ -87,23 +94,35 @@ class MailApplication:
 
     async def drain(self, patience: float, *, now: bool) -> int:
         node, loop = self._node, asyncio.get_running_loop()
-        node.draining = True
+        node.draining = now  # going down: who comes late is sent away; else a newer worker is there, and he is served
         for server in self._servers:
             server.close()
         for http in self._http:
             http.stop_listening()
-        await asyncio.sleep(0)  # what was just accepted becomes a session, and is sent away by it
-        for session in tuple(node.sessions):
-            session.leave(now=now)
+        await asyncio.sleep(0)  # what was just accepted becomes a session
         end = loop.time() + patience
-        while node.sessions and loop.time() < end:
-            await asyncio.sleep(_SHORT)
+        hang_up = loop.time() + (0.0 if now else HTTP_PATIENCE)
+        asked: set[object] = set()
+        while True:
+            for session in node.sessions - asked:
+                session.leave(now=now)
+                asked.add(session)
+            if loop.time() >= hang_up:
+                for http in self._http:
+                    http.hang_up()
+            if not (node.sessions or (self._newcomers() and not now)) or loop.time() >= end:
+                break
+            await asyncio.sleep(_SHORT if now else _LEISURE)
         left = len(node.sessions)
         for session in tuple(node.sessions):
             session.part()
         if left:
             await asyncio.sleep(_SHORT)  # the goodbyes go out
         return left
+
+    def _newcomers(self) -> int:
+        """Connections that were accepted and have not said yet what they want, and those of HTTP."""
+        return entering() + sum(http.connections for http in self._http)
 
     async def close(self) -> None:
         node = self._node
@@ -145,6 +164,8 @@ class MailApplication:
             "lmtp": lambda: SmtpSession(node, Role.LMTP),
             "imap": entrance(node, lambda peer: ImapSession(node, peer)),
             "imaps": entrance(node, lambda peer: ImapSession(node, peer), implicit_tls=True),
+            "pop3": entrance(node, lambda peer: Pop3Session(node, peer)),
+            "pop3s": entrance(node, lambda peer: Pop3Session(node, peer), implicit_tls=True),
         }
         for address, sock in seat.sockets:
             if address.role in http:
@@ -152,9 +173,9 @@ class MailApplication:
                 await server.start([sock])
                 self._http.append(server)
             elif address.path:
-                self._servers.append(await loop.create_unix_server(factories[address.role], sock=sock))
+                self._servers.append(await loop.create_unix_server(factories[address.role], sock=sock, backlog=BACKLOG))
             else:
-                self._servers.append(await loop.create_server(factories[address.role], sock=sock))
+                self._servers.append(await loop.create_server(factories[address.role], sock=sock, backlog=BACKLOG))
 
     def _secure(self, settings: Settings, pem: bytes) -> None:
         """Put a certificate in force for the next handshakes."""

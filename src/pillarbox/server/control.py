@@ -1,15 +1,16 @@
 """What supervisor and worker say to each other, on a socket pair made for each worker before the fork.
 
 Down go orders, which carry settings and keys; up goes a state. The supervisor may be root and a worker is not, so what
-comes up is only ever parsed as a state and a text.
+comes up is only ever parsed as a state and a text. After an upgrade the two may be of different versions: both sides
+pass over what they do not know.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -19,24 +20,38 @@ from pillarbox.config import Settings
 _ROOM = 1 << 20  # octets of the largest order
 
 
-@dataclass(frozen=True, slots=True)
-class Reload:
-    """Go on with these settings and this certificate (PEM, b"" for none). A descriptor of the log file may follow."""
+class Reload(msgspec.Struct, frozen=True, tag="reload"):
+    """Go on with the settings in here and this certificate (PEM, b"" for none), in this log file.
 
-    settings: Settings
+    Only for workers that run the same program as the supervisor.
+    """
+
+    pickled: bytes
     pem: bytes
     log_file: int = -1  # in the worker, the descriptor that came along
 
+    @classmethod
+    def of(cls, settings: Settings, pem: bytes) -> Reload:
+        return cls(pickle.dumps(settings), pem)
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+    @property
+    def settings(self) -> Settings:
+        found: Settings = pickle.loads(self.pickled)  # noqa: S301  # from our own supervisor, who is no less than we are
+        return found
+
+
+class Begin(msgspec.Struct, frozen=True, tag="begin"):
+    """Take connections from now on: all workers of this generation are ready."""
+
+
+class Drain(msgspec.Struct, frozen=True, tag="drain"):
     """Take no connection any more and end: within `patience` seconds; `now`: idle clients are sent away at once."""
 
     patience: float
     now: bool
 
 
-Order = Reload | Drain
+Order = Reload | Begin | Drain
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True):
@@ -59,7 +74,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 def order(end: socket.socket, what: Order, log_file: int = -1) -> bool:
     """Send an order down; False when the worker is gone or does not listen."""
-    data = pickle.dumps(what)
+    data = msgspec.msgpack.encode(what)
     try:
         socket.send_fds(end, [data], [log_file] if log_file >= 0 else [])
     except OSError:
@@ -68,14 +83,20 @@ def order(end: socket.socket, what: Order, log_file: int = -1) -> bool:
 
 
 def receive_order(end: socket.socket) -> Order | None:
-    """The next order, None when the supervisor is gone. Raises BlockingIOError when there is none."""
-    data, descriptors, _, _ = socket.recv_fds(end, _ROOM, 1)
-    if not data:
-        return None
-    what: Order = pickle.loads(data)  # noqa: S301  # from our own supervisor, who is no less than we are
-    if isinstance(what, Reload) and descriptors:
-        return Reload(what.settings, what.pem, descriptors[0])
-    return what
+    """The next order that we know, None when the supervisor is gone. Raises BlockingIOError when there is none."""
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(end, _ROOM, 1)
+        if not data:
+            return None
+        try:
+            what: Order = msgspec.msgpack.decode(data, type=Order)
+        except msgspec.DecodeError:  # of another version
+            for descriptor in descriptors:
+                os.close(descriptor)
+            continue
+        if isinstance(what, Reload) and descriptors:
+            return msgspec.structs.replace(what, log_file=descriptors[0])
+        return what
 
 
 def report(end: socket.socket, what: Report) -> None:

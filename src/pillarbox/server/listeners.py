@@ -160,10 +160,11 @@ class Listeners:
             sock.set_inheritable(False)
             self._passed.append((names[n] if n < len(names) else "", sock))
 
-    def extend(self, addresses: Iterable[Address], workers: int) -> None:
+    def extend(self, addresses: Iterable[Address], workers: int, *, listen: bool = True) -> None:
         """Open what is not open yet, so that each address has a socket for each worker. All of it or nothing.
 
-        Raises ListenError.
+        Without `listen` the new sockets are only bound, and their workers make them listen: else connections would
+        wait in a queue that nobody serves when those workers never begin. Raises ListenError.
         """
         opened: list[socket.socket] = []
         fresh: list[Address] = []
@@ -174,13 +175,13 @@ class Listeners:
                     listener = Listener(address, passed := self._take_passed(address), bool(passed))
                     fresh.append(address)
                     if not listener.passed:
-                        listener.sockets.append(first := self._open(address, address.port, first=True))
+                        listener.sockets.append(first := self._open(address, address.port, listen, first=True))
                         opened.append(first)
                     self.by_address[address] = listener
                 if listener.passed or address.path:
                     continue
                 while len(listener.sockets) < workers:
-                    listener.sockets.append(more := self._open(address, listener.port))
+                    listener.sockets.append(more := self._open(address, listener.port, listen))
                     opened.append(more)
         except ListenError:
             for sock in opened:
@@ -230,13 +231,17 @@ class Listeners:
         self._passed = [entry for entry in self._passed if entry not in mine]
         return [sock for _, sock in mine]
 
-    def _open(self, address: Address, port: int, *, first: bool = False) -> socket.socket:
+    def _open(self, address: Address, port: int, listen: bool, *, first: bool = False) -> socket.socket:
         try:
             if address.path:
-                return _open_unix(address.path, self._owner)
-            if first and port:
-                _open_tcp(address.host, port, shared=False).close()  # fails when another server listens there
-            return _open_tcp(address.host, port, shared=True)
+                sock = _open_unix(address.path, self._owner)
+            else:
+                if first and port:
+                    _open_tcp(address.host, port, shared=False).close()  # fails when another server listens there
+                sock = _open_tcp(address.host, port, shared=True)
+            if listen:
+                sock.listen(BACKLOG)
+            return sock
         except OSError as error:
             raise ListenError(_explain(address, error)) from error
 
@@ -251,8 +256,6 @@ def _open_tcp(host: str, port: int, *, shared: bool) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
         sock.bind((host, port))
-        if shared:
-            sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise
@@ -270,7 +273,6 @@ def _open_unix(path: str, owner: tuple[int, int] | None) -> socket.socket:
             os.umask(mask)
         if owner is not None:
             os.chown(path, *owner)
-        sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise

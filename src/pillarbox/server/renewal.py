@@ -113,7 +113,7 @@ class Renewal:
     def _apply(self, settings: Settings, pair: KeyPair | None) -> None:
         """In the running workers."""
         self._adopt(settings, pair)
-        what = control.Reload(settings, pair.pem if pair else b"")
+        what = control.Reload.of(settings, pair.pem if pair else b"")
         for someone in self._supervisor.crew.workers:
             if not control.order(someone.orders, what, logging.SINK.file):
                 log.error("A worker could not be told of the reload", worker=someone.index, pid=someone.pid)
@@ -122,7 +122,7 @@ class Renewal:
     def _bring_new_workers(self, settings: Settings, pair: KeyPair | None) -> None:
         ours = self._supervisor
         size = worker_count(settings)
-        ours.listeners.extend(wanted(settings), size)
+        ours.listeners.extend(wanted(settings), size, listen=False)
         generation = max([ours.generation, *(worker.generation for worker in ours.crew.workers)]) + 1
         free = ours.crew.free_slots()
         for someone in sorted(ours.crew.workers, key=lambda worker: worker.generation):
@@ -141,6 +141,8 @@ class Renewal:
         old = ours.crew.of(ours.generation)
         ours.generation, ours.size = coming.generation, coming.size
         self._adopt(coming.settings, coming.pair)
+        for someone in ours.crew.of(coming.generation):
+            control.order(someone.orders, control.Begin())
         patience = max(OLD_PATIENCE, coming.settings.data_timeout_seconds + 60.0)
         for someone in old:
             ours.crew.dismiss(someone, patience, now=False, grace=OLD_GRACE)

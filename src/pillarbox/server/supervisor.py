@@ -189,7 +189,8 @@ class Supervisor:
         os.close(self._wakeup_writer)
         settings, pair, size = self.settings, self.pair, self.size
         coming = self.renewal.coming
-        if coming is not None and coming.generation == generation:
+        waits = coming is not None and coming.generation == generation
+        if coming is not None and waits:
             settings, pair, size = coming.settings, coming.pair, coming.size
         asked = set(wanted(settings))  # not the listeners that this reload takes away
         mine = [(address, sock) for address, sock in self.listeners.share(index, size) if address in asked]
@@ -210,6 +211,7 @@ class Supervisor:
             user=self._user,
             started_at=self._started_at,
             shared=self._shared,
+            waits=waits,
         )
         return worker.run(seat, self._parts.build, orders)
 

@@ -49,13 +49,17 @@ class Seat:
     user: RunAs | None
     started_at: float  # epoch seconds of the server's start
     shared: object = None
+    waits: bool = False  # once ready, for the order to begin: the rest of its generation may fail
 
 
 class Application(Protocol):
     """What a worker runs. Made in the worker, on its loop."""
 
     async def start(self) -> None:
-        """Serve the seat's sockets. An exception means that this worker cannot."""
+        """Make everything ready, and do nothing yet. An exception means that this worker cannot."""
+
+    async def begin(self) -> None:
+        """Serve the seat's sockets, and do what goes on behind them."""
 
     async def reload(self, settings: Settings, pem: bytes) -> None:
         """Apply what can be applied while running; what is in use goes on as it is."""
@@ -74,7 +78,7 @@ Build = Callable[[Seat, Slot], Application]
 def run(seat: Seat, build: Build, supervisor: socket.socket) -> int:
     """Be a worker; the exit status. Called in the child right after the fork."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
         # They reach the whole process group or control group; the supervisor alone decides and tells us.
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -100,6 +104,7 @@ class _Worker:
         self._supervisor = supervisor
         self._orders: asyncio.Queue[control.Order | None] = asyncio.Queue()
         self._drain: asyncio.Task[int] | None = None
+        self._began = False
 
     async def main(self) -> int:
         loop = asyncio.get_running_loop()
@@ -108,7 +113,8 @@ class _Worker:
         await application.start()
         pulse = Pulse(loop, self._slot)
         loop.add_reader(self._supervisor.fileno(), self._read_orders)
-        self._slot.set(Field.READY, 1)
+        if not self._seat.waits:
+            await self._begin(application)
         control.report(self._supervisor, control.Report("ready"))
         try:
             await self._obey(application)
@@ -137,16 +143,28 @@ class _Worker:
                 control.report(self._supervisor, control.Report("left", count=left))
                 return
             order = await waiting
-            if isinstance(order, control.Reload):
-                configure(json=order.settings.log_format == "json", level=order.settings.log_level)
-                SINK.replace_file(order.log_file)
-                try:
-                    await application.reload(order.settings, order.pem)
-                except Exception:
-                    log.exception("Reload failed in a worker; it goes on as it was", worker=self._seat.index)
-                continue
-            patience, now = (ORPHANED, True) if order is None else (order.patience, order.now)
-            self._start_drain(application, patience, now=now)
+            if isinstance(order, control.Begin):
+                await self._begin(application)
+            elif isinstance(order, control.Reload):
+                await self._reload(application, order)
+            else:
+                patience, now = (ORPHANED, True) if order is None else (order.patience, order.now)
+                self._start_drain(application, patience, now=now)
+
+    async def _begin(self, application: Application) -> None:
+        if not self._began and self._drain is None:
+            self._began = True
+            await application.begin()
+            self._slot.set(Field.READY, 1)
+
+    async def _reload(self, application: Application, order: control.Reload) -> None:
+        settings = order.settings
+        configure(json=settings.log_format == "json", level=settings.log_level)
+        SINK.replace_file(order.log_file)
+        try:
+            await application.reload(settings, order.pem)
+        except Exception:
+            log.exception("Reload failed in a worker; it goes on as it was", worker=self._seat.index)
 
     def _start_drain(self, application: Application, patience: float, *, now: bool) -> None:
         if self._drain is not None:

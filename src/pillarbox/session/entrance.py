@@ -131,6 +131,11 @@ class _Threshold(asyncio.Protocol):
 _entering: set[asyncio.Task[None]] = set()
 
 
+def entering() -> int:
+    """Connections of this process that were accepted and have no session yet: a PROXY header or TLS comes first."""
+    return len(_entering)
+
+
 def behind_proxy(address: str, node: Node) -> bool:
     """Whether a connection from this address must begin with a PROXY header."""
     networks = node.settings.proxy_networks

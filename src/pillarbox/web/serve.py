@@ -99,16 +99,25 @@ class HttpServer:
     def _connection(self) -> Connection:
         return Connection(self._config, self._state, {})
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._state.connections)
+
     def stop_listening(self) -> None:
-        """Take no connection any more; what is being answered is."""
+        """Take no connection any more; those that are open go on."""
         for server in self._servers:
             server.close()
+
+    def hang_up(self) -> None:
+        """Close what waits for a request; what is being answered is, and closed then."""
         for connection in list(self._state.connections):
             connection.shutdown()
 
     async def close(self, patience: float = 1.0) -> None:
         """Let requests end for so many seconds, then cut them."""
         self.stop_listening()
+        self.hang_up()
         if self._state.tasks:
             _, late = await asyncio.wait(self._state.tasks, timeout=patience)
             for task in late:

@@ -82,8 +82,10 @@ class ToyApplication:
     async def start(self) -> None:
         if self.settings.hostname == "fails.test":
             raise RuntimeError("it cannot start")
-        loop = asyncio.get_running_loop()
         self.hints.start()
+
+    async def begin(self) -> None:
+        loop = asyncio.get_running_loop()
         tls = certificates.context(self.seat.pem) if self.seat.pem else None
         for address, sock in self.seat.sockets:
             secured = tls if address.role == "imaps" else None
@@ -96,6 +98,7 @@ class ToyApplication:
         self.draining = True
         for server in self.servers:
             server.close()
+        await asyncio.sleep(0)  # what was just accepted becomes a session
         for session in list(self.sessions):
             session.leave()
         end = asyncio.get_running_loop().time() + patience

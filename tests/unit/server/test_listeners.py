@@ -33,6 +33,8 @@ def settings(**changes: Any) -> Any:
         "smtps_port": None,
         "imap_port": None,
         "imaps_port": None,
+        "pop3_port": None,
+        "pop3s_port": None,
         "lmtp_port": None,
         "lmtp_socket": None,
         "api_port": 8080,

@@ -55,7 +55,7 @@ def test_orders_go_down_with_settings_and_a_descriptor(tmp_path: Path) -> None:
         control.receive_order(theirs)
     settings = Settings.of("production", hostname="mx.test", proxy_networks=())
     with (tmp_path / "log").open("wb") as file:
-        assert control.order(ours, control.Reload(settings, b"pem" * 5000), file.fileno())
+        assert control.order(ours, control.Reload.of(settings, b"pem" * 5000), file.fileno())
     assert control.order(ours, control.Drain(10.0, True))
     got = control.receive_order(theirs)
     assert isinstance(got, control.Reload) and got.pem == b"pem" * 5000

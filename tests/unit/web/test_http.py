@@ -78,6 +78,7 @@ async def test_stopping_lets_idle_connections_go(server: Any) -> None:
     writer.write(b"GET /stats HTTP/1.1\r\nHost: x\r\n\r\n")
     await reader.readuntil(b"\r\n\r\n")
     server.health.stop_listening()
+    server.health.hang_up()
     async with asyncio.timeout(5):
         await reader.read()
     writer.close()
