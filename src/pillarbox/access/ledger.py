@@ -73,6 +73,14 @@ class Field(IntEnum):
     WORKERS_STARTED = auto()
     WORKERS_DIED = auto()  # ended without having been asked
     RELOADS = auto()
+    QUEUE_RELAYED = auto()  # queue rows that a next hop took
+    QUEUE_DEFERRED = auto()  # tries of queue rows that were put off
+    QUEUE_BOUNCED = auto()  # queue rows refused for good
+    QUEUE_EXPIRED = auto()  # queue rows given up for their age
+    QUEUE_DEAD = auto()  # queue rows that became dead letters
+    REPORTS_SENT = auto()
+    OUTGOING_CONNECTIONS = auto()
+    OUTGOING_FAILURES = auto()  # connections to next hops that did not come about
 
     CONNECTIONS_ACTIVE = _FIRST_GAUGE
     SMTP_CONNECTIONS_ACTIVE = auto()
@@ -88,6 +96,9 @@ class Field(IntEnum):
     READY = auto()  # 1 while connections are taken
     MAINTENANCE = auto()  # set by the supervisor: 1 while new SMTP connections are sent away
     CERTIFICATE_ENDS = auto()  # set by the supervisor: epoch seconds, 0 without TLS
+    OUTGOING_ACTIVE = auto()  # open connections to next hops
+    OUTGOING_SLOW = auto()  # those of them that wait for a slow server
+    DESTINATIONS_ACTIVE = auto()  # destinations that this worker has leased
 
 
 COUNTERS: tuple[Field, ...] = tuple(f for f in Field if f < Field.CONNECTIONS_ACTIVE)
