@@ -13,6 +13,7 @@ from pillarbox.access.ledger import Field, Slot
 from pillarbox.access.limits import Caps, Limiter, Role
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
+from pillarbox.flow.reverse_names import ReverseNames
 from pillarbox.session.entrance import entering, entrance
 from pillarbox.session.imap import ImapSession
 from pillarbox.session.node import Node, resolver_for
@@ -80,11 +81,14 @@ class MailApplication:
         store.on_commit(self._committed)
         store.observer = self._count_group
         self._jobs = Jobs(store, self._slot, self._node.owner)
+        self._reverse_names = ReverseNames(resolver, store, lambda: self._node.settings.hostname)
         store.notice_changes(())  # from here on changes of others are news
 
     async def begin(self) -> None:
         store = self._node.store
         self._jobs.start()
+        if self._seat.index == 0:  # one of the workers of this machine is enough
+            self._reverse_names.start()
         await self._listen(store, self._threads)
         self._minder = asyncio.get_running_loop().create_task(self._mind(store))
 
@@ -132,6 +136,7 @@ class MailApplication:
             self._minder.cancel()
         for http in self._http:
             await http.close()
+        await self._reverse_names.stop()
         await self._jobs.stop()
         self._hints.stop()
         await node.story.close()
