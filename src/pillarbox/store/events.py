@@ -1,31 +1,57 @@
-"""What happened to messages, kept until it is trimmed: rows of `message_events`."""
+"""The story of each message: what happened to it, a row a sentence. Written in batches, read by key, trimmed by age."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-import msgspec
-
+from pillarbox.store.records import Event
 from pillarbox.store.tx import Tx
 
+__all__ = ["Event", "add_events", "events_of_address", "events_of_message", "key_of_row", "trim"]
 
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """`at` in milliseconds since 1970; `detail` is a JSON object or ""."""
-
-    at: int
-    message_key: str
-    kind: str
-    sender: str = ""
-    recipient: str = ""
-    queue_id: int | None = None
-    detail: str = ""
-
-
-_ADD = (
-    "INSERT INTO message_events (at, message_key, queue_id, kind, sender, recipient, detail) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+_EVENT = "at, message_key, kind, sender, recipient, queue_id, detail, id"
+_INSERT = (
+    f"INSERT INTO message_events (at, message_key, kind, sender, recipient, queue_id, detail) VALUES (?{', ?' * 6})"
 )
 
 
-def add_events(tx: Tx, events: Sequence[Event]) -> None:
-    tx.many(_ADD, [(e.at, e.message_key, e.queue_id, e.kind, e.sender, e.recipient, e.detail) for e in events])
+def add_events(tx: Tx, rows: Iterable[Event]) -> None:
+    tx.many(_INSERT, [(e.at, e.message_key, e.kind, e.sender, e.recipient, e.queue_id, e.detail) for e in rows])
+
+
+def events_of_message(tx: Tx, message_key: str, limit: int = 1000, after_id: int = 0) -> list[Event]:
+    """What is known of a message, in the order in which it was written. By index."""
+    rows = tx.rows(
+        f"SELECT {_EVENT} FROM message_events WHERE message_key = ? AND id > ? ORDER BY id LIMIT ?",
+        (message_key, after_id, limit),
+    )
+    return [Event(*row) for row in rows]
+
+
+def events_of_address(tx: Tx, address: str, since: int = 0, limit: int = 1000) -> list[Event]:
+    """The latest events with this sender or recipient since a time in milliseconds, the oldest of them first.
+
+    Reads all events since then: for `store.scan`.
+    """
+    rows = tx.rows(
+        f"SELECT {_EVENT} FROM message_events WHERE at >= ? AND (lower(sender) = lower(?) OR lower(recipient) = "
+        "lower(?)) ORDER BY at DESC, id DESC LIMIT ?",
+        (since, address, address, limit),
+    )
+    return [Event(*row) for row in reversed(rows)]
+
+
+def key_of_row(tx: Tx, queue_id: int) -> str:
+    """The message of a queue row, "" when nothing is known of it. Reads all events when the row is gone."""
+    sql = "SELECT message_key FROM message_queue WHERE id = ?"
+    events = "SELECT message_key FROM message_events WHERE queue_id = ? ORDER BY id DESC LIMIT 1"
+    row = tx.row(sql, (queue_id,)) or tx.row(events, (queue_id,))
+    return row[0] if row else ""
+
+
+def trim(tx: Tx, before: int, limit: int = 1000) -> int:
+    """Forget events from before a time in milliseconds, at most `limit`; how many."""
+    return tx.run(
+        "DELETE FROM message_events WHERE id IN (SELECT id FROM message_events WHERE at < ? ORDER BY at LIMIT ?)",
+        (before, limit),
+    )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pillarbox.store import destinations
 from pillarbox.store.destinations import COLUMNS, READY
 from pillarbox.store.queue_rows import with_message
+from pillarbox.store.queue_settle import QUIT, UNSENT
 from pillarbox.store.records import Destination, QueuedMessage, Unrouted
 from pillarbox.store.tx import QUEUE, Tx
 
@@ -21,8 +22,8 @@ _NEXT_UNROUTED = (
     "AND priority < ? AND next_retry_at IS NOT NULL"
 )
 _UNROUTED = (
-    "SELECT id, from_address, to_address, route_id FROM message_queue WHERE destination_id IS NULL AND priority = ? "
-    "AND next_retry_at IS NOT NULL ORDER BY next_retry_at LIMIT ?"
+    "SELECT id, from_address, to_address, CASE WHEN moved = 1 THEN route_id END FROM message_queue "
+    "WHERE destination_id IS NULL AND priority = ? AND next_retry_at IS NOT NULL ORDER BY next_retry_at LIMIT ?"
 )
 _ASSIGN = (
     "UPDATE message_queue SET destination_id = ?, route_id = ?, updated_at = ? "
@@ -57,7 +58,7 @@ _CLAIMED = (
 )
 _PROLONG = "UPDATE message_queue SET next_retry_at = ? WHERE status = 'processing' AND claimed_by = ? AND "
 _FREE = (
-    "UPDATE message_queue SET status = CASE WHEN attempts = 0 THEN 'pending' ELSE 'retry' END, claimed_by = '', "
+    f"UPDATE message_queue SET status = {UNSENT}, {QUIT}, "
     "next_retry_at = CASE WHEN attempts = 0 THEN created_at ELSE ? END WHERE status = 'processing' "
     "AND claimed_by = ? AND next_retry_at IS NOT NULL"
 )

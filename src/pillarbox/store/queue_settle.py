@@ -10,15 +10,17 @@ from collections.abc import Iterable, Sequence
 
 from pillarbox.store.tx import QUEUE, Tx
 
+QUIT = "claimed_by = ''"
+UNSENT = "CASE WHEN attempts = 0 THEN 'pending' ELSE 'retry' END"  # the status of a row that only waits
+
 _MINE = "WHERE id = ? AND status = 'processing' AND (? = '' OR claimed_by = ?)"
 _SETTLED = (
-    "claimed_by = '', attempts = attempts + 1, retry_count = retry_count + 1, last_error = ?, last_host = ?, "
-    "updated_at = ? "
+    f"{QUIT}, attempts = attempts + 1, retry_count = retry_count + 1, last_error = ?, last_host = ?, updated_at = ? "
 )
 _DEFER = f"UPDATE message_queue SET status = 'retry', next_retry_at = ?, {_SETTLED}{_MINE}"
 _FAIL = f"UPDATE message_queue SET status = 'failed', next_retry_at = NULL, {_SETTLED}{_MINE}"
 _GIVE_BACK = (
-    "UPDATE message_queue SET status = CASE WHEN attempts = 0 THEN 'pending' ELSE 'retry' END, claimed_by = '', "
+    f"UPDATE message_queue SET status = {UNSENT}, {QUIT}, "
     "next_retry_at = CASE WHEN attempts = 0 THEN created_at ELSE ? END, updated_at = ? "
     "WHERE status = 'processing' AND claimed_by = ? AND "
 )

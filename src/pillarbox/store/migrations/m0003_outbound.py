@@ -13,6 +13,7 @@ _QUEUE_COLUMNS = (
     "message_key TEXT NOT NULL DEFAULT ''",
     "destination_id {int}",
     "route_id {int}",
+    "moved {int} NOT NULL DEFAULT 0",  # the route is an operator's choice: it stays when rules change
     "user_id {int}",
     "via TEXT NOT NULL DEFAULT ''",
     "notify TEXT NOT NULL DEFAULT ''",
@@ -140,6 +141,9 @@ _TABLES = (
     "CREATE INDEX idx_events_at ON message_events (at)",
 )
 
+# Where the sweep of destinations goes on.
+_COUNTER = "INSERT INTO store_counters (id, name, value) VALUES (5, 'queue_sweep', 0)"
+
 _INDEXES = (
     f"CREATE INDEX idx_destinations_ready ON destinations (({_READY})) WHERE due_at IS NOT NULL",
     "CREATE INDEX idx_destinations_holder ON destinations (holder) WHERE holder <> ''",
@@ -206,7 +210,7 @@ def up(words: Mapping[str, str]) -> list[str]:
         for table, added in (("message_queue", _QUEUE_COLUMNS), ("users", _USER_COLUMNS))
         for column in added
     ]
-    return [*columns, *(table.format(**words) for table in _TABLES), *_INDEXES, *triggers]
+    return [*columns, *(table.format(**words) for table in _TABLES), *_INDEXES, _COUNTER, *triggers]
 
 
 def down(words: Mapping[str, str]) -> list[str]:
@@ -224,6 +228,7 @@ def down(words: Mapping[str, str]) -> list[str]:
         *(f"DROP INDEX {name}" for name in _QUEUE_INDEXES),
         *(f"DROP TABLE {name}" for name in _TABLE_NAMES),
         *columns,
+        "DELETE FROM store_counters WHERE id = 5",
     ]
 
 
