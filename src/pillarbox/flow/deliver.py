@@ -2,7 +2,7 @@
 
 A message is stored once for an account however many of its recipients lead there. When some of the accounts cannot
 take it after all, the others have it, and the report to the sender is made in the same commit, so that a crash loses
-neither.
+neither. Queue rows get their destination here, and posts to lists their members.
 """
 
 from __future__ import annotations
@@ -10,95 +10,70 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pillarbox.mime.analysis import analyse
-from pillarbox.store import blobs, delivery
+from msgspec.structs import replace
+
+from pillarbox.store import delivery
 from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued
 from pillarbox.store.tx import Tx
 
-from . import report
+from . import mailing_list, report, report_delivery
+from .destination import Destinations
+from .mailing_list import Expansion, Post, TooLarge
+from .planning import Envelope, Plans, Recipient, is_expanded, plan, received_of
 from .report import Reported, Told
-from .route import Route, find
 
-_STATUS = {"over quota": "5.2.2", "no such user": "5.1.1"}
-_REASON = {"over quota": "the mailbox is full", "no such user": "the mailbox does not exist any more"}
+__all__ = ["Envelope", "Plans", "Recipient", "Result", "deliver", "plan"]
 
+MAY_NOT_POST = "may not post"
+TOO_LARGE = "list too large"
 
-class Recipient(NamedTuple):
-    """A recipient that was accepted. `local` and `domain` route a report when it is the sender of one."""
-
-    address: str
-    route: Route
-    notify: frozenset[str] = frozenset()  # RFC 3461 section 4.1
-    orcpt: str = ""
-
-
-class Envelope(NamedTuple):
-    """What the session knows of the message. `sender` is "" for the null path.
-
-    From `ret` on it is what the sender asked of whoever carries the message further, and goes into the queue with it.
-    `user_id` is the account that submitted it; `held` keeps every queue row until it is released.
-    """
-
-    message_id: str
-    sender: str
-    sender_local: str
-    sender_domain: str  # in the form that compares
-    recipients: tuple[Recipient, ...]
-    trace: bytes  # the Received field, with its CRLF
-    arrived: float  # epoch seconds
-    hostname: str
-    envid: str = ""
-    reports: bool = True  # LMTP: the client is told of every recipient and reports itself
-    ret: str = ""  # "FULL" or "HDRS", RFC 3461 section 4.3
-    body: str = ""  # "7BIT", "8BITMIME" or "BINARYMIME"
-    smtputf8: bool = False
-    user_id: int | None = None
-    priority: int = 0  # RFC 6710
-    not_before: int | None = None  # epoch seconds, RFC 4865
-    deliver_by: int | None = None  # epoch seconds, RFC 2852
-    deliver_mode: str = ""  # "R" or "N", with T for a trace
-    held: bool = False
+_STATUS = {
+    "over quota": "5.2.2",
+    "no such user": "5.1.1",
+    "unknown user": "5.1.1",
+    "disabled": "5.2.1",
+    "mail loop": "5.4.6",
+    MAY_NOT_POST: "5.7.2",
+    TOO_LARGE: "5.2.4",
+}
+_REASON = {
+    "over quota": "the mailbox is full",
+    "no such user": "the mailbox does not exist any more",
+    "unknown user": "there is no such user here",
+    "disabled": "the account is disabled",
+    "mail loop": "the message went through this address before",
+    MAY_NOT_POST: "you may not send to this list",
+    TOO_LARGE: "the list reaches too many addresses",
+}
 
 
 class Result(NamedTuple):
-    """`errors` by recipient: None when at least one of its mailboxes or queue rows was made, else the store's word."""
+    """`errors` by recipient: None when at least one of its mailboxes or queue rows was made, or its list has the
+    message, or a rule says to discard it; else the reason in a word.
+
+    `plans` and `outcomes` are what was done, one for one; what a rule discards is in neither.
+    """
 
     errors: tuple[str | None, ...]
     delivered: int  # mailbox entries
     queued: int  # queue rows, reports not counted
     dropped_reports: int  # failures that nobody can be told: null sender, or NOTIFY=NEVER
+    discarded: int = 0  # queue rows that a rule had us not make
+    plans: Sequence[Delivery | Queued] = ()
+    outcomes: Sequence[Outcome] = ()
 
 
-class Plans(NamedTuple):
-    plans: list[Delivery | Queued]
-    of_recipient: list[list[int]]  # indexes into plans
+class _Work:
+    """The plans as they are carried out: `plans[at[index]]` is that of an index of `Plans`, None where it is discarded.
 
+    `posts` has the list of those plans that are a member's copy.
+    """
 
-def plan(envelope: Envelope, message: NewMessage) -> Plans:
-    """One plan for each account and each address elsewhere, the first recipient that leads there naming it."""
-    plans: list[Delivery | Queued] = []
-    known: dict[int | str, int] = {}
-    of_recipient: list[list[int]] = []
-    return_path = f"Return-Path: <{envelope.sender}>\r\n".encode()
-    # A message without a header section is all text: an empty line keeps our fields from becoming its header.
-    trace = envelope.trace if message.analysis.header_size else envelope.trace + b"\r\n"
-    for recipient in envelope.recipients:
-        mine: list[int] = []
-        for user_id, _ in recipient.route.users:
-            at = known.get(user_id)
-            if at is None:
-                at = known[user_id] = len(plans)
-                prefix = b"%sDelivered-To: %s\r\n%s" % (return_path, recipient.address.encode(), trace)
-                plans.append(Delivery(recipient=recipient.address, user_id=user_id, prefix=prefix))
-            mine.append(at)
-        for address in recipient.route.forward:
-            at = known.get(address)
-            if at is None:
-                at = known[address] = len(plans)
-                plans.append(Queued(sender=envelope.sender, recipient=address, prefix=trace))
-            mine.append(at)
-        of_recipient.append(mine)
-    return Plans(plans, of_recipient)
+    def __init__(self) -> None:
+        self.plans: list[Delivery | Queued] = []
+        self.at: list[int | None] = []
+        self.posts: dict[int, Post] = {}
+        self.discarded = 0
 
 
 def deliver(tx: Tx, envelope: Envelope, planned: Plans, message: NewMessage, head: bytes) -> Result:
@@ -106,60 +81,190 @@ def deliver(tx: Tx, envelope: Envelope, planned: Plans, message: NewMessage, hea
 
     When no plan could be carried out nothing was stored, and no report is made: the client is told.
     """
-    outcomes = delivery.deliver(tx, message, planned.plans)
-    if not any(outcome.error for outcome in outcomes) and not any("SUCCESS" in r.notify for r in envelope.recipients):
+    expansion, refused = _expand(tx, envelope, planned)
+    if refused:
+        planned = plan(envelope, message, head, planned.refused | refused)
+        expansion, _ = _expand(tx, envelope, planned)
+    work = _outward(tx, envelope, planned, message, expansion)
+    outcomes = delivery.deliver(tx, message, work.plans)
+    if (
+        not any(outcome.error for outcome in outcomes)
+        and not planned.refused
+        and not expansion.lost
+        and not any("SUCCESS" in recipient.notify for recipient in envelope.recipients)
+    ):
         queued = sum(outcome.queue_id is not None for outcome in outcomes)
-        return Result((None,) * len(envelope.recipients), len(outcomes) - queued, queued, 0)
-    return _settle(tx, envelope, planned, outcomes, message, head)
+        errors = (None,) * len(envelope.recipients)
+        return Result(errors, len(outcomes) - queued, queued, 0, work.discarded, work.plans, outcomes)
+    return _settle(tx, envelope, planned, work, expansion, outcomes, message, head)
+
+
+def _expand(tx: Tx, envelope: Envelope, planned: Plans) -> tuple[Expansion, dict[int, str]]:
+    """Whom the lists among the recipients reach; and the recipients that are refused, by index."""
+    expansion, refused = Expansion(tx), dict[int, str]()
+    for index, list_id in planned.posts:
+        if not mailing_list.may_post(tx, list_id, envelope.sender):
+            refused[index] = MAY_NOT_POST
+            continue
+        try:
+            expansion.add(list_id)
+        except TooLarge:
+            refused[index] = TOO_LARGE
+    return expansion, refused
+
+
+def _outward(tx: Tx, envelope: Envelope, planned: Plans, message: NewMessage, expansion: Expansion) -> _Work:
+    """The plans with members of lists added, and with destinations."""
+    work = _Work()
+    routing = _Routing(tx)
+    taken: set[int | str] = set()
+    for each in planned.plans:
+        routed = routing.route(each) if isinstance(each, Queued) else each
+        taken.add(each.recipient if isinstance(each, Queued) else each.user_id)
+        if routed is None:
+            work.discarded += 1
+            work.at.append(None)
+        else:
+            work.at.append(len(work.plans))
+            work.plans.append(routed)
+    if not planned.posts:
+        return work
+    received = received_of(envelope, message)
+    for user_id, (address, post) in expansion.users.items():
+        if user_id not in taken:
+            work.posts[len(work.plans)] = post
+            prefix = mailing_list.member_prefix(post, address, received)
+            work.plans.append(Delivery(recipient=address, user_id=user_id, prefix=prefix))
+    for address, post in expansion.forward.items():
+        if address in taken:
+            continue
+        routed = routing.route(_copy(envelope, address, post, received))
+        if routed is None:
+            work.discarded += 1
+        else:
+            work.posts[len(work.plans)] = post
+            work.plans.append(routed)
+    return work
+
+
+def _copy(envelope: Envelope, address: str, post: Post, received: bytes) -> Queued:
+    """A member's copy. The list has the message: what its sender asked of delivery ends here (RFC 3461 5.2.7.1)."""
+    return Queued(
+        sender=post.sender,
+        recipient=address,
+        prefix=mailing_list.prefix_of(post, received),
+        priority=envelope.priority,
+        message_key=envelope.message_id,
+        user_id=envelope.user_id,
+        via=post.address,
+        notify="FAILURE",
+        ret="HDRS",
+        body=envelope.body,
+        smtputf8=envelope.smtputf8,
+        not_before=envelope.not_before,
+        held=envelope.held,
+    )
+
+
+class _Routing:
+    """Gives queue rows their destination."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+        self._by_sender: dict[str, Destinations] = {}
+
+    def route(self, row: Queued) -> Queued | None:
+        """The row with its destination; None when a rule discards it."""
+        if row.destination:
+            return row
+        destinations = self._by_sender.get(row.sender)
+        if destinations is None:
+            destinations = self._by_sender[row.sender] = Destinations(self._tx, row.sender)
+        decided = destinations.of(row.recipient)
+        if decided.action == "discard":
+            return None
+        if decided.action == "hold":
+            return replace(row, destination=decided.name, route_id=decided.route_id, held=True)
+        return replace(row, destination=decided.name)
 
 
 def _settle(
-    tx: Tx, envelope: Envelope, planned: Plans, outcomes: Sequence[Outcome], message: NewMessage, head: bytes
+    tx: Tx,
+    envelope: Envelope,
+    planned: Plans,
+    work: _Work,
+    expansion: Expansion,
+    outcomes: Sequence[Outcome],
+    message: NewMessage,
+    head: bytes,
 ) -> Result:
-    stored = [outcome for outcome in outcomes if outcome.error is None]
-    queued = sum(outcome.queue_id is not None for outcome in stored)
-    errors: list[str | None] = []
+    words = [planned.refused.get(index) for index in range(len(envelope.recipients))]
+    failures = [
+        [outcomes[at].error or "" for index in indexes if (at := work.at[index]) is not None and outcomes[at].error]
+        for indexes in planned.of_recipient
+    ]
+    posted = {index for index, _ in planned.posts}
+    errors = [
+        word or (failed[0] if failed and len(failed) == len(indexes) and index not in posted else None)
+        for index, (word, failed, indexes) in enumerate(zip(words, failures, planned.of_recipient, strict=True))
+    ]
     told: list[Told] = []
     dropped = 0
-    for recipient, indexes in zip(envelope.recipients, planned.of_recipient, strict=True):
-        mine = [outcomes[at] for at in indexes]
-        failures = [outcome.error for outcome in mine if outcome.error is not None]
-        errors.append(failures[0] if len(failures) == len(mine) else None)
+    for recipient, failed, error in zip(envelope.recipients, failures, errors, strict=True):
+        reason = error or (failed[0] if failed else None)
         # Of a recipient that failed altogether an LMTP client hears in its reply; of a part of one nobody else does.
-        if failures and stored and (envelope.reports or len(failures) < len(mine)):
+        if reason is not None and None in errors and (envelope.reports or error is None):
             wanted = not recipient.notify or "FAILURE" in recipient.notify
             if wanted and envelope.sender:
-                error = failures[0]
-                reason = _REASON.get(error, error)
-                told.append(Told(recipient.address, "failed", _STATUS.get(error, "5.0.0"), reason, recipient.orcpt))
+                told.append(_failure(recipient.address, reason, recipient.orcpt))
             else:
                 dropped += 1
-        elif not failures and "SUCCESS" in recipient.notify and envelope.sender and not recipient.route.forward:
-            told.append(Told(recipient.address, "delivered", "2.0.0", "delivered to the mailbox", recipient.orcpt))
+        elif reason is None and "SUCCESS" in recipient.notify and envelope.sender:
+            told += _success(recipient)
     if told:
-        _report(tx, envelope, told, message, head)
-    return Result(tuple(errors), len(stored) - queued, queued, dropped)
+        _report(tx, envelope, envelope.sender, told, message, head)
+    for bounces, members in _members_failed(work, expansion, outcomes).items():
+        _report(tx, envelope, bounces, members, message, head)
+    queued = sum(outcome.queue_id is not None for outcome in outcomes)
+    delivered = sum(outcome.uid is not None for outcome in outcomes)
+    return Result(tuple(errors), delivered, queued, dropped, work.discarded, work.plans, outcomes)
 
 
-def _report(tx: Tx, envelope: Envelope, told: list[Told], message: NewMessage, head: bytes) -> None:
-    """Put the report into the sender's mailbox, or into the queue when that is elsewhere."""
+def _failure(address: str, error: str, orcpt: str = "") -> Told:
+    return Told(address, "failed", _STATUS.get(error, "5.0.0"), _REASON.get(error, error), orcpt)
+
+
+def _success(recipient: Recipient) -> list[Told]:
+    """What is told of a recipient whose sender asked for it. Who is elsewhere is reported on by whoever delivers."""
+    route, address = recipient.route, recipient.address
+    if is_expanded(route):
+        return [Told(address, "expanded", "2.0.0", "passed on to several addresses", recipient.orcpt)]
+    if route.forward:
+        return []
+    reason = "delivered to the list" if route.lists else "delivered to the mailbox"
+    return [Told(address, "delivered", "2.0.0", reason, recipient.orcpt)]
+
+
+def _members_failed(work: _Work, expansion: Expansion, outcomes: Sequence[Outcome]) -> dict[str, list[Told]]:
+    """Members who did not get a post, by the list's address for bounces."""
+    failed: dict[str, list[Told]] = {}
+    for lost in expansion.lost:
+        failed.setdefault(lost.post.sender, []).append(_failure(lost.address, lost.reason))
+    for at, post in work.posts.items():
+        if error := outcomes[at].error:
+            failed.setdefault(post.sender, []).append(_failure(outcomes[at].recipient, error))
+    return failed
+
+
+def _report(tx: Tx, envelope: Envelope, to: str, told: list[Told], message: NewMessage, head: bytes) -> None:
+    """Put the report into the mailbox of `to`, or into the queue when that is elsewhere."""
     reported = Reported(
         message_id=envelope.message_id,
-        sender=envelope.sender,
-        envid=envelope.envid,
-        full=envelope.ret == "FULL",
+        sender=to,
+        envid=envelope.envid if to == envelope.sender else "",
+        full=envelope.ret == "FULL" and to == envelope.sender,
         arrived=envelope.arrived,
         head=head,
         whole=message.analysis.size == len(head),
     )
-    content = report.render(reported, told, envelope.hostname)
-    notice = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
-    route = find(tx, envelope.sender_local, envelope.sender_domain)
-    prefix = f"Return-Path: <>\r\nDelivered-To: {envelope.sender}\r\n".encode()
-    plans: list[Delivery | Queued] = [
-        Delivery(recipient=name, user_id=user, prefix=prefix) for user, name in route.users
-    ]
-    plans += [Queued(sender="", recipient=address) for address in route.forward]
-    if not plans:  # elsewhere, or a mailbox that is gone: the queue finds out
-        plans.append(Queued(sender="", recipient=envelope.sender))
-    delivery.deliver(tx, notice, plans)
+    report_delivery.post(tx, report.render(reported, told, envelope.hostname), to, envelope.message_id)

@@ -25,7 +25,7 @@ def post(tx: Tx, content: bytes, sender: str, message_key: str) -> bool:
     route = find(tx, path.local, path.domain_key)
     prefix = f"Return-Path: <>\r\nDelivered-To: {sender}\r\n".encode()
     plans += [Delivery(recipient=name, user_id=user_id, prefix=prefix) for user_id, name in route.users]
-    plans += [_queued(tx, address, message_key, content, via=sender) for address in route.forward]
+    plans += [_queued(tx, to.address, message_key, content, via=to.via) for to in route.forward]
     if not plans and route.refusal is Refusal.NOT_OURS:
         plans.append(_queued(tx, sender, message_key, content))
     if not plans:

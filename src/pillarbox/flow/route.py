@@ -1,4 +1,9 @@
-"""Where mail for an address goes: mailboxes here, addresses elsewhere, or nowhere and why."""
+"""Where mail for an address goes: mailboxes here, lists, addresses elsewhere, or nowhere and why.
+
+Whose mail is taken from strangers: that for the addresses of this server, for return addresses that we made (SRS), and
+for what an operator's rule accepts (`accept`: a domain we are a backup for, a server behind us). Nothing else: a rule
+without `accept` says where mail goes once it was taken, and `*` accepts nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,15 @@ from collections.abc import Collection
 from enum import Enum
 from typing import NamedTuple
 
-from pillarbox.store import directory
+from pillarbox.smtp.address import quoted_local
+from pillarbox.store import directory, list_lookup, rule_lookup, secrets
 from pillarbox.store.errors import NotFound
 from pillarbox.store.records import User
-from pillarbox.store.resolution import resolve
+from pillarbox.store.resolution import Note, is_local_domain, resolve
 from pillarbox.store.store import Store
 from pillarbox.store.tx import DIRECTORY, Touched, Tx
+
+from . import mailing_list, srs
 
 MOST_REMEMBERED = 10_000  # routes
 
@@ -26,43 +34,113 @@ class Refusal(Enum):
     NOBODY = "nobody yet"  # a postmaster, where nobody has an account
     FULL = "over quota"  # now; may change
     TOO_BIG = "larger than the quota"  # this message will never fit
+    BAD_RETURN = "not a return address of ours"  # SRS: made by somebody else, or too old
+    MAY_NOT_POST = "may not post"
+    EMPTY_LIST = "list without members"
+
+
+class Forward(NamedTuple):
+    """An address elsewhere; `via` the address of ours that leads there, "" when it was the recipient itself."""
+
+    address: str
+    via: str = ""
 
 
 class Route(NamedTuple):
-    """`users` pairs of (user id, username), `forward` addresses elsewhere; both empty when there is a refusal.
+    """`users` pairs of (user id, username), `forward` addresses elsewhere, `lists` pairs of (list id, address); all
+    empty when there is a refusal.
 
-    `lasting`: it holds until the directory changes, since no quota had a say in it.
+    `lasting`: it holds until the directory changes, since neither a quota nor the time had a say in it.
     """
 
     users: tuple[tuple[int, str], ...] = ()
-    forward: tuple[str, ...] = ()
+    forward: tuple[Forward, ...] = ()
     refusal: Refusal | None = None
     lasting: bool = False
+    lists: tuple[tuple[int, str], ...] = ()
 
 
-def find(tx: Tx, local: str, domain: str, size: int = 0) -> Route:
-    """The route of local@domain for a message of `size` octets (0: not known yet). A point read.
+def relayed(address: str) -> Route:
+    """The route of an address elsewhere, for whoever may send there."""
+    return Route(forward=(Forward(address),))
+
+
+def find(tx: Tx, local: str, domain: str, size: int = 0, note: Note | None = None) -> Route:
+    """The route of local@domain for a message of `size` octets (0: not known yet). Point reads.
 
     `domain` is in the form that compares (lower case, A-labels). Quotas refuse only when no recipient has room: an
-    alias with one full mailbox still takes the message for the others.
+    alias with one full mailbox still takes the message for the others. `note` is told of each step.
     """
-    resolution = resolve(tx, local, domain)
-    if not resolution.local_domain:
-        return Route(refusal=Refusal.NOT_OURS)
-    users = tuple(resolution.users)
-    forward = tuple(resolution.forward)
-    if not users and not forward:
-        return Route(refusal=Refusal(resolution.reason or Refusal.UNKNOWN.value))
-    if not users or forward:
-        return Route(users, forward, lasting=True)
+    tell = note or _silent
+    if srs.is_rewritten(local) and is_local_domain(tx, domain):
+        return _returned(tx, local, domain, size, tell)
+    address = f"{quoted_local(local)}@{domain}"
+    rules = domain != "" and rule_lookup.any_rules(tx)
+    if rules and _accepts(tx, rule_lookup.address_patterns(address), tell):
+        return Route(forward=(Forward(address),), lasting=True)
+    resolution = resolve(tx, local, domain, tell)
+    users, lists = tuple(resolution.users), tuple(resolution.lists)
+    if not users and not lists and not resolution.forward:
+        refusal = Refusal(resolution.reason or Refusal.UNKNOWN.value)
+        stranger = refusal in (Refusal.UNKNOWN, Refusal.NOT_OURS)
+        if rules and stranger and _accepts(tx, rule_lookup.domain_patterns(domain), tell):
+            return Route(forward=(Forward(address),), lasting=True)
+        tell("refused", refusal.value)
+        return Route(refusal=refusal)
+    for list_id, name in lists:
+        if not list_lookup.has_members(tx, list_id):
+            tell("refused", f"{name} has no members")
+            return Route(refusal=Refusal.EMPTY_LIST)
+    if not users or resolution.forward or lists:
+        via = address.lower() if address.isascii() else address
+        forward = tuple(Forward(target, via) for target in resolution.forward)
+        return Route(users, forward, lasting=True, lists=lists)
+    return _with_room(tx, users, size, tell)
+
+
+def _with_room(tx: Tx, users: tuple[tuple[int, str], ...], size: int, tell: Note) -> Route:
     try:
         accounts = [directory.get_user(tx, user_id) for user_id, _ in users]
     except NotFound:  # deleted between two statements
         return Route(refusal=Refusal.UNKNOWN)
     room = [_room(account, size) for account in accounts]
+    for account, full in zip(accounts, room, strict=True):
+        if account.quota_limit:
+            used = f"{account.username} uses {account.quota_used} of {account.quota_limit} octets"
+            tell("quota", used + (f": {full.value}" if full else ""))
     if None not in room:
         return Route(refusal=Refusal.TOO_BIG if Refusal.TOO_BIG in room else Refusal.FULL)
     return Route(users, lasting=not any(account.quota_limit for account in accounts))
+
+
+def _accepts(tx: Tx, patterns: list[str], tell: Note) -> bool:
+    """Whether the first recipient rule of these patterns takes mail from strangers."""
+    for rule in rule_lookup.matching(tx, "recipient", patterns)[:1] if patterns else ():
+        if rule.accept:
+            tell("accept", f"the rule {rule.pattern} takes mail from anybody, for route {rule.route} ({rule.kind})")
+        return rule.accept
+    return False
+
+
+def _returned(tx: Tx, local: str, domain: str, size: int, tell: Note) -> Route:
+    """Where a return address that we may have made leads."""
+    try:
+        key = secrets.secret(tx, srs.KEY)
+        if key is None:
+            raise srs.BadReturn("this server never made one")
+        original = srs.Rewriter(key).reverse(local, tx.now)
+    except srs.BadReturn as error:
+        tell("srs", f"a return address of the Sender Rewriting Scheme: {error}")
+        return Route(refusal=Refusal.BAD_RETURN)
+    tell("srs", f"a return address that we made for {original}")
+    sender, _, elsewhere = original.rpartition("@")
+    if is_local_domain(tx, elsewhere):
+        return find(tx, sender, elsewhere, size, tell)._replace(lasting=False)
+    return Route(forward=(Forward(original, f"{quoted_local(local)}@{domain}"),))
+
+
+def _silent(step: str, text: str) -> None:
+    """Nobody wants to know."""
 
 
 def _room(user: User, size: int) -> Refusal | None:
@@ -74,6 +152,13 @@ def _room(user: User, size: int) -> Refusal | None:
     if user.quota_used >= user.quota_limit or user.quota_used + size > user.quota_limit:
         return Refusal.FULL
     return None
+
+
+def for_sender(tx: Tx, route: Route, sender: str) -> Route:
+    """The route, or a refusal when it leads to a list that `sender` may not post to."""
+    if all(mailing_list.may_post(tx, list_id, sender) for list_id, _ in route.lists):
+        return route
+    return Route(refusal=Refusal.MAY_NOT_POST)
 
 
 class Routes:
@@ -88,21 +173,28 @@ class Routes:
         self._known: dict[tuple[str, str], Route] = {}
         self._changes = 0
 
-    def now(self, local: str, domain: str, size: int = 0) -> Route:
-        """See `find`. Raises Busy when that would keep the loop waiting; use `later` then."""
+    def now(self, local: str, domain: str, size: int = 0, sender: str | None = None) -> Route:
+        """See `find`. A list that `sender` may not post to refuses; None asks that later, at delivery.
+
+        Raises Busy when that would keep the loop waiting; use `later` then.
+        """
         route = self._known.get((local, domain))
         if route is None:
             route = self._store.peek(find, local, domain, size)
             if route.lasting:
                 self._remember(local, domain, route)
+        if route.lists and sender is not None:
+            return self._store.peek(for_sender, route, sender)
         return route
 
-    async def later(self, local: str, domain: str, size: int = 0) -> Route:
-        """See `find`. Raises StoreError."""
+    async def later(self, local: str, domain: str, size: int = 0, sender: str | None = None) -> Route:
+        """See `now`. Raises StoreError."""
         changes = self._changes
         route = await self._store.read(find, local, domain, size)
         if route.lasting and changes == self._changes:
             self._remember(local, domain, route)
+        if route.lists and sender is not None:
+            return await self._store.read(for_sender, route, sender)
         return route
 
     def changed(self, touched: Collection[Touched]) -> None:

@@ -184,7 +184,7 @@ class SmtpSession(SmtpConnection):
         assert self._mail is not None
         local, domain = self._looked_up(event.recipient)
         try:
-            found = self.node.routes.now(local, domain, self._mail.size or 0)
+            found = self.node.routes.now(local, domain, self._mail.size or 0, self._mail.sender.address)
         except Busy:
             return self._rcpt_later(event, local, domain)
         except StoreError as error:
@@ -201,7 +201,7 @@ class SmtpSession(SmtpConnection):
     async def _rcpt_later(self, event: Rcpt, local: str, domain: str) -> None:
         assert self._mail is not None
         try:
-            found = await self.node.routes.later(local, domain, self._mail.size or 0)
+            found = await self.node.routes.later(local, domain, self._mail.size or 0, self._mail.sender.address)
         except StoreError as error:
             self._store_failed(error)
             return
@@ -217,7 +217,7 @@ class SmtpSession(SmtpConnection):
         if refusal in (Refusal.UNKNOWN, Refusal.NOT_OURS) and self._settings.accept_all and event.recipient.domain:
             return self._make_mailbox(event)
         if refusal is Refusal.NOT_OURS and self._may_relay() and not event.recipient.is_literal:
-            self._accept_rcpt(event, Route(forward=(event.recipient.address,)))
+            self._accept_rcpt(event, route.relayed(event.recipient.address))
             return None
         self._refuse_rcpt(event, say.ROUTES[refusal])
         return None

@@ -90,7 +90,7 @@ class Reception:
             body=self._mail.body,
             smtputf8=self._mail.smtputf8,
         )
-        planned = flow.plan(envelope, message)
+        planned = flow.plan(envelope, message, self._spool.head)
         size = len(message.packed) if message.packed is not None else 0
         return session.node.store.write(flow.deliver, envelope, planned, message, self._spool.head, size=size)
 
@@ -103,7 +103,7 @@ class Reception:
             return False
         session = self._session
         slot = session.node.slot
-        if result.delivered + result.queued == 0:
+        if None not in result.errors:
             slot.add(Field.MESSAGES_REJECTED)
             log.info("Message refused: %s", result.errors[0], message_id=self.message_id, peer=str(session.peer))
         else:

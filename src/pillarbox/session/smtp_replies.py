@@ -36,6 +36,9 @@ ROUTES: dict[Refusal, Reply] = {
     Refusal.NOBODY: Reply(450, "4.2.1", "Nobody has an account here yet who could read this"),
     Refusal.LOOP: Reply(550, "5.4.6", "The address is an alias that leads back to itself"),
     Refusal.FULL: Reply(452, "4.2.2", "Mailbox full"),
+    Refusal.BAD_RETURN: Reply(550, "5.1.1", "This return address is not one of ours, or is too old"),
+    Refusal.MAY_NOT_POST: Reply(550, "5.7.2", "You may not send to this list with this sender address"),
+    Refusal.EMPTY_LIST: Reply(550, "5.2.4", "The list has no members"),
     Refusal.TOO_BIG: Reply(552, "5.2.2", "The message is larger than the mailbox may be"),
 }
 
@@ -43,4 +46,7 @@ ROUTES: dict[Refusal, Reply] = {
 OUTCOMES: dict[str, Reply] = {
     "over quota": Reply(552, "5.2.2", "Mailbox full"),
     "no such user": Reply(550, "5.1.1", "Recipient address rejected: no such user here"),
+    "mail loop": Reply(554, "5.4.6", "Mail loop: the message went through this address before"),
+    "may not post": Reply(550, "5.7.2", "You may not send to this list with this sender address"),
+    "list too large": Reply(554, "5.2.4", "The list reaches too many addresses"),
 }

@@ -122,7 +122,7 @@ async def test_an_alias_to_elsewhere_makes_a_queue_row(house):
         assert (await client.message("eve@example.org", "away@example.com")).startswith("250")
         ((sender, recipient, prefix, blob),) = await h.queue()
         assert (sender, recipient) == ("eve@example.org", "ada@elsewhere.example")
-        assert prefix.startswith(b"Received: ")
+        assert prefix.startswith(b"Delivered-To: away@example.com\r\nReceived: ")
         assert blob is not None
         assert h.node.slot.get(Field.MESSAGES_QUEUED) == 1
 
