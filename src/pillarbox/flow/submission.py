@@ -1,0 +1,184 @@
+"""Mending the header of a submitted message while it comes in (RFC 6409 sections 6 and 8).
+
+What is missing is added (From, Date, Message-ID), blind copies are taken out, and who it says it is from is read. All
+else stays octet by octet: order, folding, spelling. The header is held until it is whole, up to a bound; the body is
+passed on as it comes.
+
+    mender = Mender(author, message_id, hostname, epoch)
+    spool.feed(mender.feed(data)) ...       # what may be kept of the message so far
+    spool.feed(mender.finish())
+    mender.fault, mender.authors            # why it is refused, if it is; who it is from
+
+The same octets in another split give the same octets, authors and fault.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from pillarbox.mime.address import parse_addresses
+from pillarbox.smtp.address import MAX_PATH, AddressError, Path, parse_path, quoted_local
+from pillarbox.smtp.received import rfc5322_date
+
+HEADER_LIMIT = 256 * 1024  # octets of a header
+MOST_AUTHORS = 50  # addresses in From, and groups around them
+_FIRST_LINE = 1000  # octets within which a first line shows that it is a field; as the scanner of `mime` has it
+
+_END = b"\r\n\r\n"
+_FIELD = re.compile(rb"[!-9;-~]++[ \t]*+:")
+_NO_FIELD_BUT_HEADER = (b"From ", b">From ", b" ", b"\t")  # the line of an mbox; a continuation of nothing
+_OF_INTEREST = re.compile(rb"^(from|sender|date|message-id|bcc|resent-bcc)[ \t]*:", re.I | re.M)
+_FIELD_END = re.compile(rb"\r\n(?![ \t])")
+
+
+class Fault(Enum):
+    """Why a message is refused. How that is said is the protocol's business."""
+
+    HEADER_TOO_LARGE = "the header is too large"
+    BAD_HEADER = "the header has a bare CR or LF, or a NUL"
+    BAD_FROM = "From is no list of addresses"
+    MANY_FROM = "more than one From"
+    BAD_SENDER = "Sender is not one address"
+
+
+class Mender:
+    """One message. `author` is the account's address, for a message that says no author; the name of the message is
+    made from `message_id` and `hostname`, its date from `epoch` (seconds)."""
+
+    __slots__ = ("_author", "_begun", "_epoch", "_header", "_in_header", "_name", "_seek", "authors", "fault")
+
+    def __init__(self, author: str, message_id: str, hostname: str, epoch: float) -> None:
+        self._author = author
+        self._name = f"<{message_id}@{hostname}>"
+        self._epoch = epoch
+        self._in_header = True
+        self._header = bytearray()  # while it is not whole
+        self._begun = False  # its first line has shown that it is a header
+        self._seek = 0  # before this its end was looked for
+        self.fault: Fault | None = None
+        self.authors: list[Path] = []  # of From and Sender, once the header was whole
+
+    @property
+    def held(self) -> int:
+        """Octets that wait here."""
+        return len(self._header)
+
+    def feed(self, data: bytes) -> bytes:
+        """The next octets of the message; what follows for the spool. After a fault nothing does."""
+        if not self._in_header:
+            return data if self.fault is None else b""
+        if not self._header and (end := self._end(data)) >= 0:  # nearly always: all of it in one piece
+            return self._mended(data, end)
+        self._header += data
+        end = self._end(self._header)
+        if end >= 0:
+            return self._mended(bytes(self._header), end)
+        self._seek = max(0, len(self._header) - len(_END) + 1)
+        if len(self._header) >= HEADER_LIMIT + len(_END):
+            self._too_large(bytes(self._header))
+        return b""
+
+    def finish(self) -> bytes:
+        """The message is complete: what is left of it for the spool."""
+        if not self._in_header:
+            return b""
+        message = bytes(self._header)
+        if not _is_header(message, final=True):
+            return self._mended(message, 0)
+        if not message.endswith(b"\r\n"):
+            message += b"\r\n"
+        return self._mended(message, len(message))
+
+    def _end(self, message: bytes | bytearray) -> int:
+        """Where the header ends, its last CRLF included: 0 when there is none, -1 when that is not known yet."""
+        if not self._begun:
+            verdict = _is_header(message, final=False)
+            if not verdict:
+                return -1 if verdict is None else 0
+            self._begun = True
+        at = message.find(_END, self._seek)
+        return at + 2 if at >= 0 else -1
+
+    def _too_large(self, header: bytes) -> None:
+        start = header[:HEADER_LIMIT]
+        self._leave(Fault.BAD_HEADER if _is_bad(start.removesuffix(b"\r")) else Fault.HEADER_TOO_LARGE)
+
+    def _leave(self, fault: Fault | None) -> None:
+        self._in_header = False
+        self._header = bytearray()
+        self.fault = fault
+
+    def _mended(self, message: bytes, end: int) -> bytes:
+        """The message with its header `message[:end]` mended; without a header it gets one."""
+        if end > HEADER_LIMIT:
+            self._too_large(message)
+            return b""
+        header = message[:end]
+        if _is_bad(header):
+            self._leave(Fault.BAD_HEADER)
+            return b""
+        kept: list[bytes] = []
+        at = 0
+        seen: set[bytes] = set()
+        fault: Fault | None = None
+        for found in _OF_INTEREST.finditer(header):
+            name = found[1].lower()
+            ending = _FIELD_END.search(header, found.end())
+            after = ending.end() if ending is not None else end
+            if name.endswith(b"bcc"):
+                kept.append(header[at : found.start()])
+                at = after
+            elif name in (b"from", b"sender"):
+                fault = fault or self._author_field(name, header[found.end() : after], again=name in seen)
+            seen.add(name)
+        self._leave(fault)
+        if fault is not None:
+            return b""
+        kept += [header[at:], self._missing(seen)]
+        if not end and not message.startswith(b"\r\n"):
+            kept.append(b"\r\n")
+        return b"".join((*kept, message[end:]))
+
+    def _author_field(self, name: bytes, value: bytes, *, again: bool) -> Fault | None:
+        """Read the addresses of a From or Sender."""
+        bad = Fault.BAD_FROM if name == b"from" else Fault.BAD_SENDER
+        if again:
+            return Fault.MANY_FROM if name == b"from" else bad
+        entries = parse_addresses(value, MOST_AUTHORS + 1)
+        found = [entry for entry in entries if entry[3] is not None]  # no group
+        if not found or len(entries) > (MOST_AUTHORS if name == b"from" else 1):
+            return bad
+        for _, _, local, host in found:
+            try:
+                written = f"{quoted_local((local or b'').decode())}@{(host or b'').decode()}"
+                self.authors.append(parse_path(written, max_local=MAX_PATH))
+            except (AddressError, UnicodeDecodeError):
+                return bad
+        return None
+
+    def _missing(self, seen: set[bytes]) -> bytes:
+        """The fields that the message lacks."""
+        added = ""
+        if b"from" not in seen:
+            added += f"From: {self._author}\r\n"
+        if b"date" not in seen:
+            added += f"Date: {rfc5322_date(self._epoch)}\r\n"
+        if b"message-id" not in seen:
+            added += f"Message-ID: {self._name}\r\n"
+        return added.encode()
+
+
+def _is_header(message: bytes | bytearray, *, final: bool) -> bool | None:
+    """Whether a message that begins so has a header; None when that is not known yet."""
+    line = bytes(message[:_FIRST_LINE])
+    cut = line.find(b"\r\n")
+    if cut < 0 and len(line) < _FIRST_LINE and not final:
+        return None
+    first = line if cut < 0 else line[:cut]
+    return _FIELD.match(first) is not None or first.startswith(_NO_FIELD_BUT_HEADER)
+
+
+def _is_bad(header: bytes) -> bool:
+    rest = header.replace(b"\r\n", b"")
+    return b"\r" in rest or b"\n" in rest or b"\0" in rest

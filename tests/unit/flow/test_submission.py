@@ -1,0 +1,180 @@
+"""Mending headers: what is added, what is taken out, who it is from, and that no split makes a difference."""
+
+import email
+import email.policy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pillarbox.flow import submission
+from pillarbox.flow.submission import HEADER_LIMIT, Fault, Mender
+
+ADDED = b"Date: Fri, 21 Nov 2025 23:20:00 +0000\r\nMessage-ID: <1ABC@mx.example.com>\r\n"
+FROM = b"From: ada@example.com\r\n"
+WHOLE = b"From: Ada <ada@example.com>\r\nDate: Fri, 1 Jan 2021 00:00:00 +0000\r\nMessage-ID: <x@y>\r\n"
+
+
+def mender():
+    return Mender("ada@example.com", "1ABC", "mx.example.com", 1763767200.5)
+
+
+def mended(message, cuts=()):
+    """(octets, fault, authors) of a message that comes in pieces."""
+    mending = mender()
+    at, out = 0, b""
+    for cut in [*sorted(cuts), len(message)]:
+        out += mending.feed(message[at:cut])
+        at = cut
+    out += mending.finish()
+    return out, mending.fault, [author.address for author in mending.authors]
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (WHOLE + b"\r\nbody\r\n", WHOLE + b"\r\nbody\r\n"),
+        (b"Subject: x\r\n\r\nbody\r\n", b"Subject: x\r\n" + FROM + ADDED + b"\r\nbody\r\n"),
+        (b"from: ada@example.com\r\n\r\n", b"from: ada@example.com\r\n" + ADDED + b"\r\n"),
+        (b"From : ada@example.com\r\n\r\n", b"From : ada@example.com\r\n" + ADDED + b"\r\n"),
+        # without a header section
+        (b"\r\nbody\r\n", FROM + ADDED + b"\r\nbody\r\n"),
+        (b"just text\r\nSubject: no\r\n", FROM + ADDED + b"\r\njust text\r\nSubject: no\r\n"),
+        (b"", FROM + ADDED + b"\r\n"),
+        (b"x", FROM + ADDED + b"\r\nx"),
+        (b"x" * 5000, FROM + ADDED + b"\r\n" + b"x" * 5000),
+        # without a body
+        (b"Subject: x\r\n", b"Subject: x\r\n" + FROM + ADDED),
+        (b"Subject: x", b"Subject: x\r\n" + FROM + ADDED),
+        (b"Subject: x\r\n\r\n", b"Subject: x\r\n" + FROM + ADDED + b"\r\n"),
+        # a line of an mbox, a continuation of nothing: headers to whoever reads them
+        (b"From ada Mon\r\nSubject: x\r\n\r\n", b"From ada Mon\r\nSubject: x\r\n" + FROM + ADDED + b"\r\n"),
+        (b" odd\r\nSubject: x\r\n\r\n", b" odd\r\nSubject: x\r\n" + FROM + ADDED + b"\r\n"),
+    ],
+)
+def test_what_is_missing_is_added_at_the_end_of_the_header(message, expected):
+    out, fault, _ = mended(message)
+    assert (out, fault) == (expected, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        (b"Bcc: bob@example.org\r\n", b""),
+        (b"To: a@b\r\nbCC: bob@example.org,\r\n\tcarol@example.org,\r\n d@e\r\nCc: c@d\r\n", b"To: a@b\r\nCc: c@d\r\n"),
+        (b"Resent-Bcc: bob@example.org\r\nX-Bcc: kept\r\nBcc:\r\n", b"X-Bcc: kept\r\n"),
+        (b"Bcc : bob@example.org\r\n", b""),
+        (b"Subject: a\r\n Bcc: not a field\r\n", b"Subject: a\r\n Bcc: not a field\r\n"),
+    ],
+)  # fmt: skip
+def test_blind_copies_are_taken_out_wherever_they_stand(fields, left):
+    for message, expected in ((fields + WHOLE, left + WHOLE), (WHOLE + fields, WHOLE + left)):
+        assert mended(message + b"\r\nBcc: body\r\n") == (expected + b"\r\nBcc: body\r\n", None, ["ada@example.com"])
+
+
+def test_folding_order_and_spelling_stay():
+    odd = (
+        b'FROM:  "Ada,\r\n\tL."  <ada@example.com>\r\nX:\r\n \t\r\nmime-version:1.0\r\n' + WHOLE[WHOLE.index(b"Date") :]
+    )
+    assert mended(odd + b"\r\n\r\n..\r\n") == (odd + b"\r\n\r\n..\r\n", None, ["ada@example.com"])
+
+
+@pytest.mark.parametrize(
+    ("value", "authors"),
+    [
+        (b"ada@example.com", ["ada@example.com"]),
+        (b"ada@example.com (Ada)", ["ada@example.com"]),
+        (b'"eve@evil.example" <ada@example.com>', ["ada@example.com"]),
+        (b"Ada <ada@example.com>,\r\n Bob <bob@example.org>", ["ada@example.com", "bob@example.org"]),
+        (b"Team: ada@example.com, bob@example.org;", ["ada@example.com", "bob@example.org"]),
+        (b'"a b"@example.com', ['"a b"@example.com']),
+        ("Ä <ä@exämple.com>".encode(), ["ä@exämple.com"]),
+        (b"ada@[192.0.2.1]", ["ada@[192.0.2.1]"]),
+    ],
+)
+def test_authors(value, authors):
+    assert mended(b"From: " + value + b"\r\n\r\n")[1:] == (None, authors)
+
+
+@pytest.mark.parametrize(
+    ("header", "fault"),
+    [
+        (b"From: \r\n", Fault.BAD_FROM),
+        (b"From: ada\r\n", Fault.BAD_FROM),
+        (b"From: Undisclosed:;\r\n", Fault.BAD_FROM),
+        (b"From: ada@example.com, bob@\r\n", Fault.BAD_FROM),
+        (b"From: \xff@example.com\r\n", Fault.BAD_FROM),
+        (b"From: " + b"a@b.example, " * 51 + b"c@d.example\r\n", Fault.BAD_FROM),
+        (b"From: " + b"a:;, " * 60 + b"hidden@d.example\r\n", Fault.BAD_FROM),
+        (b"From: ada@example.com\r\nfrom: eve@evil.example\r\n", Fault.MANY_FROM),
+        (b"From: ada@example.com\r\nSender: a@b.example, c@d.example\r\n", Fault.BAD_SENDER),
+        (b"From: ada@example.com\r\nSender: a@b.example\r\nSender: c@d.example\r\n", Fault.BAD_SENDER),
+        (b"Subject: a\nFrom: eve@evil.example\r\n", Fault.BAD_HEADER),
+        (b"Subject: a\rb\r\n", Fault.BAD_HEADER),
+        (b"Subject: a\0b\r\n", Fault.BAD_HEADER),
+        (b"X: " + b"x" * HEADER_LIMIT + b"\r\n", Fault.HEADER_TOO_LARGE),
+        (b"X: y\r\n" * (HEADER_LIMIT // 6 + 1), Fault.HEADER_TOO_LARGE),
+        (b"X: y\n" * (HEADER_LIMIT // 5 + 1), Fault.BAD_HEADER),
+    ],
+)
+def test_faults(header, fault):
+    for body in (b"\r\nbody\r\n", b""):
+        assert mended(header + body)[:2] == (b"", fault)
+        half = len(header) // 2
+        assert mended(header + body, range(0, len(header), max(1, half)))[:2] == (b"", fault)
+
+
+def test_sender_is_an_author_too():
+    out = mended(b"Sender: bob@example.org\r\nFrom: ada@example.com\r\n\r\n")
+    assert out[2] == ["bob@example.org", "ada@example.com"]
+
+
+def test_the_body_is_not_held():
+    mending = mender()
+    assert mending.feed(b"Subject: x\r\n") == b""
+    assert mending.held == 12
+    assert mending.feed(b"\r\nbody").endswith(b"\r\n\r\nbody")
+    assert mending.held == 0
+    assert mending.feed(b"more") == b"more"
+    assert mending.finish() == b""
+
+
+LINES = [
+    b"Subject: x", b"From: ada@example.com", b"from: b", b"Bcc: c@d.example", b" folded", b"\tDate: x", b"Date: y",
+    b"Sender: e@f.example", b"Message-ID: <z>", b"", b"text", b"From x", b"resent-bcc:", b"\r", b"\n",
+    b"From: a@b.example, c@d.example", b"X" * 700,
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=12), st.sets(st.integers(0, 400), max_size=8), st.booleans())
+def test_no_split_makes_a_difference(lines, cuts, ended):
+    message = b"\r\n".join(lines) + (b"\r\n" if ended else b"")
+    whole = mended(message)
+    assert mended(message, [cut for cut in cuts if cut < len(message)]) == whole
+    assert mended(message, range(len(message))) == whole
+
+
+@given(st.binary(max_size=60))
+def test_any_octets_end_in_a_message_or_a_fault(message):
+    out, fault, authors = mended(message)
+    assert (out == b"") == (fault is not None)
+    if fault is None:
+        assert out.endswith(message.partition(b"\r\n\r\n")[2])
+        read = email.message_from_bytes(out, policy=email.policy.compat32)
+        assert read["Message-ID"] and read["Date"] and read["From"]
+        assert read["Bcc"] is None
+    assert mended(message, range(len(message))) == (out, fault, authors)
+
+
+@given(st.integers(-6, 6), st.integers(1, 5))
+def test_the_bound_is_the_same_in_any_split(over, step):
+    header = b"X: " + b"y" * (200 + over - 5) + b"\r\n"
+    message = header + b"\r\nbody"
+    limit, submission.HEADER_LIMIT = submission.HEADER_LIMIT, 200
+    try:
+        whole = mended(message)
+        assert whole[1] is (Fault.HEADER_TOO_LARGE if over > 0 else None)
+        assert mended(message, range(0, len(message), step)) == whole
+        assert mended(header, range(0, len(header), step)) == mended(header)
+    finally:
+        submission.HEADER_LIMIT = limit
