@@ -17,7 +17,7 @@ import structlog
 
 from pillarbox.access.ledger import Field, Slot
 from pillarbox.flow.owner import alive
-from pillarbox.store import Store, StoreError, Tx, blobs, leases, mailboxes, messages, space
+from pillarbox.store import Store, StoreError, Tx, blobs, destinations, leases, mailboxes, messages, space, tokens, usage
 from pillarbox.store.errors import Temporary
 
 log = structlog.get_logger()
@@ -57,6 +57,10 @@ JOBS = (
     Job("purge-deleted-mailboxes", 30.0, mailboxes.purge_deleted),
     Job("trim-expunge-history", 3600.0, messages.trim_history, messages.long_histories),
     Job("give-back-space", 3600.0, space.give_back),
+    Job("mend-queue", 300.0, destinations.sweep),
+    Job("trim-sending-usage", 3600.0, usage.trim),
+    Job("trim-known-recipients", 24 * 3600.0, usage.trim_known, usage.long_known),
+    Job("trim-tokens", 24 * 3600.0, tokens.trim),
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pillarbox.store.records import Destination
-from pillarbox.store.tx import Tx
+from pillarbox.store.tx import QUEUE, Tx
 
 IDLE = 3600  # seconds a destination without rows is kept for what was learnt of it
 ABOVE = 2**31  # above every priority
@@ -25,6 +25,13 @@ COLUMNS = "id, name, due_at, holder, held_until, failures, concurrency, blocked_
 _BY_NAME = "SELECT id, due_at FROM destinations WHERE name = ?"
 _INSERT = "INSERT INTO destinations (name, due_at, updated_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING"
 _LOWER = "UPDATE destinations SET due_at = ? WHERE id = ? AND (due_at IS NULL OR due_at > ?)"
+
+_SWEPT = "SELECT value FROM store_counters WHERE name = 'queue_sweep'"
+_ORPHANS = "UPDATE message_queue SET destination_id = NULL WHERE destination_id = ? AND next_retry_at IS NOT NULL"
+_NEXT_IN_QUEUE = "SELECT min(destination_id) FROM message_queue WHERE destination_id > ? AND next_retry_at IS NOT NULL"
+_STRAY = (
+    "SELECT id FROM message_queue WHERE next_retry_at IS NULL AND status IN ('pending', 'processing', 'retry') LIMIT ?"
+)
 
 _NEXT_PRIORITY = (
     "SELECT max(priority) FROM message_queue WHERE destination_id = ? AND priority < ? AND next_retry_at IS NOT NULL"
@@ -73,3 +80,65 @@ def true_due(tx: Tx, destination_id: int) -> int | None:
         if due_at is not None and (least is None or due_at < least):
             least = due_at
     return least
+
+
+def sweep(tx: Tx, look: int = 200) -> int:
+    """One small step of looking through all destinations and mending what came from outside; 0 when it is through.
+
+    A destination is due when its first row is; rows of one that is not there are routed again; one that nothing was
+    queued for since an hour is removed; rows that were written by hand without a time are due. To be called again and
+    again, slowly.
+    """
+    (after,) = tx.row(_SWEPT) or (0,)
+    mended = _find_strays(tx, look) if after == 0 else 0
+    seen = 0
+    while seen < look:
+        at = _next_id(tx, after)
+        if at is None:
+            after = 0
+            break
+        after, seen = at, seen + 1
+        mended += _mend(tx, after)
+    tx.run("UPDATE store_counters SET value = ? WHERE name = 'queue_sweep'", (after,))
+    if mended:
+        tx.touch(*QUEUE)
+    return seen if after else 0
+
+
+def _next_id(tx: Tx, after: int) -> int | None:
+    """The next destination that is there or that a waiting row refers to."""
+    there = tx.row("SELECT min(id) FROM destinations WHERE id > ?", (after,)) or (None,)
+    wanted = tx.row(_NEXT_IN_QUEUE, (after,)) or (None,)
+    return min((found for found in (there[0], wanted[0]) if found is not None), default=None)
+
+
+def _mend(tx: Tx, destination_id: int) -> int:
+    row = tx.row(
+        "SELECT due_at, holder, updated_at FROM destinations WHERE id = ?" + tx.locking("FOR UPDATE SKIP LOCKED"),
+        (destination_id,),
+    )
+    if row is None:
+        if tx.row("SELECT 1 FROM destinations WHERE id = ?", (destination_id,)) is None:
+            return tx.run(_ORPHANS, (destination_id,))
+        return 0  # somebody is at work there
+    due_at, holder, updated_at = row
+    truth = true_due(tx, destination_id)
+    if truth is None:
+        if not holder and updated_at <= tx.now - IDLE:
+            tx.run("DELETE FROM destinations WHERE id = ?", (destination_id,))
+    elif due_at is None or due_at > truth:
+        return tx.run(_LOWER, (truth, destination_id, truth))
+    return 0
+
+
+def _find_strays(tx: Tx, limit: int) -> int:
+    """Rows nobody would ever look at: they say that they wait, but not until when."""
+    ids = [row[0] for row in tx.rows(_STRAY, (limit,))]
+    if not ids:
+        return 0
+    condition, values = tx.among("id", ids)
+    return tx.run(
+        "UPDATE message_queue SET status = 'pending', destination_id = NULL, claimed_by = '', next_retry_at = ? "
+        f"WHERE next_retry_at IS NULL AND status <> 'held' AND status <> 'failed' AND {condition}",
+        (tx.now, values),
+    )

@@ -7,13 +7,14 @@ holder had becomes due by itself. Every statement is a seek by an index, as chea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from pillarbox.store import destinations
 from pillarbox.store.destinations import COLUMNS, READY
 from pillarbox.store.queue_rows import with_message
 from pillarbox.store.queue_settle import QUIT, UNSENT
 from pillarbox.store.records import Destination, QueuedMessage, Unrouted
-from pillarbox.store.tx import QUEUE, Tx
+from pillarbox.store.tx import QUEUE, Row, Tx
 
 ABOVE = 2**31  # above every priority: where walking down through them begins
 
@@ -53,7 +54,7 @@ _CLAIM = (
 _CLAIMED = (
     "SELECT q.id, q.message_key, q.from_address, q.to_address, q.prefix, q.blob_id, length(q.prefix) + b.size, "
     "q.priority, q.attempts, q.created_at, q.expires_at, q.route_id, q.user_id, q.via, q.notify, q.orcpt, q.ret, "
-    "q.envid, q.body, q.smtputf8 <> 0, q.deliver_by, q.deliver_mode, q.delay_reported_at, q.last_error "
+    "q.envid, q.body, q.smtputf8, q.deliver_by, q.deliver_mode, q.delay_reported_at, q.last_error "
     "FROM message_queue q JOIN blobs b ON b.id = q.blob_id WHERE "
 )
 _PROLONG = "UPDATE message_queue SET next_retry_at = ? WHERE status = 'processing' AND claimed_by = ? AND "
@@ -141,10 +142,16 @@ def claim(tx: Tx, destination_id: int, holder: str, limit: int, lease_seconds: i
     condition, values = tx.among("id", ids)
     tx.run(_CLAIM + condition, (holder, tx.now + lease_seconds, tx.now, tx.now, values))
     condition, values = tx.among("q.id", ids)
-    claimed = {row[0]: QueuedMessage(*row) for row in tx.rows(_CLAIMED + condition, (values,))}
+    claimed = {row[0]: _message(row) for row in tx.rows(_CLAIMED + condition, (values,))}
     if len(claimed) < len(ids):
         with_message(tx, [queue_id for queue_id in ids if queue_id not in claimed])
     return [claimed[queue_id] for queue_id in ids if queue_id in claimed]
+
+
+def _message(row: Row) -> QueuedMessage:
+    values: list[Any] = [*row]
+    values[19] = bool(row[19])  # smtputf8
+    return QueuedMessage(*values)
 
 
 def prolong(tx: Tx, holder: str, queue_ids: Sequence[int], destination_ids: Sequence[int], lease_seconds: int) -> None:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from pillarbox.store.tx import DIRECTORY, Touched, Tx
+from pillarbox.store.queue_claim import next_due
+from pillarbox.store.tx import DIRECTORY, QUEUE, Touched, Tx
 
 log = structlog.get_logger()
 
@@ -35,6 +36,7 @@ class Store(ABC):
         # For `notice_changes`: who owns a watched mailbox and the modification number told last.
         self._known: dict[int, tuple[int, int]] = {}
         self._directory_version = -1
+        self._queue_due: int | None = None
 
     @abstractmethod
     def write(self, fn: Callable[..., T], *args: Any, size: int = 0, **kw: Any) -> asyncio.Future[T]:
@@ -101,13 +103,19 @@ class Store(ABC):
                     log.exception("Somebody who was told of a change failed")
 
     def _news(self, tx: Tx, watched: list[int]) -> frozenset[Touched]:
-        """Which of `watched` have another modification number than at the last look, or are gone."""
+        """Which of `watched` have another modification number than at the last look, or are gone; and news of the
+        directory and of the queue.
+        """
         touched = set()
         (version,) = tx.row(_DIRECTORY_VERSION) or (0,)
         if version != self._directory_version:
             if self._directory_version >= 0:
                 touched.add(DIRECTORY)
             self._directory_version = version
+        due = next_due(tx)
+        if due is not None and due != self._queue_due:
+            touched.add(QUEUE)
+        self._queue_due = due
         known, now = self._known, {}
         for start in range(0, len(watched), 200):
             condition, values = tx.among("id", watched[start : start + 200])

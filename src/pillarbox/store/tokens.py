@@ -7,6 +7,8 @@ from pillarbox.store.errors import Conflict, NotFound
 from pillarbox.store.records import Token
 from pillarbox.store.tx import Tx
 
+KEPT = 30 * 24 * 3600  # seconds an expired token is still listed
+
 _COLUMNS = "id, user_id, name, token_hash, scope, created_at, expires_at, last_used_at"
 _BY_HASH = f"SELECT {_COLUMNS} FROM tokens WHERE token_hash = ?"
 
@@ -56,8 +58,8 @@ def tokens(tx: Tx, user_id: int | None = None) -> list[Token]:
     return [Token(*row) for row in tx.rows(f"SELECT {_COLUMNS} FROM tokens {where} ORDER BY user_id, id", values)]
 
 
-def trim(tx: Tx, before: int, limit: int = 500) -> int:
-    """Forget tokens that expired before that time, at most `limit`; how many."""
+def trim(tx: Tx, limit: int = 500) -> int:
+    """Forget tokens that expired over a month ago, at most `limit`; how many."""
     return tx.run(
-        "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires_at < ? LIMIT ?)", (before, limit)
+        "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires_at < ? LIMIT ?)", (tx.now - KEPT, limit)
     )

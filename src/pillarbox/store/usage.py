@@ -69,6 +69,13 @@ def trim(tx: Tx, limit: int = 500) -> int:
     )
 
 
+def long_known(tx: Tx) -> list[int]:
+    """Accounts for which `trim_known` has work. Reads all: for a thread."""
+    return [
+        row[0] for row in tx.rows("SELECT DISTINCT user_id FROM known_recipients WHERE last_at < ?", (tx.now - KNOWN,))
+    ]
+
+
 def trim_known(tx: Tx, user_id: int) -> int:
     """Forget whom the account has not written to for long; how many."""
     return tx.run("DELETE FROM known_recipients WHERE user_id = ? AND last_at < ?", (user_id, tx.now - KNOWN))
