@@ -8,7 +8,7 @@ from pillarbox.store import blobs, delivery
 from pillarbox.store.records import Delivery, NewMessage, Queued
 from pillarbox.store.tx import Tx
 
-from .destination import destination_of
+from .destination import Destinations
 from .route import Refusal, find
 
 
@@ -25,25 +25,23 @@ def post(tx: Tx, content: bytes, sender: str, message_key: str) -> bool:
     route = find(tx, path.local, path.domain_key)
     prefix = f"Return-Path: <>\r\nDelivered-To: {sender}\r\n".encode()
     plans += [Delivery(recipient=name, user_id=user_id, prefix=prefix) for user_id, name in route.users]
-    plans += [_queued(tx, to.address, message_key, content, via=to.via) for to in route.forward]
+    rows = [_queued(to.address, message_key, content, via=to.via) for to in route.forward]
     if not plans and route.refusal is Refusal.NOT_OURS:
-        plans.append(_queued(tx, sender, message_key, content))
+        rows.append(_queued(sender, message_key, content))
+    destinations = Destinations(tx, "")
+    plans += [row for row in map(destinations.placed, rows) if row is not None]
     if not plans:
         return False
     notice = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
     return any(outcome.error is None for outcome in delivery.deliver(tx, notice, plans))
 
 
-def _queued(tx: Tx, address: str, message_key: str, content: bytes, via: str = "") -> Queued:
-    decision = destination_of(tx, "", address)
+def _queued(address: str, message_key: str, content: bytes, via: str = "") -> Queued:
     return Queued(
         sender="",
         recipient=address,
-        destination=decision.name,
-        route_id=decision.route_id,
         message_key=message_key,
         via=via,
         body="7BIT" if content.isascii() else "8BITMIME",
         smtputf8=not content.partition(b"\r\n\r\n")[0].isascii(),
-        held=decision.action == "hold",
     )

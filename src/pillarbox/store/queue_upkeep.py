@@ -16,6 +16,10 @@ _LATER = (
     "AND status = 'retry' ORDER BY next_retry_at LIMIT ?"
 )
 
+_WAITING = (
+    "SELECT id FROM message_queue WHERE destination_id = ? AND priority = ? AND next_retry_at IS NOT NULL LIMIT ?"
+)
+
 
 def is_due(tx: Tx, destination_id: int) -> bool:
     """Whether a row of a destination can be claimed now, however the destination is held."""
@@ -46,6 +50,20 @@ def hasten(tx: Tx, destination_id: int, limit: int) -> int:
     if ids:
         condition, values = tx.among("id", ids)
         tx.run(f"UPDATE message_queue SET next_retry_at = created_at WHERE {condition}", (values,))
+        tx.touch(*QUEUE)
+    return len(ids)
+
+
+def unassign(tx: Tx, destination_id: int, limit: int = 1000) -> int:
+    """Rows of a destination that nothing leads to any more wait to be routed again; how many."""
+    ids = [
+        row[0]
+        for priority in _priorities(tx, destination_id)
+        for row in tx.rows(_WAITING, (destination_id, priority, limit))
+    ][:limit]
+    if ids:
+        condition, values = tx.among("id", ids)
+        tx.run(f"UPDATE message_queue SET destination_id = NULL, route_id = NULL WHERE {condition}", (values,))
         tx.touch(*QUEUE)
     return len(ids)
 

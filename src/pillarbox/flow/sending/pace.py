@@ -56,13 +56,18 @@ class Pace:
     def blocked(self) -> bool:
         return self.blocked_until is not None
 
-    def good(self) -> bool:
-        """It took a message; whether it is back from being left alone."""
+    def talked(self) -> bool:
+        """It answered, whatever it said of a message; whether it is back from being left alone."""
         back = self.probing
         self.failures = 0
         self.blocked_until = None
         if back:
             self.lanes, self._credit = 1, 0.0
+        return back
+
+    def good(self) -> bool:
+        """It took a message; whether it is back from being left alone."""
+        back = self.talked()
         self._credit += 1
         if self._credit >= self.lanes * self._price and self.lanes < self.most:
             self.lanes += 1

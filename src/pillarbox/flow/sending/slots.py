@@ -17,15 +17,19 @@ MOST_REMEMBERED = 10_000  # destinations
 
 
 class Slots:
-    """`limit` is asked each time, since a reload changes it. `freed` is called when a slot came free."""
+    """`limit` of ordinary slots is asked each time, since a reload changes it. `freed` is called when one came free."""
 
-    def __init__(self, limit: Callable[[], int], clock: Callable[[], float], freed: Callable[[], None]) -> None:
+    def __init__(self, limit: Callable[[], int], clock: Callable[[], float]) -> None:
         self._limit = limit
         self._clock = clock
-        self._freed = freed
+        self.freed: Callable[[], None] = lambda: None
         self._slow_until: OrderedDict[str, float] = OrderedDict()
         self.ordinary = 0
         self.slow = 0
+
+    @property
+    def limit(self) -> int:
+        return self._limit()
 
     @property
     def free(self) -> int:
@@ -70,7 +74,7 @@ class Slots:
             return False
         self.ordinary -= 1
         self.slow += 1
-        self._freed()
+        self.freed()
         return True
 
     def given(self, *, slow: bool) -> None:
@@ -78,7 +82,7 @@ class Slots:
             self.slow -= 1
         else:
             self.ordinary -= 1
-        self._freed()
+        self.freed()
 
 
 class Slot:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from pillarbox.store.queue import BOUNCE
 from pillarbox.store.records import QueuedMessage
 
 from ..parcel import Kind, Outcome, Reply
@@ -53,7 +54,7 @@ def end_of(row: QueuedMessage, now: int, policy: Policy) -> int:
     What nobody could try for most of its life (it was to be released later, held, or this server was down) has its
     life from the first try on.
     """
-    if row.expires_at is not None:
+    if row.expires_at is not None and row.expires_at != BOUNCE:
         return row.expires_at
     lifetime = policy.lifetime_of(row.sender)
     if row.attempts == 0 and now - row.created_at > lifetime // 4:
@@ -63,8 +64,11 @@ def end_of(row: QueuedMessage, now: int, policy: Policy) -> int:
 
 def overdue(row: QueuedMessage, now: int) -> Outcome | None:
     """What ends a row before it is tried: an operator, or the time that its sender set for the delivery."""
-    if row.expires_at is not None and row.expires_at <= now:
-        return Outcome(row.id, "failed", Reply("POLICY", 554, "5.4.7", row.last_error or "Returned by the operator"))
+    if row.expires_at == BOUNCE:
+        text = "Returned by the administrator of this mail server"
+        if row.last_error:
+            text += f"; the last try: {row.last_error}"
+        return Outcome(row.id, "failed", Reply("POLICY", 554, "5.7.1", text))
     if row.deliver_by is not None and row.deliver_mode.startswith("R") and row.deliver_by <= now:
         text = "The time that you set for the delivery is over"
         if row.last_error:
@@ -79,8 +83,8 @@ def judge(attempt: Attempt, now: int, policy: Policy, chance: float) -> Verdict:
     if outcome.result == "delivered":
         return _delivered(attempt)
     if outcome.result == "failed":
-        expired = row.expires_at is not None and row.expires_at <= now
-        return _given_up(row, "expired" if expired else "bounced", outcome.reply.enhanced)
+        late = not attempt.tried and row.expires_at != BOUNCE
+        return _given_up(row, "expired" if late else "bounced", outcome.reply.enhanced)
     return _deferred(attempt, now, policy, chance)
 
 

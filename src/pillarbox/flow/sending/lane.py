@@ -1,0 +1,189 @@
+"""A connection to a destination and what it carries: one parcel after the other, until there is none for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import structlog
+from msgspec import structs
+
+from pillarbox.access.ledger import Field
+
+from ..parcel import HopDown, Lane, Outcome, Reply, Result
+from .batch import Load
+from .pace import feeling
+from .slots import Slot
+
+if TYPE_CHECKING:
+    from .run import Run
+
+log = structlog.get_logger()
+
+IDLE = 5.0  # seconds that a connection waits for more
+SLOW_AFTER = 20.0  # seconds of one step after which a destination counts as slow
+CLOSING = 10.0  # seconds for the goodbye
+_CLOSED_ON_US = frozenset({"LOST", "MAIL", "RCPT"})
+
+
+class LaneRunner:
+    """`connected`: it has a connection that carried something. `idle`: it waits for a parcel."""
+
+    def __init__(self, run: Run, slot: Slot) -> None:
+        self._run = run
+        self._slot = slot
+        self._lane: Lane | None = None
+        self._carried = 0
+        self._again: Load | None = None  # was given to a connection that had closed meanwhile
+        self._task: asyncio.Task[None] | None = None
+        self.idle = False
+
+    @property
+    def connected(self) -> bool:
+        return self._lane is not None and self._carried > 0
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._work(), name=f"lane {self._run.name}")
+
+    def cut(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def ended(self) -> None:
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _work(self) -> None:
+        try:
+            while (load := await self._next()) is not None:
+                if not await self._ready(load):
+                    return
+                await self._carry(load)
+        except asyncio.CancelledError:
+            pass  # what was in transfer is given back, or comes back by its lease
+        except Exception:
+            self._run.parts.counters.add(Field.ERRORS)
+            log.exception("A lane failed", destination=self._run.name)
+        finally:
+            self._slot.give()
+            self._run.lane_ended(self)
+            await self._close()
+
+    async def _next(self) -> Load | None:
+        """The next parcel; waits a little for one while the connection is good."""
+        again, self._again = self._again, None
+        if again is not None:
+            return again
+        run = self._run
+        load = run.next_load()
+        if load is not None or self._lane is None or not self._lane.usable:
+            return load
+        self.idle = True
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDLE):
+                    while load is None and self._lane.usable and run.worth_waiting:
+                        run.more.clear()
+                        await run.more.wait()
+                        load = run.next_load()
+        finally:
+            self.idle = False
+        return load if load is not None else run.next_load()
+
+    async def _ready(self, load: Load) -> bool:
+        """Have a connection; False when there is none to be had, and the load was answered for or put back."""
+        if self._lane is not None and self._lane.usable:
+            return True
+        await self._close()
+        run, counters = self._run, self._run.parts.counters
+        began = run.parts.clock()
+        counters.add(Field.OUTGOING_CONNECTIONS)
+        watch = self._watch()
+        try:
+            self._lane = await run.parts.carrier.open(run.hop)
+            self._carried = 0
+            return True
+        except HopDown as down:
+            counters.add(Field.OUTGOING_FAILURES)
+            self._refused(load, down, began)
+        except Exception as error:
+            counters.add(Field.ERRORS)
+            log.exception("A connection failed by our own fault", destination=run.name)
+            reply = Reply("PROTOCOL", 451, "4.3.0", f"Internal error: {type(error).__name__}")
+            self._answer(load, "deferred", reply, began)
+            run.trouble(reply)
+        finally:
+            watch.cancel()
+        return False
+
+    def _refused(self, load: Load, down: HopDown, began: float) -> None:
+        run = self._run
+        if down.permanent:
+            self._answer(load, "failed", down.reply, began)
+        elif others := run.talking(self):
+            # It serves us in other lanes: one too many, which is not this message's fault.
+            run.pace.refused_one_more(others)
+            run.put_back(load)
+        else:
+            self._answer(load, "deferred", down.reply, began)
+            run.trouble(down.reply)
+
+    async def _carry(self, load: Load) -> None:
+        run, lane = self._run, self._lane
+        assert lane is not None
+        parts = run.parts
+        parcel, began = load.parcel, parts.clock()
+        mail_from = parcel.sender
+        if load.forwarded:
+            mail_from = await parts.senders(parcel.sender, load.rows[0].via)
+        watch = self._watch()
+        try:
+            outcomes = await lane.send(structs.replace(parcel, sender=mail_from))
+        except Exception as error:
+            parts.counters.add(Field.ERRORS)
+            log.exception(
+                "A message was not sent by our own fault", destination=run.name, message_id=parcel.message_key
+            )
+            reply = Reply("PROTOCOL", 451, "4.3.0", f"Internal error: {type(error).__name__}")
+            outcomes = [Outcome(row.id, "deferred", reply) for row in load.rows]
+        finally:
+            watch.cancel()
+        if self._carried and not lane.usable and _closed_on_us(outcomes):
+            # A server that ends a connection after so many messages, or for idleness, refuses nobody.
+            self._again = load
+            self._carried = 0
+            return
+        self._carried += 1
+        feels = feeling(outcomes)
+        if feels == "good":
+            run.well()
+        elif feels == "bad":
+            run.trouble(outcomes[0].reply)
+        else:
+            run.talked()
+        run.came(load, outcomes, began, mail_from, tried=True)
+
+    def _answer(self, load: Load, result: Result, reply: Reply, began: float) -> None:
+        """The hop's answer is that of each recipient."""
+        outcomes = [Outcome(row.id, result, reply) for row in load.rows]
+        self._run.came(load, outcomes, began, load.parcel.sender, tried=True)
+
+    def _watch(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(SLOW_AFTER, self._slot.too_long)
+
+    async def _close(self) -> None:
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSING):
+                    await lane.close()
+
+
+def _closed_on_us(outcomes: list[Outcome]) -> bool:
+    return all(
+        outcome.result == "deferred"
+        and outcome.reply.stage in _CLOSED_ON_US
+        and (outcome.reply.stage == "LOST" or outcome.reply.code == 421)
+        for outcome in outcomes
+    )

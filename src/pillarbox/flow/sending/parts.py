@@ -1,0 +1,43 @@
+"""What the scheduler of a worker and the runs of its destinations share."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pillarbox.access.ledger import Slot as Counters
+from pillarbox.store.store import Store
+
+from ..parcel import Carrier
+from .policy import Policy
+from .slots import Slots
+
+LEASE = 300  # seconds that rows and destinations are ours without another word
+RENEW = 100.0  # seconds between two words
+GRACE = 60.0  # seconds before the end of the lease from which on nothing more is begun
+
+
+class Senders(Protocol):
+    """Says how a sender is written to the next hop when an address of ours forwarded the message."""
+
+    def __call__(self, sender: str, via: str) -> Awaitable[str]:
+        """`via`: the address that forwarded it. Raises nothing but CancelledError."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """`clock` in epoch seconds, `chance` gives numbers in [0, 1), `ids` names for reports."""
+
+    store: Store
+    carrier: Carrier
+    policy: Callable[[], Policy]
+    holder: str
+    counters: Counters
+    ids: Callable[[], str]
+    senders: Senders
+    slots: Slots
+    clock: Callable[[], float] = time.time
+    chance: Callable[[], float] = field(default=random.random)

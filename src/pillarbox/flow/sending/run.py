@@ -1,0 +1,432 @@
+"""One destination, as long as this worker has it: rows are claimed, sent through lanes, settled, until none is due.
+
+A turn is one transaction: what came of the last parcels is settled and the next rows are claimed, so that a commit is
+paid once for a batch. Lanes go on meanwhile; when a turn fails they get nothing more, since what was sent and not
+settled would be sent twice after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+
+from pillarbox.access.ledger import Field
+from pillarbox.store import StoreError, Tx, queue_claim, queue_settle, queue_upkeep
+from pillarbox.store.errors import Temporary
+from pillarbox.store.records import Destination, QueuedMessage
+
+from ..parcel import Hop, Outcome, Reply
+from . import journal
+from .batch import MOST_RECIPIENTS, Load, loads
+from .lane import LaneRunner
+from .pace import Pace
+from .parts import GRACE, LEASE, Parts
+from .policy import Policy
+from .settle import Judged, Settled, settle
+from .verdict import Attempt, judge, overdue
+
+log = structlog.get_logger()
+
+AGAIN = 1.0  # seconds until a turn that failed is tried again
+SETTLE_AT = 500  # attempts that wait for a turn before lanes get nothing more
+ANSWERED = 500  # rows taken at once to be told that their destination is down
+HASTENED = 1000  # rows made due at once when a destination is back
+
+
+class Run:
+    """`done` is called when it has ended, however. Belongs to the loop it was made in."""
+
+    def __init__(self, parts: Parts, destination: Destination, hop: Hop, most: int) -> None:
+        policy = parts.policy()
+        self.id = destination.id
+        self.name = destination.name
+        self.hop = hop
+        self.parts = parts
+        self.pace = Pace(
+            lanes=destination.concurrency,
+            failures=destination.failures,
+            most=most or policy.destination_connections,
+            threshold=policy.breaker_threshold,
+            timeout=policy.breaker_timeout,
+        )
+        self.in_hand: dict[int, QueuedMessage] = {}  # claimed and not settled
+        self.lease_until = parts.clock() + LEASE
+        self.last_error = destination.last_error
+        self.resume_at = 0.0  # loop time before which no lane is opened, after trouble
+        self.more = asyncio.Event()  # set when lanes that idle should look again
+        self._ready: deque[Load] = deque()
+        self._tail: list[QueuedMessage] = []  # of the last message claimed: more of its recipients may follow
+        self._came: list[Judged] = []
+        self._lanes: set[LaneRunner] = set()
+        self._poke = asyncio.Event()
+        self._dry = False  # nothing more was due when we looked
+        self._look = False  # something may have become due since
+        self._stuck = False  # the last turn failed
+        self._leaving = False
+        self._back = False  # the destination is back after it was left alone
+        self._down: Reply | None = None  # what answers for rows that are due while it is left alone
+
+    async def work(self) -> None:
+        """Until nothing is due any more, the destination is left alone, or `leave`."""
+        try:
+            await self._turns()
+        except Exception:
+            self.parts.counters.add(Field.ERRORS)
+            log.exception("Sending to a destination failed", destination=self.name)
+        finally:
+            await self._end()
+
+    def wake(self) -> None:
+        """Something in the queue is due."""
+        if self._dry and not self._look:
+            self._look = True
+            self._poke.set()
+
+    def poke(self) -> None:
+        """Look at the lanes: one has something to say, or slots came free."""
+        self._poke.set()
+
+    @property
+    def starting(self) -> bool:
+        """It has no lane yet and will want one."""
+        return not self._lanes and not self._leaving
+
+    def leave(self) -> None:
+        """Begin nothing more; lanes finish the message they are at."""
+        self._leaving = True
+        self.more.set()
+        self._poke.set()
+
+    def cut(self) -> None:
+        """Interrupt what lanes are at."""
+        for lane in tuple(self._lanes):
+            lane.cut()
+
+    def yield_slots(self) -> None:
+        """Others need them: lanes without work close."""
+        self.more.set()
+
+    # What lanes ask and say.
+
+    def next_load(self) -> Load | None:
+        """The next parcel for a lane; None when there is none for now."""
+        if self._stuck or self._leaving or self._down is not None or len(self._came) >= SETTLE_AT:
+            return None
+        if self.parts.clock() > self.lease_until - GRACE:  # it may be another's by now
+            return None
+        if not self._ready or len(self._lanes) > self.pace.lanes:
+            return None
+        load = self._ready.popleft()
+        if len(self._ready) <= len(self._lanes) and not self._dry:
+            self._poke.set()
+        return load
+
+    @property
+    def worth_waiting(self) -> bool:
+        """Whether a lane without work should stay for some: not where others need its slot and nothing is due."""
+        if self._leaving or self._down is not None or len(self._lanes) > self.pace.lanes:
+            return False
+        return not self._dry or not self.parts.slots.pressed
+
+    def put_back(self, load: Load) -> None:
+        """Nothing was tried after all; it is the first in line again."""
+        self._ready.appendleft(load)
+        self.more.set()
+        self._poke.set()
+
+    def came(self, load: Load, outcomes: Sequence[Outcome], began: float, mail_from: str, *, tried: bool) -> None:
+        """What became of a parcel. `began` in epoch seconds."""
+        policy, now = self.parts.policy(), int(self.parts.clock())
+        of_row = {outcome.queue_id: outcome for outcome in outcomes}
+        for row in load.rows:
+            outcome = of_row.get(row.id) or Outcome(row.id, "deferred", Reply("PROTOCOL", 451, "4.3.0", "No outcome"))
+            attempt = Attempt(row, outcome, began, self.hop.kind, mail_from, tried)
+            self._came.append((attempt, judge(attempt, now, policy, self.parts.chance())))
+        self._poke.set()
+
+    def well(self) -> None:
+        """The destination took a message."""
+        self._is_back(self.pace.good())
+
+    def talked(self) -> None:
+        """The destination answered, and took nothing of this message."""
+        self._is_back(self.pace.talked())
+
+    def _is_back(self, back: bool) -> None:
+        self.last_error = ""
+        if back:
+            self._back = True
+            log.info("Destination is back", destination=self.name)
+
+    def trouble(self, reply: Reply) -> None:
+        """The destination would not talk to us."""
+        parts = self.parts
+        self.last_error = f"{reply.code} {reply.enhanced} {reply.text}"
+        was_blocked = self.pace.blocked
+        self.pace.bad(parts.clock(), parts.chance())
+        self.resume_at = asyncio.get_running_loop().time() + min(self.pace.failures, 5) * (0.5 + parts.chance())
+        if self.pace.blocked:
+            self._down = reply
+            self.more.set()
+            if not was_blocked:
+                failures = self.pace.failures
+                log.warning("Destination is left alone: %s", self.last_error, destination=self.name, failures=failures)
+
+    def lane_ended(self, lane: LaneRunner) -> None:
+        self._lanes.discard(lane)
+        self._poke.set()
+
+    def talking(self, besides: LaneRunner) -> int:
+        """Lanes that have a connection, without this one."""
+        return sum(lane.connected for lane in self._lanes if lane is not besides)
+
+    # Turns.
+
+    async def _turns(self) -> None:
+        while True:
+            self._poke.clear()
+            if self._down is not None:
+                self._answer_for_it(self._down)
+            if self._look and await self._is_due():
+                self._dry = False
+            self._look = False
+            if self._leaving:
+                self._drop_ready()
+            want = self._want()
+            if self._came or want or self._back:
+                await self._turn(want)
+                continue
+            self._open_lanes()
+            if not self._lanes and self._finished():
+                return
+            await self._wait()
+
+    def _finished(self) -> bool:
+        if self._leaving:
+            return True
+        if self._dry and not self._ready and not self._tail:
+            return True
+        return self.parts.clock() > self.lease_until - GRACE  # what is left is another's
+
+    async def _wait(self) -> None:
+        """Until somebody pokes. The interval catches what nobody told of."""
+        pause = self.parts.policy().flush_interval
+        if self._ready and not self._lanes:
+            pause = min(pause, max(0.01, self.resume_at - asyncio.get_running_loop().time()))
+        if self._stuck:
+            pause = AGAIN
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._poke.wait()
+                return
+        self._look = self._dry
+        self._stuck = False
+
+    async def _is_due(self) -> bool:
+        try:
+            return await self.parts.store.read(queue_upkeep.is_due, self.id)
+        except StoreError:
+            return False
+
+    def _want(self) -> int:
+        """Rows to be claimed by the next turn."""
+        if self._dry or self._leaving or self._stuck:
+            return 0
+        if self.parts.clock() > self.lease_until - GRACE:
+            return 0
+        if self._down is not None:
+            return ANSWERED
+        batch = self.parts.policy().batch
+        if len(self._ready) > len(self._lanes):
+            return 0
+        # A slow destination has no claim to memory, and one that may be down none to more than a look.
+        slow = self.parts.slots.is_slow(self.name)
+        return min(batch, 10) if slow or self.pace.probing else batch
+
+    async def _turn(self, want: int) -> None:
+        """One transaction. What it settles is forgotten only after the commit."""
+        parts, policy = self.parts, self.parts.policy()
+        came, back = self._came, self._back
+        self._came, self._back = [], False
+        ids = [parts.ids() for _, verdict in came if verdict.report]
+        try:
+            settled, rows, hastened = await parts.store.write(
+                _turn, self.id, parts.holder, came, policy, ids, parts.clock(), want, back
+            )
+        except Temporary as error:
+            log.warning("The queue cannot be settled yet: %s", error, destination=self.name)
+            self._came, self._back = came + self._came, back or self._back
+            self._stuck = True
+            await asyncio.sleep(AGAIN)
+            return
+        except StoreError as error:
+            log.error("A batch of the queue cannot be settled: %s", error, destination=self.name)
+            await self._settle_alone(came, policy)
+            return
+        self._stuck = False
+        self._settled(came, settled)
+        if back:
+            self._back = hastened >= HASTENED
+            self._dry = self._dry and not hastened
+        if want:
+            self._dry = len(rows) < want
+            self._take(rows)
+
+    async def _settle_alone(self, came: list[Judged], policy: Policy) -> None:
+        """One of them is what the store cannot take: each for itself; one that was delivered at least goes."""
+        parts = self.parts
+        for one in came:
+            row_id = one[0].row.id
+            try:
+                settled = await parts.store.write(settle, [one], parts.holder, policy, [parts.ids()], parts.clock())
+                self._settled([one], settled)
+            except StoreError as error:
+                parts.counters.add(Field.ERRORS)
+                log.error("A row of the queue cannot be settled: %s", error, queue_id=row_id, destination=self.name)
+                self.in_hand.pop(row_id, None)  # the lease brings it back
+                if one[0].outcome.result == "delivered":
+                    with suppress(StoreError):
+                        await parts.store.write(queue_settle.remove, [row_id])
+        self._dry = True
+
+    def _settled(self, came: list[Judged], settled: Settled) -> None:
+        for attempt, _ in came:
+            self.in_hand.pop(attempt.row.id, None)
+        journal.note(self.parts.counters, came, settled)
+
+    def _take(self, rows: list[QueuedMessage]) -> None:
+        """Make parcels of what was claimed. The last message waits for its other recipients when more is due."""
+        now = int(self.parts.clock())
+        good: list[QueuedMessage] = []
+        for row in rows:
+            self.in_hand[row.id] = row
+            over = overdue(row, now)
+            if over is None:
+                good.append(row)
+            else:
+                self.came(loads([row])[0], [over], now, row.sender, tried=False)
+        made = loads([*self._tail, *good])
+        self._tail = []
+        if made and not self._dry and len(made[-1].rows) < MOST_RECIPIENTS:
+            self._tail = list(made.pop().rows)
+        self._ready.extend(made)
+        self.more.set()
+
+    def _open_lanes(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._ready and self._may_open():
+            if loop.time() < self.resume_at or len(self._ready) <= self._idle_lanes():
+                return
+            slot = self.parts.slots.take(self.name, further=bool(self._lanes))
+            if slot is None:
+                return
+            lane = LaneRunner(self, slot)
+            self._lanes.add(lane)
+            lane.start()
+
+    def _may_open(self) -> bool:
+        if self._stuck or self._leaving or self._down is not None:
+            return False
+        return len(self._lanes) < self.pace.lanes
+
+    def _idle_lanes(self) -> int:
+        return sum(lane.idle for lane in self._lanes)
+
+    def _answer_for_it(self, reply: Reply) -> None:
+        """It is left alone: rows that are due were tried, as far as they are concerned."""
+        now = self.parts.clock()
+        if self._tail:
+            self._ready.extend(loads(self._tail))
+            self._tail = []
+        for load in self._ready:
+            outcomes = [Outcome(row.id, "deferred", reply) for row in load.rows]
+            self.came(load, outcomes, now, load.parcel.sender, tried=False)
+        self._ready.clear()
+
+    def _drop_ready(self) -> None:
+        """They are given back at the end."""
+        self._ready.clear()
+        self._tail = []
+
+    async def _end(self) -> None:
+        """Settle what came, give back what was not tried, and the destination with what was learnt."""
+        parts, pace = self.parts, self.pace
+        self._leaving = True
+        self.cut()
+        while self._lanes:
+            await asyncio.gather(*(lane.ended() for lane in tuple(self._lanes)), return_exceptions=True)
+        for tries in range(3):
+            came = self._came
+            ids = [parts.ids() for _, verdict in came if verdict.report]
+            kept = {attempt.row.id for attempt, _ in came}
+            try:
+                settled = await parts.store.write(
+                    _leave,
+                    self.id,
+                    parts.holder,
+                    came,
+                    parts.policy(),
+                    ids,
+                    parts.clock(),
+                    [row_id for row_id in self.in_hand if row_id not in kept],
+                    (pace.failures, pace.lanes, pace.blocked_until, self.last_error[:500]),
+                )
+            except StoreError as error:
+                log.warning("A destination is not given back: %s", error, destination=self.name)
+                if not isinstance(error, Temporary) and came:
+                    await self._settle_alone(came, parts.policy())
+                    self._came = []
+                if tries < 2:
+                    await asyncio.sleep(AGAIN)
+            else:
+                self._settled(came, settled)
+                break
+        self._came = []
+        self.in_hand.clear()
+
+
+def _turn(
+    tx: Tx,
+    destination_id: int,
+    holder: str,
+    came: Sequence[Judged],
+    policy: Policy,
+    ids: Sequence[str],
+    at: float,
+    want: int,
+    back: bool,
+) -> tuple[Settled, list[QueuedMessage], int]:
+    settled = settle(tx, came, holder, policy, ids, at)
+    hastened = queue_upkeep.hasten(tx, destination_id, HASTENED) if back else 0
+    rows = queue_claim.claim(tx, destination_id, holder, want, LEASE) if want else []
+    return settled, rows, hastened
+
+
+def _leave(
+    tx: Tx,
+    destination_id: int,
+    holder: str,
+    came: Sequence[Judged],
+    policy: Policy,
+    ids: Sequence[str],
+    at: float,
+    untried: Sequence[int],
+    learnt: tuple[int, int, float | None, str],
+) -> Settled:
+    settled = settle(tx, came, holder, policy, ids, at)
+    queue_settle.give_back(tx, holder, untried)
+    failures, lanes, blocked_until, last_error = learnt
+    queue_claim.leave(
+        tx,
+        destination_id,
+        holder,
+        failures=failures,
+        concurrency=lanes,
+        blocked_until=None if blocked_until is None else int(blocked_until),
+        last_error=last_error,
+    )
+    return settled

@@ -1,0 +1,207 @@
+"""The scheduler of a worker's queue: it leases destinations that have something due and runs them.
+
+It looks when a commit says that something is due, when the next row is, and at every flush interval. However many
+destinations are due, a worker leases only as many as it has slots for; the others are left to its siblings, or to
+later. After a long outage this keeps a herd from starting at once, together with the jitter of each destination.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+
+import structlog
+
+from pillarbox.access.ledger import Field
+from pillarbox.store import QUEUE, StoreError, Touched, Tx, queue_claim, queue_upkeep
+from pillarbox.store.errors import Temporary
+from pillarbox.store.records import Destination
+
+from ..owner import alive
+from . import hops
+from .adopt import PAGE, adopt
+from .parts import LEASE, RENEW, Parts
+from .policy import SLOW_SHARE
+from .run import Run
+
+log = structlog.get_logger()
+
+AT_ONCE = 50  # destinations leased in one transaction
+DEAD_EVERY = 60.0  # seconds between two looks for holders that have died
+RENEWED = 1000  # rows whose lease is prolonged in one transaction
+PAUSE = 1.0  # seconds after a failure of the store
+NO_ROOM = 30  # seconds, at least, that a slow destination waits when all slow lanes are taken
+
+
+class Scheduler:
+    """`start` on the loop, `stop` before the store is closed."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._runs: dict[int, Run] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._helpers: list[asyncio.Task[None]] = []
+        self._poke = asyncio.Event()
+        self._stopping = False
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._parts.store.on_commit(self._committed)
+        self._parts.slots.freed = self._freed
+        self._helpers = [loop.create_task(work) for work in (self._look(), self._renew(), self._free_dead())]
+
+    async def stop(self, patience: float) -> int:
+        """Begin nothing more, let messages in transfer end for `patience` seconds, give everything back.
+
+        How many transfers had to be interrupted. May be called again with less patience.
+        """
+        self._stopping = True
+        helpers, self._helpers = self._helpers, []
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
+        for run in tuple(self._runs.values()):
+            run.leave()
+        await self._wait_for_runs(patience)
+        left = len(self._runs)
+        for run in tuple(self._runs.values()):
+            run.cut()
+        await self._wait_for_runs(None)
+        return left
+
+    async def _wait_for_runs(self, patience: float | None) -> None:
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks.values()), timeout=patience)
+
+    def _committed(self, touched: Collection[Touched]) -> None:
+        if QUEUE in touched:
+            self._poke.set()
+            for run in self._runs.values():
+                run.wake()
+
+    def _freed(self) -> None:
+        """A slot came free: for those who have rows, then for new destinations."""
+        for run in self._runs.values():
+            run.poke()
+        self._poke.set()
+
+    async def _look(self) -> None:
+        """Lease what is due, again and again."""
+        parts = self._parts
+        while not self._stopping:
+            self._poke.clear()
+            pause = parts.policy().flush_interval
+            try:
+                due = await parts.store.read(queue_claim.next_due)
+                if due is not None and due <= parts.clock():
+                    more = await self._adopt() if due == 0 else False
+                    more = await self._lease() or more
+                    pause = 0.0 if more else pause
+                elif due is not None:
+                    pause = min(pause, due - parts.clock())
+            except Temporary as error:
+                log.warning("The queue cannot be looked at: %s", error)
+                await asyncio.sleep(PAUSE)
+            except Exception:
+                parts.counters.add(Field.ERRORS)
+                log.exception("Looking at the queue failed")
+                await asyncio.sleep(PAUSE)
+            self._count()
+            if pause:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.001, pause)):
+                        await self._poke.wait()
+
+    async def _adopt(self) -> bool:
+        """Route rows that have no destination; whether there may be more."""
+        return await self._parts.store.write(adopt, self._parts.clock()) >= PAGE
+
+    async def _lease(self) -> bool:
+        """Lease destinations for the slots that are free, and run them; whether it should look again at once."""
+        slots = self._parts.slots
+        starting = sum(run.starting for run in self._runs.values())
+        room = min(AT_ONCE, slots.free - starting)
+        if room <= 0:
+            for run in self._runs.values():
+                run.yield_slots()
+            return False
+        leased = await self._parts.store.write(_lease, self._parts.holder, room)
+        for destination, found in leased:
+            if found.hop is None:
+                await self._parts.store.write(_reroute, destination, self._parts.holder)
+            elif slots.is_slow(destination.name) and slots.slow >= slots.limit * SLOW_SHARE:
+                until = int(self._parts.clock() + NO_ROOM * (1 + self._parts.chance()))
+                await self._parts.store.write(_put_off, destination, self._parts.holder, until)
+            else:
+                self._run(Run(self._parts, destination, found.hop, found.concurrency))
+        return len(leased) == room
+
+    def _run(self, run: Run) -> None:
+        if self._stopping or run.id in self._runs:
+            return
+        self._runs[run.id] = run
+        task = asyncio.get_running_loop().create_task(run.work(), name=f"destination {run.name}")
+        self._tasks[run.id] = task
+        task.add_done_callback(lambda _: self._ended(run))
+
+    def _ended(self, run: Run) -> None:
+        self._runs.pop(run.id, None)
+        self._tasks.pop(run.id, None)
+        self._poke.set()
+
+    async def _renew(self) -> None:
+        """Prolong the leases of what is in hand."""
+        while True:
+            await asyncio.sleep(RENEW)
+            began = self._parts.clock()
+            for run in tuple(self._runs.values()):
+                ids = list(run.in_hand)
+                try:
+                    for at in range(0, max(len(ids), 1), RENEWED):
+                        await self._parts.store.write(
+                            queue_claim.prolong, self._parts.holder, ids[at : at + RENEWED], [run.id], LEASE
+                        )
+                except StoreError as error:
+                    log.warning("A lease is not prolonged: %s", error, destination=run.name)
+                else:
+                    run.lease_until = began + LEASE
+
+    async def _free_dead(self) -> None:
+        """What processes that have died had is due at once."""
+        while True:
+            try:
+                freed = await self._parts.store.write(queue_claim.free_dead, alive)
+                if freed:
+                    log.info("Rows and destinations of dead processes are free", count=freed)
+            except Exception as error:
+                log.warning("Dead holders are not looked for: %s", error)
+            await asyncio.sleep(DEAD_EVERY)
+
+    def _count(self) -> None:
+        counters, slots = self._parts.counters, self._parts.slots
+        counters.set(Field.OUTGOING_ACTIVE, slots.ordinary + slots.slow)
+        counters.set(Field.OUTGOING_SLOW, slots.slow)
+        counters.set(Field.DESTINATIONS_ACTIVE, len(self._runs))
+
+
+def _lease(tx: Tx, holder: str, limit: int) -> list[tuple[Destination, hops.Found]]:
+    leased = queue_claim.due_destinations(tx, holder, limit, LEASE)
+    return [(destination, hops.find(tx, destination.name)) for destination in leased]
+
+
+def _reroute(tx: Tx, destination: Destination, holder: str) -> None:
+    queue_upkeep.unassign(tx, destination.id)
+    _put_off(tx, destination, holder, None)
+
+
+def _put_off(tx: Tx, destination: Destination, holder: str, until: int | None) -> None:
+    queue_claim.leave(
+        tx,
+        destination.id,
+        holder,
+        failures=destination.failures,
+        concurrency=destination.concurrency,
+        blocked_until=until,
+        last_error=destination.last_error,
+    )
