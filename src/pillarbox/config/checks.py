@@ -13,7 +13,8 @@ from pillarbox.config.sources import Given
 from pillarbox.config.table import BY_NAME
 
 _PORTS = (
-    "port", "submission_port", "smtps_port", "imap_port", "imaps_port", "lmtp_port", "api_port", "health_port",
+    "port", "submission_port", "smtps_port", "imap_port", "imaps_port", "pop3_port", "pop3s_port", "lmtp_port",
+    "api_port", "health_port",
 )  # fmt: skip
 
 
@@ -55,6 +56,7 @@ def check_together(
     _tls(found, values)
     _auth(found, values)
     _dns(found, values)
+    _delivery(found, values)
     _webhook(found, values)
     _exposure(found, values)
     _secrets_in_the_open(found, files)
@@ -101,7 +103,7 @@ def _tls(found: _Findings, values: Mapping[str, Value]) -> None:
             )
         return
     enable = "SMTP_ENABLE_TLS"
-    for name in ("SMTP_REQUIRE_TLS", "SMTP_IMAPS_PORT", "SMTP_SMTPS_PORT"):
+    for name in ("SMTP_REQUIRE_TLS", "SMTP_IMAPS_PORT", "SMTP_POP3S_PORT", "SMTP_SMTPS_PORT"):
         value = values[BY_NAME[name].attribute]
         if value not in (False, None) and name in found.given:
             fix = f"set {enable}=true, or remove {name}"
@@ -134,6 +136,22 @@ def _dns(found: _Findings, values: Mapping[str, Value]) -> None:
     if isinstance(anchor, Path) and (reason := _unreadable(anchor)):
         fix = "correct the path, or remove it: the root's keys are built in"
         found.error("InvalidDns", "SMTP_DNS_TRUST_ANCHOR", anchor, f"a file that can be read ({reason})", fix)
+
+
+def _delivery(found: _Findings, values: Mapping[str, Value]) -> None:
+    import ssl
+
+    path = values["delivery_tls_ca"]
+    if not isinstance(path, Path):
+        return
+    if not (reason := _unreadable(path)):
+        try:
+            ssl.create_default_context(cafile=path)
+        except (ssl.SSLError, OSError) as error:
+            reason = str(error)
+    if reason:
+        fix = "give a PEM file of certificates, or remove it"
+        found.error("InvalidPath", "SMTP_DELIVERY_TLS_CA", path, f"certificates ({reason})", fix)
 
 
 def _auth(found: _Findings, values: Mapping[str, Value]) -> None:

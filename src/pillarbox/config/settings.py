@@ -24,6 +24,7 @@ from pillarbox.config.sources import CONFIG_ENV, CONFIG_TOML
 from pillarbox.config.table import BY_NAME, SETTINGS
 
 PROFILE_SOURCE = "profile"
+PATHS = tuple(setting.attribute for setting in SETTINGS if setting.kind.name == "path")
 
 
 class Settings:
@@ -52,8 +53,13 @@ class Settings:
     user: str | None
     imap_port: int | None
     imaps_port: int | None
+    pop3_port: int | None
+    pop3s_port: int | None
+    pop3_exclusive: bool
     lmtp_port: int | None
     lmtp_socket: Path | None
+    sendmail_socket: Path
+    sendmail_users: str
     api_port: int | None
     health_port: int | None
     http_host: str
@@ -109,7 +115,15 @@ class Settings:
     destination_connections: int
     circuit_breaker_threshold: int
     circuit_breaker_timeout_seconds: int
+    pickup_dir: Path
+    trace_days: int
     enable_io_uring: bool
+    delivery_connect_timeout_seconds: int
+    delivery_command_timeout_seconds: int
+    delivery_data_timeout_seconds: int
+    delivery_block_timeout_seconds: int
+    delivery_end_timeout_seconds: int
+    delivery_tls_ca: Path | None
 
     def __init__(
         self, values: Mapping[str, Value], sources: Mapping[str, str] | None = None, warnings: tuple[str, ...] = ()
@@ -167,12 +181,16 @@ class Settings:
 
 def settle(values: dict[str, Value], sources: Mapping[str, str]) -> None:
     """Fill in what follows from other settings, in place."""
-    for attribute in ("db_path", "log_file", "tls_cert", "tls_key", "runtime_dir", "lmtp_socket", "dns_trust_anchor"):
+    for attribute in PATHS:
         if isinstance(text := values[attribute], str):
             values[attribute] = Path(text)
     db_path = values["db_path"]
     if values["runtime_dir"] is None and isinstance(db_path, Path):
         values["runtime_dir"] = db_path.parent
+    runtime_dir = values["runtime_dir"]
+    for attribute, name in (("sendmail_socket", "sendmail.sock"), ("pickup_dir", "maildrop")):
+        if values[attribute] is None and isinstance(runtime_dir, Path):
+            values[attribute] = runtime_dir / name
     if values["log_format"] is None:
         values["log_format"] = "json" if values["enable_json_logging"] else "text"
     if values["debug"] and "SMTP_LOG_LEVEL" not in sources:

@@ -87,10 +87,23 @@ _LISTENERS = (
             "InvalidPort", reload="workers"),
     Setting("SMTP_IMAPS_PORT", "listeners.imaps_port", optional_port(), None,
             "IMAP over TLS from the first byte (993 by convention).", "InvalidPort", reload="workers"),
+    Setting("SMTP_POP3_PORT", "listeners.pop3_port", optional_port(), None, "POP3 with STLS (110 by convention).",
+            "InvalidPort", reload="workers"),
+    Setting("SMTP_POP3S_PORT", "listeners.pop3s_port", optional_port(), None,
+            "POP3 over TLS from the first byte (995 by convention).", "InvalidPort", reload="workers"),
+    Setting("SMTP_POP3_EXCLUSIVE", "listeners.pop3_exclusive", boolean(), False,
+            "One POP3 session at a time may have an account's maildrop open, as RFC 1939 has it; without it several "
+            "may, as in IMAP.", "InvalidBoolean"),
     Setting("SMTP_LMTP_PORT", "listeners.lmtp_port", optional_port(), None,
             "LMTP, on 127.0.0.1 only: who reaches it may deliver to any mailbox.", "InvalidPort", reload="workers"),
     Setting("SMTP_LMTP_SOCKET", "listeners.lmtp_socket", path(), None, "LMTP on a Unix socket at this path.",
             "InvalidPath", reload="workers"),
+    Setting("SMTP_SENDMAIL_SOCKET", "listeners.sendmail_socket", path(), None,
+            "The Unix socket that `sendmail` talks to; any user of this machine may open it. Without it "
+            "`sendmail.sock` in SMTP_RUNTIME_DIR.", "InvalidPath", reload="workers"),
+    Setting("SMTP_SENDMAIL_USERS", "listeners.sendmail_users", text(), "*",
+            "Who of this machine may send by `sendmail`: `*`, `none`, or names, numbers and @groups separated by "
+            "commas. They may send anywhere and in any name.", "InvalidUser"),
     Setting("SMTP_API_PORT", "listeners.api_port", optional_port(), 8080, "The management API.", "InvalidPort",
             reload="workers"),
     Setting("SMTP_HEALTH_PORT", "listeners.health_port", optional_port(), 8081, "/health, /stats and /metrics.",
@@ -259,8 +272,31 @@ _QUEUE = (
     Setting("SMTP_CIRCUIT_BREAKER_TIMEOUT_SECONDS", "queue.circuit_breaker_timeout", integer(1, 86_400, "seconds"),
             (10, 1, 30, 60), "How long it is left alone before one connection tries it again; twice as long after "
             "each such try that fails, up to half an hour.", "InvalidQueue"),
+    Setting("SMTP_PICKUP_DIR", "queue.pickup_dir", path(), None,
+            "The folder in which `sendmail` leaves messages while the server is down. Without it `maildrop` in "
+            "SMTP_RUNTIME_DIR.", "InvalidPath", reload="restart"),
+    Setting("SMTP_TRACE_DAYS", "queue.trace_days", integer(1, 3650, "days"), 30,
+            "How long the story of a message is kept for `pillarbox trace`.", "InvalidQueue"),
     Setting("SMTP_ENABLE_IO_URING", "queue.io_uring", boolean(), (False, False, False, True),
             "io_uring; Pillarbox does not use it.", "InvalidBoolean", effect="none", aliases=("SMTP_USE_IO_URING",)),
+)
+
+_DELIVERY = (
+    Setting("SMTP_DELIVERY_CONNECT_TIMEOUT_SECONDS", "delivery.connect_timeout", integer(1, 3600, "seconds"), 30,
+            "The longest wait for a connection to one address of another server.", "InvalidTimeout"),
+    Setting("SMTP_DELIVERY_COMMAND_TIMEOUT_SECONDS", "delivery.command_timeout", integer(1, 3600, "seconds"), 300,
+            "The longest wait for another server's greeting and for its answer to a command. RFC 5321 section 4.5.3.2 "
+            "wants five minutes, as it wants the defaults of the next three.", "InvalidTimeout"),
+    Setting("SMTP_DELIVERY_DATA_TIMEOUT_SECONDS", "delivery.data_timeout", integer(1, 3600, "seconds"), 120,
+            "The longest wait for another server's answer to DATA.", "InvalidTimeout"),
+    Setting("SMTP_DELIVERY_BLOCK_TIMEOUT_SECONDS", "delivery.block_timeout", integer(1, 3600, "seconds"), 180,
+            "The longest time that another server may take for 64 KiB of a message.", "InvalidTimeout"),
+    Setting("SMTP_DELIVERY_END_TIMEOUT_SECONDS", "delivery.end_timeout", integer(1, 3600, "seconds"), 600,
+            "The longest wait for another server's answer to a whole message. What it has taken and not answered is "
+            "sent again and comes twice, so this should be long.", "InvalidTimeout"),
+    Setting("SMTP_DELIVERY_TLS_CA", "delivery.tls_ca", path(), None,
+            "A PEM file of certificates that are trusted besides the system's, for routes whose TLS policy is `verify` "
+            "or `implicit`.", "InvalidPath"),
 )
 
 # fmt: on
@@ -277,6 +313,7 @@ SETTINGS: tuple[Setting, ...] = (
     *_OBSERVABILITY,
     *_DNS,
     *_QUEUE,
+    *_DELIVERY,
 )
 
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}

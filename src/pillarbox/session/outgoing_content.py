@@ -1,0 +1,100 @@
+"""The octets of a queued message, slice by slice from the store: as they are, or encoded anew."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from pillarbox.mime.downgrade import SLICE, Copy, Downgrade, Insert, has_ascii_headers, plan_downgrade, structure
+from pillarbox.mime.encoder import encoder_for
+from pillarbox.store import blobs
+from pillarbox.store.store import Store
+from pillarbox.store.tx import Tx
+
+from .outgoing_timeouts import BLOCK
+
+
+class Content:
+    """Prefix and blob as one run of octets. At most about a slice of it is in memory; the first one stays."""
+
+    def __init__(self, store: Store, prefix: bytes, blob_id: int, size: int) -> None:
+        self.size = size  # of what `pieces` gives
+        self._store = store
+        self._prefix = prefix
+        self._blob_id = blob_id
+        self._stored_size = size
+        self._first: bytes | None = None
+        self._anew: Downgrade | None = None
+
+    async def begin(self) -> None:
+        """Read the first slice, so that a message that cannot be read is noticed before anything is said. Raises
+        StoreError."""
+        if self._first is None:
+            length = min(SLICE, self._stored_size - len(self._prefix))
+            first = await self._store.read(blobs.read_slice, self._blob_id, 0, length) if length > 0 else b""
+            self._first = self._prefix + first
+
+    async def has_ascii_headers(self) -> bool:
+        """Whether it can go without SMTPUTF8. Raises StoreError."""
+        return await self._store.scan(self._look)
+
+    async def downgrade(self, *, eight_bit: bool) -> None:
+        """Give it in a form for a server without BINARYMIME, and without 8BITMIME unless `eight_bit`. Raises
+        Untouchable and StoreError."""
+        self._anew = await self._store.scan(self._plan, eight_bit)
+        self.size = self._anew.size
+
+    def as_it_is(self) -> None:
+        """Take a `downgrade` back."""
+        self._anew, self.size = None, self._stored_size
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """All of it, in pieces of at most about BLOCK octets; a small message in one. Raises StoreError."""
+        if self._anew is None:
+            async for piece in self._between(0, self._stored_size):
+                yield piece
+            return
+        for part in self._anew.pieces:
+            match part:
+                case Insert(data):
+                    yield data
+                case Copy(start, end):
+                    async for piece in self._between(start, end):
+                        yield piece
+                case _:
+                    encoder = encoder_for(part.encoding)
+                    async for piece in self._between(part.start, part.end):
+                        yield encoder.feed(piece)
+                    yield encoder.end()
+
+    async def _between(self, start: int, end: int) -> AsyncIterator[bytes]:
+        first = self._first or b""
+        while start < end:
+            if start < len(first):
+                piece = first[start:end] if start or end < len(first) else first
+            else:
+                piece = await self._store.read(
+                    blobs.read_slice, self._blob_id, start - len(self._prefix), min(SLICE, end - start)
+                )
+            if not piece:
+                return
+            for at in range(0, len(piece), BLOCK):
+                yield piece[at : at + BLOCK]
+            start += len(piece)
+
+    # These run in a thread of the store.
+
+    def _look(self, tx: Tx) -> bool:
+        root = structure(self._stored_size, lambda start, length: self._read(tx, start, length))
+        return has_ascii_headers(root, lambda start, length: self._read(tx, start, length))
+
+    def _plan(self, tx: Tx, eight_bit: bool) -> Downgrade:
+        return plan_downgrade(
+            self._stored_size, lambda start, length: self._read(tx, start, length), eight_bit=eight_bit
+        )
+
+    def _read(self, tx: Tx, start: int, length: int) -> bytes:
+        head = self._prefix[start : start + length]
+        if len(head) == length:
+            return head
+        at = max(start - len(self._prefix), 0)
+        return head + blobs.read_slice(tx, self._blob_id, at, length - len(head))
