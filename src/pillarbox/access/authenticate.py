@@ -13,18 +13,18 @@ import hmac
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
-from pillarbox.store import directory
-from pillarbox.store.errors import StoreError
+from pillarbox.store import directory, tokens
+from pillarbox.store.errors import NotFound, StoreError
 from pillarbox.store.records import User
 from pillarbox.store.secrets import make_secret, secret
 from pillarbox.store.store import Store
 from pillarbox.store.tx import Tx
 
-from . import passwords
+from . import bearer, passwords
 from .imitation import imitation
 from .ledger import Field, Slot
 from .passwords import HashGate, TemporarilyUnavailable
@@ -45,13 +45,14 @@ class TemporaryFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody who has logged in, and the version of the credentials that were used."""
+    """Somebody who has logged in, and the version of the credentials that were used; `token_id` of a bearer token."""
 
     user_id: int
     username: str
     email: str
     role: str
     credentials_version: int
+    token_id: int | None = None
 
 
 class Authenticator:
@@ -126,6 +127,27 @@ class Authenticator:
         self._succeeded(username, peer, protocol)
         return identity
 
+    async def check_token(self, username: str, token: str, peer: str = "", protocol: str = "smtp") -> Identity | str:
+        """The account of a bearer token, or why it is none, after a second: an error of RFC 6750 section 3.1.
+
+        `username` may be empty. Raises TemporaryFailure.
+        """
+        began = self._clock()
+        try:
+            found = await self._store.read(bearer.find, username, bearer.token_hash(token))
+        except NotFound:
+            found = None
+        except StoreError as error:
+            raise TemporaryFailure(str(error)) from error
+        identity = None if found is None else _identity(found[1])
+        if found is None or identity is None or not bearer.covers(found[0].scope, protocol):
+            await self.failed(username, peer, protocol, began)
+            return bearer.INVALID if identity is None else bearer.TOO_NARROW
+        self._store.write(tokens.used, found[0].id).add_done_callback(_heard)
+        self._record(identity)
+        self._succeeded(identity.username, peer, protocol)
+        return replace(identity, token_id=found[0].id)
+
     async def failed(self, username: str, peer: str, protocol: str, began: float) -> None:
         """Count and log a login that failed, and let it take its second from `began` on."""
         self._count(Field.AUTH_FAILURES)
@@ -146,7 +168,7 @@ class Authenticator:
         found: list[Identity] = []
         for at in range(0, len(identities), _READ_AT_ONCE):
             some = identities[at : at + _READ_AT_ONCE]
-            current = await self._store.read(_identities, [identity.username for identity in some])
+            current = await self._store.read(_identities, some)
             found += [was for was, now in zip(some, current, strict=True) if was != now]
         return found
 
@@ -223,8 +245,16 @@ def _scram_user(tx: Tx, username: str) -> tuple[User | None, bytes | None]:
     return directory.user(tx, username), secret(tx, IMITATION)
 
 
-def _identities(tx: Tx, usernames: Sequence[str]) -> list[Identity | None]:
-    return [_identity(directory.user(tx, username)) for username in usernames]
+def _identities(tx: Tx, known: Sequence[Identity]) -> list[Identity | None]:
+    """What they are now: None for who may not log in any more, or whose token is not good."""
+    return [_now(tx, identity) for identity in known]
+
+
+def _now(tx: Tx, known: Identity) -> Identity | None:
+    identity = _identity(directory.user(tx, known.username))
+    if identity is None or known.token_id is None:
+        return identity
+    return replace(identity, token_id=known.token_id) if bearer.is_good(tx, identity.user_id, known.token_id) else None
 
 
 def _heard(done: asyncio.Future[None]) -> None:

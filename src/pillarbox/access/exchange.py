@@ -26,12 +26,14 @@ from .sasl import (
     Mechanism,
     Outcome,
     Proven,
+    Token,
 )
+from .sasl_oauth import OAuthBearer, XOAuth2
 from .sasl_scram import Bindings, Scram
 
 PLUS = "SCRAM-SHA-256-PLUS"
 # The best first: clients that choose by themselves do not mind, others take the first they know.
-_ALL = (PLUS, "SCRAM-SHA-256", *MECHANISMS)
+_ALL = (PLUS, "SCRAM-SHA-256", *MECHANISMS, "OAUTHBEARER", "XOAUTH2")
 
 NO_BINDINGS: Bindings = {}
 
@@ -62,24 +64,31 @@ class Exchange:
         self._keys_of: Identity | None = None  # whose keys the client is working with
         self._scram: Scram | None = None
         self._identity: Identity | None = None  # proven; the client has our last word
+        self._refused: Failure | None = None  # told by a challenge; its answer ends the exchange
         self._mechanism = self._made(mechanism.upper(), PLUS in offer, bindings)
 
     def _made(self, name: str, plus_offered: bool, bindings: Bindings) -> Mechanism:
         if name.startswith("SCRAM-"):
             self._scram = Scram(plus=name == PLUS, plus_offered=plus_offered, bindings=bindings)
             return self._scram
-        return MECHANISMS[name]()
+        if name == "OAUTHBEARER":
+            return OAuthBearer()
+        return XOAuth2() if name == "XOAUTH2" else MECHANISMS[name]()
 
     async def step(self, response: bytes | None) -> Challenge | Identity | Failure:
         """The answer to the client's next response. Raises TemporaryFailure."""
         if self._identity is not None:
             return self._identity
+        if self._refused is not None:
+            return self._refused
         began = self._authenticator.clock()
         outcome: Outcome = self._mechanism.step(response)
         if isinstance(outcome, KeysOf):
             outcome = await self._keys(outcome.username)
         if isinstance(outcome, Credentials):
             return await self._check(outcome)
+        if isinstance(outcome, Token):
+            return await self._check_token(outcome)
         if isinstance(outcome, Proven):
             return await self._proven(outcome, began)
         assert isinstance(outcome, Challenge | Failure)
@@ -104,3 +113,11 @@ class Exchange:
             return Failure("wrong name or password", syntax=False)
         self._identity = identity
         return Challenge(proven.data)
+
+    async def _check_token(self, given: Token) -> Challenge | Identity:
+        """A bad token is told by a challenge, see `sasl_oauth`."""
+        found = await self._authenticator.check_token(given.username, given.token, self._peer, self._protocol)
+        if isinstance(found, Identity):
+            return found
+        self._refused = Failure("the token is not good", syntax=False)
+        return Challenge(given.refusal.replace("{}", found).encode())

@@ -129,10 +129,13 @@ EXTENSIONS: tuple[Extension, ...] = (
     Extension(
         "9051, 4616",
         "AUTH=…",
-        tuple(f"AUTH={name}" for name in ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")),
+        tuple(
+            f"AUTH={name}"
+            for name in ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2")
+        ),
         True,
         BEFORE_LOGIN,
-        "SCRAM-SHA-256-PLUS where TLS ends here; OAUTHBEARER, XOAUTH2 and EXTERNAL are not written yet",
+        "SCRAM-SHA-256-PLUS where TLS ends here; EXTERNAL is not written yet",
     ),
 )
 
