@@ -17,7 +17,19 @@ import structlog
 
 from pillarbox.access.ledger import Field, Slot
 from pillarbox.flow.owner import alive
-from pillarbox.store import Store, StoreError, Tx, blobs, destinations, leases, mailboxes, messages, space, tokens, usage
+from pillarbox.store import (
+    Store,
+    StoreError,
+    Tx,
+    blobs,
+    destinations,
+    leases,
+    mailboxes,
+    messages,
+    space,
+    tokens,
+    usage,
+)
 from pillarbox.store.errors import Temporary
 
 log = structlog.get_logger()

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pillarbox.store import lists, routes, senders
 from pillarbox.store.addresses import address_key, domain_key, split
 from pillarbox.store.flags import join_keywords
 from pillarbox.store.mailbox_names import normalised
 
 Form = Callable[..., str]
+
+
+def _first(address: str, _: int) -> str:
+    return address_key(address)
+
+
+def _granted(address: str, _: int) -> str:
+    return senders.grant_key(address)
+
 
 # Each: the sentence for a row, with the columns of the query.
 QUERIES: tuple[tuple[str, str], ...] = (
@@ -151,7 +161,43 @@ QUERIES: tuple[tuple[str, str], ...] = (
     ),
     (
         "Queue row {} has the status {!r}, which there is not.",
-        "SELECT id, status FROM message_queue WHERE status NOT IN ('pending', 'processing', 'retry', 'failed')",
+        "SELECT id, status FROM message_queue WHERE status NOT IN ('pending', 'processing', 'retry', 'failed', 'held')",
+    ),
+    (
+        "Queue row {} is {}, but would be sent at {}.",
+        "SELECT id, status, next_retry_at FROM message_queue "
+        "WHERE status IN ('failed', 'held') AND next_retry_at IS NOT NULL",
+    ),
+    (
+        "Queue row {} is {}, but claimed by {}.",
+        "SELECT id, status, claimed_by FROM message_queue WHERE status <> 'processing' AND claimed_by <> ''",
+    ),
+    (
+        "Queue row {} waits for destination {}, which is not there.",
+        "SELECT q.id, q.destination_id FROM message_queue q LEFT JOIN destinations d ON d.id = q.destination_id "
+        "WHERE q.next_retry_at IS NOT NULL AND q.destination_id IS NOT NULL AND d.id IS NULL",
+    ),
+    (
+        "Destination {} ({}) is due at {}, but a row of it at {}.",
+        "SELECT d.id, d.name, d.due_at, q.first FROM destinations d JOIN (SELECT destination_id, "
+        "min(next_retry_at) AS first FROM message_queue WHERE next_retry_at IS NOT NULL GROUP BY destination_id) AS q "
+        "ON q.destination_id = d.id WHERE d.due_at IS NULL OR d.due_at > q.first",
+    ),
+    (
+        "Route {} ({}) has the kind {!r} and the TLS {!r}, which there are not.",
+        f"SELECT id, name, kind, tls FROM routes WHERE kind NOT IN {routes.KINDS} OR tls NOT IN {routes.TLS}",
+    ),
+    (
+        "Rule {} has the scope {!r}, which there is not.",
+        f"SELECT id, scope FROM route_rules WHERE scope NOT IN {routes.SCOPES}",
+    ),
+    (
+        "List {} ({}) may be posted to by {!r}, which there is not.",
+        f"SELECT id, address, posting FROM lists WHERE posting NOT IN {lists.POSTING}",
+    ),
+    (
+        "List {} ({}) is a member of itself.",
+        "SELECT l.id, l.address FROM lists l JOIN list_members m ON m.list_id = l.id AND m.address = l.address",
     ),
 )
 
@@ -174,4 +220,8 @@ FORMS: tuple[tuple[str, Form, str], ...] = (
     ),
     ("SELECT name FROM domains", domain_key, "The domain {!r} has another form."),
     ("SELECT address FROM aliases", address_key, "The alias {!r} has another form."),
+    ("SELECT pattern FROM route_rules", routes.pattern_key, "The pattern {!r} of a rule has another form."),
+    ("SELECT address FROM lists", address_key, "The list {!r} has another form."),
+    ("SELECT address, list_id FROM list_members", _first, "The member {!r} of list {} has another form."),
+    ("SELECT address, user_id FROM sender_grants", _granted, "The grant of {!r} to user {} has another form."),
 )

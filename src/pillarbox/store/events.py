@@ -13,6 +13,8 @@ _EVENT = "at, message_key, kind, sender, recipient, queue_id, detail, id"
 _INSERT = (
     f"INSERT INTO message_events (at, message_key, kind, sender, recipient, queue_id, detail) VALUES (?{', ?' * 6})"
 )
+_OF_MESSAGE = f"SELECT {_EVENT} FROM message_events WHERE message_key = ? AND id > ? ORDER BY id LIMIT ?"
+_TRIM = "DELETE FROM message_events WHERE id IN (SELECT id FROM message_events WHERE at < ? ORDER BY at LIMIT ?)"
 
 
 def add_events(tx: Tx, rows: Iterable[Event]) -> None:
@@ -21,10 +23,7 @@ def add_events(tx: Tx, rows: Iterable[Event]) -> None:
 
 def events_of_message(tx: Tx, message_key: str, limit: int = 1000, after_id: int = 0) -> list[Event]:
     """What is known of a message, in the order in which it was written. By index."""
-    rows = tx.rows(
-        f"SELECT {_EVENT} FROM message_events WHERE message_key = ? AND id > ? ORDER BY id LIMIT ?",
-        (message_key, after_id, limit),
-    )
+    rows = tx.rows(_OF_MESSAGE, (message_key, after_id, limit))
     return [Event(*row) for row in rows]
 
 
@@ -51,7 +50,4 @@ def key_of_row(tx: Tx, queue_id: int) -> str:
 
 def trim(tx: Tx, before: int, limit: int = 1000) -> int:
     """Forget events from before a time in milliseconds, at most `limit`; how many."""
-    return tx.run(
-        "DELETE FROM message_events WHERE id IN (SELECT id FROM message_events WHERE at < ? ORDER BY at LIMIT ?)",
-        (before, limit),
-    )
+    return tx.run(_TRIM, (before, limit))

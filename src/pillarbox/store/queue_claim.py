@@ -63,6 +63,7 @@ _FREE = (
     "next_retry_at = CASE WHEN attempts = 0 THEN created_at ELSE ? END WHERE status = 'processing' "
     "AND claimed_by = ? AND next_retry_at IS NOT NULL"
 )
+_HOLDERS = "SELECT DISTINCT claimed_by FROM message_queue WHERE status = 'processing'"
 
 
 def unrouted(tx: Tx, limit: int) -> list[Unrouted]:
@@ -205,7 +206,7 @@ def leave(
 def free_dead(tx: Tx, alive: Callable[[str], bool]) -> int:
     """What holders that are not `alive` had is due at once; how many rows and destinations."""
     freed = 0
-    holders = {row[0] for row in tx.rows("SELECT DISTINCT claimed_by FROM message_queue WHERE status = 'processing'")}
+    holders = {row[0] for row in tx.rows(_HOLDERS)}
     holders |= {row[0] for row in tx.rows("SELECT DISTINCT holder FROM destinations WHERE holder <> ''")}
     for holder in holders:
         if not alive(holder):

@@ -18,7 +18,7 @@ _GRANTED = "SELECT 1 FROM sender_grants WHERE user_id = ? AND address IN (?, ?)"
 def grant(tx: Tx, user_id: int, address: str) -> SenderGrant:
     """The account may send as this address, or as anybody in "@domain". Raises Conflict, Invalid, NotFound."""
     directory.get_user(tx, user_id)
-    key = _grant_key(address)
+    key = grant_key(address)
     if tx.row("SELECT 1 FROM sender_grants WHERE user_id = ? AND address = ?", (user_id, key)):
         raise Conflict(f"the account may send as {key} already")
     grant_id = tx.insert("INSERT INTO sender_grants (user_id, address) VALUES (?, ?)", (user_id, key))
@@ -28,7 +28,7 @@ def grant(tx: Tx, user_id: int, address: str) -> SenderGrant:
 
 def revoke(tx: Tx, user_id: int, address: str) -> None:
     """Raises NotFound, Invalid."""
-    key = _grant_key(address)
+    key = grant_key(address)
     if not tx.run("DELETE FROM sender_grants WHERE user_id = ? AND address = ?", (user_id, key)):
         raise NotFound(f"the account has no grant for {key}")
     directory.changed(tx, user_id)
@@ -77,7 +77,8 @@ def held(tx: Tx) -> list[User]:
     return [directory.get_user(tx, user_id) for (user_id,) in rows]
 
 
-def _grant_key(address: str) -> str:
+def grant_key(address: str) -> str:
+    """An address or "@domain" in the form that compares. Raises Invalid."""
     if not address.startswith("@"):
         return address_key(address)
     domain = domain_key(address[1:])

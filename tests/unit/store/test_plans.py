@@ -1,11 +1,34 @@
 """SQLite finds the rows of every frequent statement by the index that is meant for it."""
 
 import pytest
+from store_samples import message
 
-from pillarbox.store import Store, Tx, copying, delivery, directory, flagging, mailbox_lookup, resolution, views
+from pillarbox.store import (
+    Store,
+    Tx,
+    copying,
+    delivery,
+    destinations,
+    directory,
+    events,
+    flagging,
+    mailbox_lookup,
+    messages,
+    queue_claim,
+    queue_settle,
+    resolution,
+    senders,
+    tokens,
+    usage,
+    views,
+)
+from pillarbox.store.records import Queued
 
 BY_UID = "sqlite_autoindex_messages_1 (mailbox_id=? AND uid"
 UIDS = "uid IN (SELECT value FROM json_each(?))"
+QUEUE_IDS = "id IN (SELECT value FROM json_each(?))"
+ROW_IDS = "q.id IN (SELECT value FROM json_each(?))"
+BY_KEY = "rowid=?)"  # by the id, whatever index it is taken from
 IDS = "m.id IN (SELECT value FROM json_each(?))"
 
 STATEMENTS = {
@@ -27,6 +50,62 @@ STATEMENTS = {
     resolution._ANY_USER_IN: "idx_users_email_domain",
     resolution._ALIASES: "sqlite_autoindex_aliases_1 (address=?)",
 }
+
+# With a million rows each of these must be a few seeks.
+QUEUE_STATEMENTS = {
+    queue_claim._NEXT_UNROUTED: "idx_queue_due (destination_id=? AND priority<?)",
+    queue_claim._UNROUTED: "idx_queue_due (destination_id=? AND priority=? AND next_retry_at>?)",
+    queue_claim._NEXT_DUE: "idx_queue_due (destination_id=? AND priority<?)",
+    queue_claim._DUE: "COVERING INDEX idx_queue_due (destination_id=? AND priority=? AND next_retry_at<?)",
+    queue_claim._NEXT_URGENT: "COVERING INDEX idx_queue_urgent (priority>? AND priority<?)",
+    queue_claim._URGENT: "COVERING INDEX idx_queue_urgent (priority=? AND next_retry_at<?)",
+    queue_claim._READY_FIRST: "idx_destinations_ready (<expr><?)",
+    queue_claim._IF_READY: "SEARCH destinations USING INTEGER PRIMARY KEY (rowid=?)",
+    queue_claim._NEXT_READY: "idx_destinations_ready",
+    queue_claim._CLAIM + QUEUE_IDS: BY_KEY,
+    queue_claim._CLAIMED + ROW_IDS: "SEARCH q USING INTEGER PRIMARY KEY (rowid=?)",
+    queue_claim._PROLONG + QUEUE_IDS: BY_KEY,
+    queue_claim._FREE: "idx_queue_status (status=?)",
+    queue_claim._HOLDERS: "idx_queue_status (status=?)",
+    queue_claim._ASSIGN: BY_KEY,
+    queue_settle._DEFER: BY_KEY,
+    queue_settle._FAIL: BY_KEY,
+    queue_settle._GIVE_BACK + QUEUE_IDS: BY_KEY,
+    destinations._BY_NAME: "sqlite_autoindex_destinations_1 (name=?)",
+    destinations._NEXT_PRIORITY: "idx_queue_due (destination_id=? AND priority<?)",
+    destinations._FIRST_DUE: "idx_queue_due (destination_id=? AND priority=? AND next_retry_at>?)",
+    destinations._NEXT_IN_QUEUE: "COVERING INDEX idx_queue_due (destination_id>?)",
+    destinations._STRAY: "COVERING INDEX idx_queue_resting (status=?)",
+    destinations._ORPHANS: "idx_queue_due (destination_id=?",
+    senders._GRANTED: "sqlite_autoindex_sender_grants_1 (user_id=? AND address=?)",
+    tokens._BY_HASH: "sqlite_autoindex_tokens_1 (token_hash=?)",
+    usage._DAY: "sqlite_autoindex_sending_usage_1 (user_id=? AND hour>?)",
+    events._OF_MESSAGE: "idx_events_key (message_key=? AND rowid>?)",
+    events._TRIM: "idx_events_at (at<?)",
+}
+
+
+@pytest.mark.parametrize("analysed", ["", "empty", "one destination", "many destinations"])
+async def test_plans_of_the_queue(sqlite_store: Store, analysed: str) -> None:
+    """Also after an ANALYZE at a moment at which the tables looked quite different."""
+
+    def plan(tx: Tx, sql: str) -> list[str]:
+        return [row[3] for row in tx.rows("EXPLAIN QUERY PLAN " + sql, (1,) * sql.count("?"))]
+
+    if analysed:
+        names = {"one destination": ["one"], "many destinations": [f"d{number % 50}" for number in range(200)]}
+        plans = [
+            Queued("a@b.c", f"u{at}@d.e", destination=name, priority=at % 3 - 1, message_key=f"k{at}")
+            for at, name in enumerate(names.get(analysed, []) * (200 if analysed == "one destination" else 1))
+        ]
+        if plans:
+            await sqlite_store.write(messages.deliver, message(), plans)
+        await sqlite_store.write(lambda tx: tx.run("ANALYZE"))
+    for sql, expected in QUEUE_STATEMENTS.items():
+        found = await sqlite_store.read(plan, sql)
+        assert expected in "; ".join(found), (sql, found)
+        bad = "SCAN" if sql == queue_claim._HOLDERS else "TEMP B-TREE"  # as many as are in flight
+        assert not any(bad in line or "SCAN message_queue" in line for line in found), (sql, found)
 
 
 @pytest.mark.parametrize("analysed", [False, True])

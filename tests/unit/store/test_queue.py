@@ -11,8 +11,11 @@ async def test_counts_and_pages(store: Store, clock: Clock) -> None:
     outcomes = await store.write(messages.deliver, message(), plans)
     await store.write(
         lambda tx: [
-            tx.run("UPDATE message_queue SET status = ? WHERE id = ?", (status, outcomes[at].queue_id))
-            for at, status in enumerate(("processing", "retry", "failed"))
+            tx.run(
+                "UPDATE message_queue SET status = ?, next_retry_at = ? WHERE id = ?",
+                (status, due, outcomes[at].queue_id),
+            )
+            for at, (status, due) in enumerate((("processing", 1), ("retry", 1), ("failed", None)))
         ]
     )
     counts = await store.read(queue.counts)
