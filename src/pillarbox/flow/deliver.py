@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from pillarbox.store import delivery
 from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued
 from pillarbox.store.tx import Tx
@@ -175,17 +173,10 @@ class _Routing:
 
     def route(self, row: Queued) -> Queued | None:
         """The row with its destination; None when a rule discards it."""
-        if row.destination:
-            return row
         destinations = self._by_sender.get(row.sender)
         if destinations is None:
             destinations = self._by_sender[row.sender] = Destinations(self._tx, row.sender)
-        decided = destinations.of(row.recipient)
-        if decided.action == "discard":
-            return None
-        if decided.action == "hold":
-            return replace(row, destination=decided.name, route_id=decided.route_id, held=True)
-        return replace(row, destination=decided.name)
+        return destinations.placed(row)
 
 
 def _settle(

@@ -8,14 +8,20 @@ recipient, recipient's domain and its parents, `*`. A destination is a name:
     route 3 example.org       the hosts of example.org, in the manner of route 3 (kinds mx and backup)
 
 so that rows for one next hop share a destination whatever rule led there.
+
+Where an operator moved a row it stays. A row that a rule had us hold keeps that rule's route; once released it goes
+where the other rules say.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from pillarbox.store import rule_lookup
+from msgspec.structs import replace
+
+from pillarbox.store import queue, queue_claim, queue_settle, routes, rule_lookup
 from pillarbox.store.addresses import domain_key
+from pillarbox.store.records import Queued, QueueFilter
 from pillarbox.store.rule_lookup import Rule, Scope
 from pillarbox.store.tx import Tx
 
@@ -27,8 +33,8 @@ _BY_DOMAIN = ("mx", "backup")  # kinds of route whose hosts are those of the rec
 class Decision(NamedTuple):
     """The next hop of one recipient.
 
-    `route_id` is the route that a rule chose, None for the plain MX. `why` is for people. With "hold" the name is that
-    of the destination which follows when the row is released; with "discard" it is "".
+    `route_id` is the route that was chosen, None for the plain MX. `why` is for people. With "hold" the name is that
+    of the destination that follows when the row is released; with "discard" it is "".
     """
 
     name: str
@@ -37,9 +43,34 @@ class Decision(NamedTuple):
     action: Action = "send"
 
 
-def destination_of(tx: Tx, sender: str, recipient: str) -> Decision:
-    """The destination for one recipient, an address elsewhere. Point reads."""
-    return Destinations(tx, sender).of(recipient)
+def destination_of(tx: Tx, sender: str, recipient: str, forced: int | None = None) -> Decision:
+    """The destination for one recipient, an address elsewhere. Point reads.
+
+    `forced` is the route that an operator moved the row to, or that held it until it was released.
+    """
+    return Destinations(tx, sender).of(recipient, forced)
+
+
+def adopt(tx: Tx, limit: int) -> int:
+    """Give at most `limit` rows that wait for one their destination; how many there were."""
+    found = queue_claim.unrouted(tx, limit)
+    by_sender: dict[str, Destinations] = {}
+    assigned, held, discarded = [], [], []
+    for row in found:
+        if row.sender not in by_sender:
+            by_sender[row.sender] = Destinations(tx, row.sender)
+        decision = by_sender[row.sender].of(row.recipient, row.route_id)
+        if decision.action == "discard":
+            discarded.append(row.id)
+            continue
+        assigned.append((row.id, decision.name, decision.route_id if row.route_id is None else row.route_id))
+        if decision.action == "hold":
+            held.append(row.id)
+    queue_claim.assign(tx, assigned)
+    if held:
+        queue.hold(tx, QueueFilter(ids=tuple(held)), len(held))
+    queue_settle.remove(tx, discarded)
+    return len(found)
 
 
 class Destinations:
@@ -55,26 +86,38 @@ class Destinations:
             patterns = [*rule_lookup.address_patterns(sender), *rule_lookup.domain_patterns(domain)]
             self._sender = rule_lookup.matching(tx, "sender", patterns)
 
-    def of(self, recipient: str) -> Decision:
+    def of(self, recipient: str, forced: int | None = None) -> Decision:
+        """See `destination_of`."""
         domain = domain_key(recipient.rpartition("@")[2])
+        released = False
+        if forced is not None and (route := routes.get(self._tx, forced)) is not None:
+            if route.kind != "hold":
+                return _taken(forced, route.kind, domain, f"it was moved to route {route.name} ({route.kind})")
+            released = True
         if not self._rules:
             return Decision(f"mx {domain}", None, f"no rule; the MX of {domain}")
-        return self._decide(recipient, domain)
+        return self._decide(recipient, domain, released=released)
 
-    def _decide(self, recipient: str, domain: str) -> Decision:
-        held: str | None = None
+    def placed(self, row: Queued) -> Queued | None:
+        """The row with its destination, held where a rule says so; None where one discards it."""
+        decision = self.of(row.recipient)
+        if decision.action == "discard":
+            return None
+        held = row.held or decision.action == "hold"
+        return replace(row, destination=decision.name, route_id=decision.route_id, held=held)
+
+    def _decide(self, recipient: str, domain: str, *, released: bool) -> Decision:
+        held: Decision | None = None
         for scope, rule in self._matching(recipient, domain):
             why = f"the {scope} rule {rule.pattern} says route {rule.route} ({rule.kind})"
             if rule.kind == "hold":
-                held = held or why
-            elif held is not None and rule.kind != "discard":
-                return Decision(name_of(rule.route_id, rule.kind, domain), rule.route_id, held, "hold")
-            elif held is None:
-                if rule.kind == "discard":
-                    return Decision("", rule.route_id, why, "discard")
-                return Decision(name_of(rule.route_id, rule.kind, domain), rule.route_id, why)
-        if held is not None:
-            return Decision(f"mx {domain}", None, held, "hold")
+                held = held or Decision("", rule.route_id, why, "hold")
+            elif held is None or released:
+                return _taken(rule.route_id, rule.kind, domain, why)
+            elif rule.kind != "discard":
+                return held._replace(name=name_of(rule.route_id, rule.kind, domain))
+        if held is not None and not released:
+            return held._replace(name=f"mx {domain}")
         return Decision(f"mx {domain}", None, f"no rule matches; the MX of {domain}")
 
     def _matching(self, recipient: str, domain: str) -> list[tuple[Scope, Rule]]:
@@ -85,6 +128,12 @@ class Destinations:
         of_address = rule_lookup.matching(self._tx, "recipient", rule_lookup.address_patterns(recipient))
         senders: list[tuple[Scope, Rule]] = [("sender", rule) for rule in self._sender]
         return senders + [("recipient", rule) for rule in (*of_address, *of_domain)]
+
+
+def _taken(route_id: int, kind: str, domain: str, why: str) -> Decision:
+    if kind == "discard":
+        return Decision("", route_id, why, "discard")
+    return Decision(name_of(route_id, kind, domain), route_id, why)
 
 
 def name_of(route_id: int, kind: str, domain: str) -> str:

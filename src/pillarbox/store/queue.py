@@ -77,8 +77,11 @@ def hold(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
 
 
 def release(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
-    """Held rows are routed anew, and due at once."""
-    changes = f"status = {UNSENT}, next_retry_at = ?, destination_id = NULL"
+    """Held rows are routed anew, and due at once. Those that a rule held are not held by rules again: their route, of
+    kind hold, counts as an operator's decision from now on."""
+    by_rule = "route_id IN (SELECT id FROM routes WHERE kind = 'hold')"
+    moved = f"moved = CASE WHEN {by_rule} THEN 1 ELSE moved END"
+    changes = f"status = {UNSENT}, next_retry_at = ?, destination_id = NULL, {moved}"
     return _change(tx, wanted, limit, "q.status = 'held'", changes, (tx.now,), due=True)
 
 

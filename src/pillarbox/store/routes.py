@@ -102,8 +102,9 @@ def add_rule(tx: Tx, scope: str, pattern: str, route: str, *, accept: bool = Fal
     """
     if scope not in SCOPES:
         raise Invalid(f"the scope of a rule is {' or '.join(SCOPES)}, not {scope!r}")
-    if accept and (scope != "recipient" or "@" in pattern or pattern == "*"):
-        raise Invalid("mail of strangers can be accepted for a recipient's domain, not for less or more")
+    too_much = pattern == "*" or (pattern.startswith(".") and "." not in pattern[1:])
+    if accept and (scope != "recipient" or too_much):
+        raise Invalid("mail of strangers can be accepted for an address, a domain, or what is below one (.example.org)")
     key, route_id = pattern_key(pattern), route_named(tx, route).id
     tx.run("DELETE FROM route_rules WHERE scope = ? AND pattern = ?", (scope, key))
     rule_id = tx.insert(
