@@ -18,15 +18,16 @@ from pillarbox.store import QUEUE, StoreError, Touched, Tx, queue_claim, queue_u
 from pillarbox.store.errors import Temporary
 from pillarbox.store.records import Destination
 
+from ..destination import adopt
 from ..owner import alive
 from . import hops
-from .adopt import PAGE, adopt
 from .parts import LEASE, RENEW, Parts
 from .policy import SLOW_SHARE
 from .run import Run
 
 log = structlog.get_logger()
 
+ADOPTED = 200  # rows routed in one transaction
 AT_ONCE = 50  # destinations leased in one transaction
 DEAD_EVERY = 60.0  # seconds between two looks for holders that have died
 RENEWED = 1000  # rows whose lease is prolonged in one transaction
@@ -115,7 +116,7 @@ class Scheduler:
 
     async def _adopt(self) -> bool:
         """Route rows that have no destination; whether there may be more."""
-        return await self._parts.store.write(adopt, self._parts.clock()) >= PAGE
+        return await self._parts.store.write(adopt, ADOPTED) >= ADOPTED
 
     async def _lease(self) -> bool:
         """Lease destinations for the slots that are free, and run them; whether it should look again at once."""
