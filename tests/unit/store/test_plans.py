@@ -75,7 +75,7 @@ QUEUE_STATEMENTS = {
     destinations._NEXT_PRIORITY: "idx_queue_due (destination_id=? AND priority<?)",
     destinations._FIRST_DUE: "idx_queue_due (destination_id=? AND priority=? AND next_retry_at>?)",
     destinations._NEXT_IN_QUEUE: "COVERING INDEX idx_queue_due (destination_id>?)",
-    destinations._STRAY: "COVERING INDEX idx_queue_resting (status=?)",
+    destinations._STRAY: "COVERING INDEX idx_queue_resting (next_retry_at=? AND status=?)",
     destinations._ORPHANS: "idx_queue_due (destination_id=?",
     senders._GRANTED: "sqlite_autoindex_sender_grants_1 (user_id=? AND address=?)",
     tokens._BY_HASH: "sqlite_autoindex_tokens_1 (token_hash=?)",

@@ -154,7 +154,7 @@ _INDEXES = (
     "CREATE INDEX idx_queue_urgent ON message_queue (priority, next_retry_at, destination_id) "
     "WHERE priority > 0 AND next_retry_at IS NOT NULL",
     # Held rows and dead letters; and rows that were written by hand and nobody would ever look at.
-    "CREATE INDEX idx_queue_resting ON message_queue (status) WHERE next_retry_at IS NULL",
+    "CREATE INDEX idx_queue_resting ON message_queue (next_retry_at, status) WHERE next_retry_at IS NULL",
     "CREATE INDEX idx_queue_user ON message_queue (user_id) WHERE user_id IS NOT NULL",
 )
 _QUEUE_INDEXES = ("idx_queue_due", "idx_queue_urgent", "idx_queue_resting", "idx_queue_user")
