@@ -1,0 +1,193 @@
+"""What an operator does to the queue, for one row, a filter, or all; and an account that is held."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from store_samples import Clock, message
+
+from pillarbox.store import DIRECTORY, QUEUE, Store, Touched, directory, messages, queue, queue_claim, queue_settle
+from pillarbox.store import senders as sending
+from pillarbox.store.records import Queued, QueueFilter, QueueRow, User
+
+ALL = QueueFilter()
+
+
+async def put(store: Store, *recipients: str, to: str = "mx example.net", **more: Any) -> list[int]:
+    plans = [Queued(more.pop("sender", "a@example.com"), r, destination=to, **more) for r in recipients]
+    return [outcome.queue_id or 0 for outcome in await store.write(messages.deliver, message(), plans)]
+
+
+async def rows(store: Store, wanted: QueueFilter = ALL) -> dict[int, QueueRow]:
+    return {row.id: row for row in await store.read(queue.find, wanted)}
+
+
+async def claim_all(store: Store, holder: str = "one") -> list[int]:
+    claimed = []
+    for destination in await store.write(queue_claim.due_destinations, holder, 100, 60):
+        claimed += [row.id for row in await store.write(queue_claim.claim, destination.id, holder, 1000, 60)]
+    return claimed
+
+
+async def test_filters(store: Store, clock: Clock) -> None:
+    (one,) = await put(store, "One@Example.NET", message_key="K1", user_id=7)
+    clock.now += 100
+    (two,) = await put(store, "two@sub.example.net", to="mx sub", sender="")
+    (three,) = await put(store, "100%_three@a_b.net", to="")
+    (four,) = await put(store, "four@aXb.net", held=True)
+
+    async def found(**wanted: Any) -> list[int]:
+        wanted = QueueFilter(**wanted)
+        ids = [row.id for row in await store.read(queue.find, wanted)]
+        assert await store.scan(queue.find_ids, wanted) == ids
+        return ids
+
+    assert await found() == [one, two, three, four]
+    assert await found(ids=(four, one, 999)) == [one, four]
+    assert await found(ids=()) == []
+    assert await found(status="held") == [four]
+    assert await found(sender="") == [two]
+    assert await found(sender="A@EXAMPLE.com", status="pending") == [one, three]
+    assert await found(recipient="one@example.net") == [one]
+    assert await found(domain="Example.net.") == [one]
+    assert await found(domain="a_b.net") == [three]
+    assert await found(destination="mx sub") == [two]
+    assert await found(destination="mx nowhere") == []
+    assert await found(user_id=7) == await found(message_key="K1") == await found(older_than=clock.now) == [one]
+    assert [row.id for row in await store.read(queue.find, ALL, 2, one)] == [two, three]
+    assert (await rows(store))[two].destination == "mx sub"
+    assert (await rows(store))[three].destination == ""
+
+
+async def test_hold_and_release(store: Store, clock: Clock) -> None:
+    one, two, three = await put(store, "1@x", "2@x", "3@y")
+    assert await claim_all(store) == [one, two, three]
+    assert await store.write(queue.hold, QueueFilter(domain="x")) == 2
+    assert await store.write(queue.hold, QueueFilter(domain="x")) == 0
+    assert (await store.read(queue.counts)).held == 2
+    await store.write(queue_settle.remove, [one])  # it had arrived just then
+    await store.write(queue_settle.defer, [(two, clock.now, "450", "")])
+    assert {id: row.status for id, row in (await rows(store)).items()} == {two: "held", three: "processing"}
+    clock.now += 10_000
+    assert await claim_all(store) == [three]
+    told: list[frozenset[Touched]] = []
+    store.on_commit(told.append)
+    assert await store.write(queue.release, ALL) == 1
+    assert told == [frozenset({QUEUE})]
+    (waiting,) = await store.read(queue_claim.unrouted, 10)
+    assert waiting.id == two
+    assert (await rows(store))[two].status == "pending"
+
+
+async def test_retry_now(store: Store, clock: Clock) -> None:
+    one, two, dead, held = await put(store, "1@x", "2@x", "3@x", "4@x")
+    await claim_all(store)
+    await store.write(queue_settle.defer, [(one, clock.now + 900, "450", "")])
+    await store.write(queue_settle.fail, [(dead, "550", "")])
+    await store.write(queue.hold, QueueFilter(ids=(held,)))
+    (destination,) = {row.destination for row in (await rows(store)).values()}
+    assert destination == "mx example.net"
+    left = {"failures": 4, "concurrency": 1, "blocked_until": clock.now + 5000, "last_error": "no route to host"}
+    await store.write(queue_claim.leave, 1, "one", **left)
+    assert await store.read(queue_claim.next_due) == clock.now + 5000
+    assert await store.write(queue.retry_now, ALL) == 2
+    assert await store.write(queue.retry_now, ALL) == 0
+    found = await rows(store)
+    assert (found[one].status, found[one].next_retry_at) == ("retry", clock.now)
+    assert (found[two].status, found[two].claimed_by) == ("processing", "one")  # being sent just now
+    assert (found[dead].status, found[dead].destination, found[dead].expires_at) == ("retry", "", clock.now + 86400)
+    assert found[held].status == "held"
+    assert await claim_all(store, "two") == [one]
+    (waiting,) = await store.read(queue_claim.unrouted, 9)
+    assert waiting.id == dead
+
+
+async def test_retry_now_of_a_row_that_is_due_where_trouble_is_waited_out(store: Store, clock: Clock) -> None:
+    (one,) = await put(store, "1@x")
+    (destination,) = await store.write(queue_claim.due_destinations, "one", 1, 60)
+    left = {"failures": 1, "concurrency": 1, "blocked_until": clock.now + 5000, "last_error": ""}
+    await store.write(queue_claim.leave, destination.id, "one", **left)
+    assert await claim_all(store) == []
+    assert await store.write(queue.retry_now, QueueFilter(ids=(one,))) == 1
+    assert await claim_all(store) == [one]
+
+
+async def test_bounce(store: Store, clock: Clock) -> None:
+    waiting, sent, held, dead = await put(store, "1@x", "2@y", "3@z", "4@z")
+    await store.write(queue.hold, QueueFilter(ids=(waiting, held)))
+    await claim_all(store)
+    await store.write(queue_settle.fail, [(dead, "550", "")])
+    await store.write(queue.release, QueueFilter(ids=(waiting,)))
+    await store.write(queue_claim.assign, [(waiting, "mx x", None)])
+    assert await store.write(queue.bounce, ALL) == 3
+    assert await store.write(queue.bounce, ALL) == 0
+    assert (await rows(store))[sent].expires_at is None
+    assert {row.id for row in await store.read(queue_claim.unrouted, 9)} == {held, dead}
+    (destination,) = await store.write(queue_claim.due_destinations, "two", 9, 60)
+    (row,) = await store.write(queue_claim.claim, destination.id, "two", 9, 60)
+    assert (row.id, row.expires_at) == (waiting, queue.BOUNCE)
+
+
+async def test_delete(store: Store) -> None:
+    one, two = await put(store, "1@x", "2@x")
+    await claim_all(store)
+    assert await store.write(queue.delete, QueueFilter(recipient="1@X")) == 1
+    assert (await rows(store)).keys() == {two}
+    await store.write(queue_settle.defer, [(one, 0, "450", "")])
+    assert (await rows(store)).keys() == {two}
+
+
+async def test_move_and_reroute(store: Store) -> None:
+    one, two, held, sent = await put(store, "1@x", "2@x", "3@x", "4@x", route_id=5)
+    await store.write(queue.hold, QueueFilter(ids=(held,)))
+    (destination,) = await store.write(queue_claim.due_destinations, "one", 9, 60)
+    await store.write(queue.hold, QueueFilter(ids=(one, two)))
+    assert len(await store.write(queue_claim.claim, destination.id, "one", 9, 60)) == 1
+    await store.write(queue.release, QueueFilter(ids=(one, two)))
+    assert await store.write(queue.move, QueueFilter(ids=(one, held, sent)), 10, 3) == 2
+    assert await store.write(queue.move, QueueFilter(ids=(one, held, sent)), 10, 3) == 0
+    found = await rows(store)
+    assert [(found[id].route_id, found[id].destination) for id in (one, held)] == [(3, "")] * 2
+    assert found[held].status == "held"
+    assert found[sent].route_id == 5
+    assert {row.id: row.route_id for row in await store.read(queue_claim.unrouted, 9)} == {one: 3, two: None}
+    await store.write(queue_claim.assign, [(one, "route 3", 3), (two, "route 5", 5)])
+    assert await queue.in_pages(store, queue.reroute, ALL) == 2  # the rules changed
+    assert {row.id: row.route_id for row in await store.read(queue_claim.unrouted, 9)} == {one: 3, two: None}
+    assert await store.write(queue.move, QueueFilter(ids=(one,)), 10, None) == 1
+    assert {row.id: row.route_id for row in await store.read(queue_claim.unrouted, 9)} == {one: None, two: None}
+
+
+async def test_many_rows_go_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "PAGE", 7)
+    for half in ("even", "odd"):
+        await put(store, *(f"{number}@{half}" for number in range(25)), user_id=1 if half == "odd" else None)
+    assert await queue.in_pages(store, queue.hold, QueueFilter(domain="even")) == 25
+    assert (await store.read(queue.counts)).held == 25
+    assert await queue.in_pages(store, queue.move, ALL, 4) == 50
+    assert await queue.in_pages(store, queue.release, ALL) == 25
+    assert await store.write(queue.hold, ALL, 10) == 10
+    assert await queue.in_pages(store, queue.delete, QueueFilter(user_id=1)) == 25
+    assert (await store.read(queue.counts)).total == 25
+    done = 0
+    while changed := await store.write(queue.delete, ALL, 7):
+        done += changed
+    assert done == 25
+
+
+async def test_an_account_is_held_and_released(store: Store, alice: User) -> None:
+    told: list[frozenset[Touched]] = []
+    store.on_commit(told.append)
+    assert (alice.sending_held_at, alice.sending_held_reason) == (None, "")
+    assert await store.write(sending.hold, alice.id, "many new recipients")
+    assert not await store.write(sending.hold, alice.id, "again")
+    assert told == [frozenset({DIRECTORY, Touched(alice.id, 0)})]
+    (held,) = await store.read(sending.held)
+    assert (held.id, held.sending_held_reason) == (alice.id, "many new recipients")
+    assert held.sending_held_at is not None
+    assert held.credentials_version == alice.credentials_version
+    assert await store.write(sending.release, alice.id)
+    assert not await store.write(sending.release, alice.id)
+    assert await store.read(sending.held) == []
+    assert await store.read(directory.get_user, alice.id) == alice
