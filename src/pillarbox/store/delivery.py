@@ -69,7 +69,9 @@ class _NothingStored(Exception):
 
 
 def _each(tx: Tx, blob: _Blob, plan: Delivery | Queued) -> Outcome:
-    """One plan of several: what is wrong with it is its outcome alone."""
+    """One plan of several: what is wrong with it is its outcome alone. Nothing is ever wrong with a queue row alone."""
+    if isinstance(plan, Queued):
+        return _enqueue(tx, blob, plan)
     try:
         with tx.savepoint():
             return _carry_out(tx, blob, plan)
