@@ -4,9 +4,10 @@ import re
 from typing import Literal, cast
 
 from pillarbox.smtp import replies
-from pillarbox.smtp.address import MAX_PATH, NULL, AddressError, Path, parse_path
+from pillarbox.smtp.address import MAX_LOCAL, MAX_PATH, NULL, AddressError, Path, parse_path
 from pillarbox.smtp.events import Mail, Rcpt
 from pillarbox.smtp.offer import Offer
+from pillarbox.smtp.promises import KEYWORDS, Wishes, parse_wishes
 from pillarbox.smtp.replies import Refusal, Reply
 
 MAX_ENVID = 100  # characters before decoding, RFC 3461 section 4.4
@@ -54,7 +55,8 @@ def parse_rcpt(argument: str, offer: Offer, *, smtputf8: bool) -> Rcpt:
         if path.lower() == "postmaster":  # the one address without a domain, RFC 5321 section 4.1.1.3
             recipient = Path(path, "", path)
         else:
-            recipient = parse_path(path)
+            # Return addresses that hold another address (SRS) are longer too, and come back to who made them.
+            recipient = parse_path(path, max_local=MAX_PATH if path.lstrip('"')[:3].upper() == "SRS" else MAX_LOCAL)
     except AddressError:
         raise Refusal(replies.BAD_RECIPIENT) from None
     return Rcpt(recipient) if rest is None else _rcpt(recipient, _parameters(rest), offer)
@@ -89,6 +91,7 @@ def _parameters(text: str) -> dict[str, str | None]:
 def _mail(sender: Path, parameters: dict[str, str | None], offer: Offer, max_size: int) -> Mail:
     size = auth = None
     body, ret, envid, smtputf8 = "7BIT", "", "", False
+    wishes: Wishes | None = None
     for keyword, value in parameters.items():
         if keyword == "SIZE":
             if value is None or not _SIZE.fullmatch(value):
@@ -108,6 +111,10 @@ def _mail(sender: Path, parameters: dict[str, str | None], offer: Offer, max_siz
             envid = _xtext(keyword, value, MAX_ENVID)
         elif keyword == "AUTH":
             auth = _submitter(value)
+        elif keyword in KEYWORDS:
+            wishes = wishes or parse_wishes(parameters, offer)
+            if wishes is None:
+                raise Refusal(_unknown(keyword))
         else:
             raise Refusal(_unknown(keyword))
     if size is not None and size > max_size:
@@ -120,6 +127,7 @@ def _mail(sender: Path, parameters: dict[str, str | None], offer: Offer, max_siz
         cast(Literal["", "FULL", "HDRS"], ret),
         envid,
         auth,
+        wishes,
     )
 
 
