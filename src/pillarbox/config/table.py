@@ -100,10 +100,10 @@ _LISTENERS = (
             "InvalidPath", reload="workers"),
     Setting("SMTP_SENDMAIL_SOCKET", "listeners.sendmail_socket", path(), None,
             "The Unix socket that `sendmail` talks to; any user of this machine may open it. Without it "
-            "`sendmail.sock` in SMTP_RUNTIME_DIR.", "InvalidPath", reload="workers"),
+            "`sendmail.sock` in SMTP_RUNTIME_DIR.", "InvalidPath", reload="restart"),
     Setting("SMTP_SENDMAIL_USERS", "listeners.sendmail_users", text(), "*",
             "Who of this machine may send by `sendmail`: `*`, `none`, or names, numbers and @groups separated by "
-            "commas. They may send anywhere and in any name.", "InvalidUser"),
+            "commas. They may send anywhere and in any name.", "InvalidUser", reload="workers"),
     Setting("SMTP_API_PORT", "listeners.api_port", optional_port(), 8080, "The management API.", "InvalidPort",
             reload="workers"),
     Setting("SMTP_HEALTH_PORT", "listeners.health_port", optional_port(), 8081, "/health, /stats and /metrics.",

@@ -5,6 +5,11 @@ own for them. Up to half a second of notes is lost by a crash: they tell, they p
 not noted here: `entry` makes their rows, and the transaction that settles the attempt writes them.
 
     node.story.note(key, "accepted", sender="a@example.org", peer="192.0.2.1:40000", hello="mx.example.org")
+
+The facts that `pillarbox trace` puts into sentences, as text unless said otherwise: of the client `peer`, `hello`,
+`tls`, `user` (account), `via` ("lmtp", "sendmail", ...); of the message `size` (number) and `header_id` (its
+Message-ID); of an answer `stage`, `code` (number), `enhanced`, `text`, of a next hop `host`, `address`, `tls`;
+`mailbox`, `destination`, `next_at` (seconds since 1970), `operator`. Any other is shown by its name.
 """
 
 from __future__ import annotations

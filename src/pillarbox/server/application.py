@@ -11,16 +11,19 @@ import structlog
 
 from pillarbox.access.ledger import Field, Slot
 from pillarbox.access.limits import Caps, Limiter, Role
+from pillarbox.access.local_users import may_submit
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
+from pillarbox.flow.pickup import Pickup, Policy
 from pillarbox.flow.reverse_names import ReverseNames
 from pillarbox.session.entrance import entering, entrance
 from pillarbox.session.imap import ImapSession
 from pillarbox.session.node import Node, resolver_for
 from pillarbox.session.pop3 import Pop3Session
 from pillarbox.session.smtp import SmtpSession
+from pillarbox.session.smtp_local import LocalSession
 from pillarbox.session.tls import TlsHolder
-from pillarbox.store import DIRECTORY, Store, StoreError, Touched, migrate, open_store
+from pillarbox.store import DIRECTORY, Store, StoreError, Touched, Tx, events, migrate, open_store
 from pillarbox.store.sqlite_setup import truncate_wal
 from pillarbox.web import checks
 from pillarbox.web.figures import Figures
@@ -29,7 +32,7 @@ from pillarbox.web.serve import HttpServer
 
 from . import certificates
 from .hints import Hints, Pair
-from .jobs import Jobs
+from .jobs import JOBS, Job, Jobs
 from .listeners import BACKLOG
 from .preparation import DATABASE, check_resolver, check_writable
 from .supervisor import Parts
@@ -41,6 +44,7 @@ THREADS = 2  # of the loop's own executor and of health checks
 MINDING = 1.0  # seconds between two looks for what other processes did
 LOGINS = 5  # looks between two checks of all logins, even when nobody told of a change
 HTTP_PATIENCE = 10.0  # seconds that HTTP connections go on in a worker that was replaced
+DAY = 86_400  # seconds
 _SHORT = 0.02  # seconds between two looks whether the last session has gone
 _LEISURE = 0.2  # the same when nobody waits for it
 
@@ -80,7 +84,9 @@ class MailApplication:
         store.on_commit(self._hints.tell, own_only=True)
         store.on_commit(self._committed)
         store.observer = self._count_group
-        self._jobs = Jobs(store, self._slot, self._node.owner)
+        trim = Job("trim-stories", 3600.0, self._trim_stories)
+        self._jobs = Jobs(store, self._slot, self._node.owner, (*JOBS, trim))
+        self._pickup = Pickup(self._node, str(settings.pickup_dir), self._pickup_policy)
         self._reverse_names = ReverseNames(resolver, store, lambda: self._node.settings.hostname)
         store.notice_changes(())  # from here on changes of others are news
 
@@ -90,6 +96,7 @@ class MailApplication:
         if self._seat.index == 0:  # one of the workers of this machine is enough
             self._reverse_names.start()
         await self._listen(store, self._threads)
+        self._pickup.start()
         self._minder = asyncio.get_running_loop().create_task(self._mind(store))
 
     async def reload(self, settings: Settings, pem: bytes) -> None:
@@ -101,6 +108,7 @@ class MailApplication:
         node.draining = now  # going down: who comes late is sent away; else a newer worker is there, and he is served
         for server in self._servers:
             server.close()
+        self._pickup.leave()
         for http in self._http:
             http.stop_listening()
         await asyncio.sleep(0)  # what was just accepted becomes a session
@@ -137,6 +145,7 @@ class MailApplication:
         for http in self._http:
             await http.close()
         await self._reverse_names.stop()
+        await self._pickup.stop()
         await self._jobs.stop()
         self._hints.stop()
         await node.story.close()
@@ -167,6 +176,7 @@ class MailApplication:
             "submission": entrance(node, lambda peer: SmtpSession(node, Role.SUBMISSION, peer)),
             "submissions": entrance(node, lambda peer: SmtpSession(node, Role.SUBMISSION, peer), implicit_tls=True),
             "lmtp": lambda: SmtpSession(node, Role.LMTP),
+            "sendmail": lambda: LocalSession(node),
             "imap": entrance(node, lambda peer: ImapSession(node, peer)),
             "imaps": entrance(node, lambda peer: ImapSession(node, peer), implicit_tls=True),
             "pop3": entrance(node, lambda peer: Pop3Session(node, peer)),
@@ -199,6 +209,18 @@ class MailApplication:
         limiter.caps = Caps(settings.max_connections, settings.connections_per_ip)
         limiter.window = settings.rate_limit_window_seconds
         limiter.trust_loopback = settings.trust_loopback
+
+    def _pickup_policy(self) -> Policy:
+        settings = self._node.settings
+        return Policy(
+            settings.hostname,
+            settings.max_message_size,
+            settings.accept_all,
+            lambda uid: may_submit(settings.sendmail_users, uid),
+        )
+
+    def _trim_stories(self, tx: Tx) -> int:
+        return events.trim(tx, (tx.now - self._node.settings.trace_days * DAY) * 1000)
 
     def _heard(self, pairs: list[Pair]) -> None:
         """A sibling committed something."""

@@ -21,12 +21,14 @@ import structlog
 
 log = structlog.get_logger()
 
+LONGEST_PATH = 107  # octets of a unix socket's name (unix(7))
 BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 _NAMES = {
     "smtp": "SMTP",
     "submission": "Submission",
     "submissions": "Submissions",
     "lmtp": "LMTP",
+    "sendmail": "Sendmail",
     "imap": "IMAP",
     "imaps": "IMAPS",
     "pop3": "POP3",
@@ -63,6 +65,10 @@ class ListenerSettings(Protocol):
     def lmtp_port(self) -> int | None: ...
     @property
     def lmtp_socket(self) -> Path | None: ...
+    @property
+    def sendmail_socket(self) -> Path: ...
+    @property
+    def sendmail_users(self) -> str: ...
     @property
     def api_port(self) -> int | None: ...
     @property
@@ -137,6 +143,12 @@ def wanted(settings: ListenerSettings) -> tuple[Address, ...]:
     addresses = [Address(role, at, port) for role, at, port in ports if port is not None]
     if settings.lmtp_socket is not None:
         addresses.append(Address("lmtp", path=os.path.abspath(settings.lmtp_socket)))
+    if settings.sendmail_users.strip().lower() != "none":
+        path = os.path.abspath(settings.sendmail_socket)
+        if len(os.fsencode(path)) <= LONGEST_PATH:
+            addresses.append(Address("sendmail", path=path))
+        else:
+            log.warning("SMTP_SENDMAIL_SOCKET: no socket can have so long a path; sendmail uses its folder", path=path)
     return tuple(addresses)
 
 
@@ -234,7 +246,7 @@ class Listeners:
     def _open(self, address: Address, port: int, listen: bool, *, first: bool = False) -> socket.socket:
         try:
             if address.path:
-                sock = _open_unix(address.path, self._owner)
+                sock = _open_unix(address.path, self._owner, public=address.role == "sendmail")
             else:
                 if first and port:
                     _open_tcp(address.host, port, shared=False).close()  # fails when another server listens there
@@ -262,11 +274,11 @@ def _open_tcp(host: str, port: int, *, shared: bool) -> socket.socket:
     return sock
 
 
-def _open_unix(path: str, owner: tuple[int, int] | None) -> socket.socket:
+def _open_unix(path: str, owner: tuple[int, int] | None, *, public: bool) -> socket.socket:
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        mask = os.umask(0o117)  # 0660 from its first moment
+        mask = os.umask(0o111 if public else 0o117)  # 0666 or 0660 from its first moment
         try:
             sock.bind(path)
         finally:
@@ -318,7 +330,7 @@ _FIXES: Mapping[int, str] = {
 def _explain(address: Address, error: OSError) -> str:
     name = _SETTINGS.get(address.role, f"SMTP_{address.role.upper()}_PORT")
     if address.path:
-        name = "SMTP_LMTP_SOCKET"
+        name = f"SMTP_{address.role.upper()}_SOCKET"
     reason = (error.strerror or str(error)).lower()
     fix = _FIXES.get(error.errno or 0, "")
     return f"{name}: cannot listen on {address}: {reason}" + (f". Fix: {fix}" if fix else "")

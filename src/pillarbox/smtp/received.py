@@ -55,6 +55,13 @@ def received(trace: Trace, recipient: Path | None = None) -> bytes:
     return _folded(words, f"; {rfc5322_date(trace.epoch)}").encode()
 
 
+def local_received(by: str, uid: int, message_id: str, epoch: float) -> bytes:
+    """The Received field of a message that a program of this machine left with us, not by SMTP."""
+    return _folded(
+        [f"Received: by {by} (Pillarbox, from uid {uid})", f"id {message_id}"], f"; {rfc5322_date(epoch)}"
+    ).encode()
+
+
 def return_path(sender: Path) -> bytes:
     """The Return-Path field with CRLF; added at final delivery only."""
     return f"Return-Path: <{sender.address}>\r\n".encode()

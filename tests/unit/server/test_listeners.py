@@ -37,6 +37,8 @@ def settings(**changes: Any) -> Any:
         "pop3s_port": None,
         "lmtp_port": None,
         "lmtp_socket": None,
+        "sendmail_socket": Path("/run/s"),
+        "sendmail_users": "none",
         "api_port": 8080,
         "health_port": 8081,
         "enable_tls": True,
@@ -56,6 +58,9 @@ def test_what_settings_ask_for() -> None:
         ("lmtp", "/run/l"),
     ]
     assert "imaps" not in {a.role for a in wanted(settings(imaps_port=993, enable_tls=False))}
+    assert [str(a) for a in wanted(settings(sendmail_users="*")) if a.role == "sendmail"] == ["/run/s"]
+    long = Path("/run", "s" * 120)
+    assert "sendmail" not in {a.role for a in wanted(settings(sendmail_users="*", sendmail_socket=long))}
     both = {"submission_port": 587, "smtps_port": 465}
     assert [a.role for a in wanted(settings(**both))][1:3] == ["submission", "submissions"]
     assert "submissions" not in {a.role for a in wanted(settings(**both, enable_tls=False))}
