@@ -36,6 +36,8 @@ class SmtpPlayer(Player):
                 limits[name] = int(value)
             elif name == "auth":
                 offer[name] = tuple(value.split(","))
+            elif value.isdecimal():
+                offer[name] = int(value)
             else:
                 offer[name] = value != "no"
         core = SmtpCore("mx.example.com", Limits(**limits), Offer(**offer), **flags)
@@ -81,6 +83,8 @@ class SmtpPlayer(Player):
                 words += [f"{name}={getattr(event, name)}" for name in ("ret", "envid") if getattr(event, name)]
                 if event.auth is not None:
                     words.append(f"auth=<{event.auth}>")
+                if event.wishes is not None:
+                    words += [f"{name}={value}" for name, value in event.wishes._asdict().items() if value]
                 return [" ".join(words)]
             case events.Rcpt(recipient, notify, orcpt):
                 words = ["rcpt", recipient.address]

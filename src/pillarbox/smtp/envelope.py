@@ -7,7 +7,7 @@ from pillarbox.smtp import replies
 from pillarbox.smtp.address import MAX_LOCAL, MAX_PATH, NULL, AddressError, Path, parse_path
 from pillarbox.smtp.events import Mail, Rcpt
 from pillarbox.smtp.offer import Offer
-from pillarbox.smtp.promises import KEYWORDS, Wishes, parse_wishes
+from pillarbox.smtp.promises import Wishes, keywords, parse_wishes
 from pillarbox.smtp.replies import Refusal, Reply
 
 MAX_ENVID = 100  # characters before decoding, RFC 3461 section 4.4
@@ -111,10 +111,8 @@ def _mail(sender: Path, parameters: dict[str, str | None], offer: Offer, max_siz
             envid = _xtext(keyword, value, MAX_ENVID)
         elif keyword == "AUTH":
             auth = _submitter(value)
-        elif keyword in KEYWORDS:
+        elif keyword in keywords(offer):
             wishes = wishes or parse_wishes(parameters, offer)
-            if wishes is None:
-                raise Refusal(_unknown(keyword))
         else:
             raise Refusal(_unknown(keyword))
     if size is not None and size > max_size:

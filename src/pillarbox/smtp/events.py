@@ -21,6 +21,7 @@ from typing import Literal
 from msgspec import Struct
 
 from pillarbox.smtp.address import Path
+from pillarbox.smtp.promises import Wishes
 
 
 class Hello(Struct, frozen=True, gc=False):
@@ -35,7 +36,7 @@ class Mail(Struct, frozen=True, gc=False):
     """MAIL FROM, checked; answered. `size` is the declared one, never above the limit (the core refuses that).
 
     `auth` is the decoded AUTH= mailbox, "" for `AUTH=<>`, None when absent (RFC 4954 section 5). `envid` is decoded
-    from xtext (RFC 3461 section 4.4)."""
+    from xtext (RFC 3461 section 4.4). `wishes` are there when one was uttered."""
 
     sender: Path
     size: int | None = None
@@ -44,6 +45,7 @@ class Mail(Struct, frozen=True, gc=False):
     ret: Literal["", "FULL", "HDRS"] = ""
     envid: str = ""
     auth: str | None = None
+    wishes: Wishes | None = None
 
 
 class Rcpt(Struct, frozen=True, gc=False):

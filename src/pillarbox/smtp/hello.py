@@ -1,5 +1,6 @@
 """What a server says it can do."""
 
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from pillarbox.smtp.offer import Limits, Offer
@@ -16,6 +17,12 @@ def hello_reply(hostname: str, limits: Limits, offer: Offer, tls: bool) -> bytes
         lines += ["CHUNKING", "BINARYMIME"]  # RFC 3030
     if offer.dsn:
         lines.append("DSN")  # RFC 3461
+    if offer.deliver_by:
+        lines.append("DELIVERBY")  # RFC 2852
+    if offer.hold_seconds:
+        lines.append(f"FUTURERELEASE {offer.hold_seconds} {_date_time(offer.hold_until)}")  # RFC 4865
+    if offer.priority:
+        lines.append("MT-PRIORITY")  # RFC 6710
     lines.append("ENHANCEDSTATUSCODES")  # RFC 2034
     if offer.limits:
         lines.append("LIMITS" + _limits(limits))  # RFC 9422
@@ -25,6 +32,11 @@ def hello_reply(hostname: str, limits: Limits, offer: Offer, tls: bool) -> bytes
         lines.append("STARTTLS")  # RFC 3207
     lines.append("HELP")
     return encode(250, None, lines)
+
+
+def _date_time(epoch: int) -> str:
+    """RFC 3339, in UTC."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _limits(limits: Limits) -> str:

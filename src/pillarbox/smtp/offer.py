@@ -46,3 +46,11 @@ class Offer(Struct, frozen=True):
     dsn: bool = True
     limits: bool = True
     """LIMITS (RFC 9422)."""
+    deliver_by: bool = False
+    """DELIVERBY (RFC 2852)."""
+    hold_seconds: int = 0
+    """FUTURERELEASE (RFC 4865): for how long a message is held at most; 0 is not at all."""
+    hold_until: int = 0
+    """The same as a time in seconds since 1970."""
+    priority: bool = False
+    """MT-PRIORITY (RFC 6710)."""
