@@ -42,9 +42,6 @@ class ForeignLedger:
         cell = self._at.get(field.name)
         return 0 if cell is None else sum(self._cells[HEAD // 8 + cell :: self._step])
 
-    def clear(self, slot: int) -> None:
-        """Nothing: who is gone is not asked for any more."""
-
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
             os.close(self.descriptor)

@@ -104,9 +104,12 @@ class HashGate:
     on first use, so making a gate starts none.
     """
 
-    def __init__(self, *, patience: float = 5.0, queue: int = 32, queue_each: int = 4) -> None:
-        """`patience`: seconds a hash may wait; `queue`: how many may wait in a worker, `queue_each`: of one peer."""
-        self._file = os.memfd_create("pillarbox-hash-gate", os.MFD_CLOEXEC)
+    def __init__(self, file: int = -1, *, patience: float = 5.0, queue: int = 32, queue_each: int = 4) -> None:
+        """`patience`: seconds a hash may wait; `queue`: how many may wait in a worker, `queue_each`: of one peer.
+
+        `file` is the `descriptor` of a gate that another program made, whose workers then hash by turns with ours.
+        """
+        self.descriptor = file if file >= 0 else os.memfd_create("pillarbox-hash-gate", os.MFD_CLOEXEC)
         self._patience = patience
         self._queue = queue
         self._queue_each = queue_each
@@ -152,7 +155,7 @@ class HashGate:
             if not self._own[place].acquire(blocking=False):
                 continue
             try:
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
             except OSError:  # another process has it
                 self._own[place].release()
                 continue
@@ -160,5 +163,5 @@ class HashGate:
         return -1
 
     def _leave(self, place: int) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, place)
+        fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, place)
         self._own[place].release()

@@ -34,8 +34,8 @@ from . import certificates
 from .hints import Hints, Pair
 from .jobs import JOBS, Job, Jobs
 from .listeners import BACKLOG
+from .parts import Parts
 from .preparation import DATABASE, check_resolver, check_writable
-from .supervisor import Parts
 from .worker import Seat
 
 log = structlog.get_logger()
@@ -279,4 +279,4 @@ def conclude(settings: Settings) -> None:
         log.info("Another program has the database open; its write-ahead log stays")
 
 
-PARTS = Parts(build=MailApplication, prepare=prepare, conclude=conclude, shared=HashGate)
+PARTS = Parts(build=MailApplication, prepare=prepare, conclude=conclude, share=HashGate)

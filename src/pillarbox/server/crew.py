@@ -7,16 +7,18 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from pillarbox.access.ledger import Field, Ledger, Slot
+from pillarbox.access.ledger_carry import ForeignLedger
 
 from . import control
 from .children import ended
+from .inheritance import Employed
 
 log = structlog.get_logger()
 
@@ -27,7 +29,10 @@ _LONGEST_WAIT = 30.0  # seconds between two tries to start a worker
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One process. `deadline` is when it is killed (supervisor's clock), `asked` that it was told to leave."""
+    """One process. `deadline` is when it is killed (supervisor's clock), `asked` that it was told to leave.
+
+    One of another program than ours (`ours` is False) may count in a ledger of its own (`counts`).
+    """
 
     generation: int
     index: int
@@ -39,6 +44,40 @@ class Worker:
     deadline: float = float("inf")
     failure: str = ""
     left: int = 0  # connections it had to cut at its end
+    ours: bool = True
+    counts: ForeignLedger | None = None
+
+    @classmethod
+    def adopt(cls, found: Employed, *, ours: bool, now: float, counts: ForeignLedger | None = None) -> Worker:
+        """One that another process started. Raises OSError."""
+        orders = socket.socket(fileno=found.orders)
+        orders.setblocking(False)
+        return cls(
+            found.generation,
+            found.index,
+            found.slot,
+            found.pid,
+            orders,
+            ready_since=now if found.ready else None,
+            asked=found.asked,
+            deadline=float("inf") if found.deadline is None else found.deadline,
+            ours=ours,
+            counts=counts,
+        )
+
+    def employed(self, ledger: int = 0) -> Employed:
+        """For another process to adopt."""
+        return Employed(
+            pid=self.pid,
+            generation=self.generation,
+            index=self.index,
+            slot=self.slot,
+            orders=self.orders.fileno(),
+            ready=self.ready,
+            asked=self.asked,
+            deadline=None if self.deadline == float("inf") else self.deadline,
+            ledger=ledger,
+        )
 
     @property
     def ready(self) -> bool:
@@ -50,7 +89,11 @@ class NoSlot(Exception):
 
 
 class Crew:
-    """All living workers, of every generation. `main(slot, generation, index, orders)` is run in each child."""
+    """All living workers, of every generation. `main(slot, generation, index, orders)` is run in each child.
+
+    `lent` are slots of the ledger in which another process of the server starts workers, `strangers` children that
+    ended and were none: their wait status by pid.
+    """
 
     def __init__(
         self,
@@ -60,6 +103,8 @@ class Crew:
         clock: Callable[[], float],
     ) -> None:
         self.workers: list[Worker] = []
+        self.lent: set[int] = set()
+        self.strangers: dict[int, int] = {}
         self._ledger = ledger
         self._own = own
         self._main = main
@@ -67,8 +112,7 @@ class Crew:
 
     def hire(self, generation: int, index: int) -> Worker:
         """Fork a worker. Raises NoSlot, OSError."""
-        taken = {worker.slot for worker in self.workers}
-        slot = next((n for n in range(1, self._ledger.slots) if n not in taken), 0)
+        slot = next(iter(self.free_slots()), 0)
         if not slot:
             raise NoSlot
         ours, theirs = control.pair()
@@ -109,11 +153,13 @@ class Crew:
                 break
             worker = next((w for w in self.workers if w.pid == pid), None)
             if worker is None:
+                self.strangers[pid] = status
                 continue
             self.hear(worker)
             worker.orders.close()
             self.workers.remove(worker)
-            self._ledger.clear(worker.slot)
+            if worker.counts is None:
+                self._ledger.clear(worker.slot)
             gone.append((worker, ended(status)))
         return gone
 
@@ -127,9 +173,29 @@ class Crew:
             else:
                 worker.failure = report.text
 
-    def free_slots(self) -> int:
-        """How many more workers there can be."""
-        return self._ledger.slots - 1 - len(self.workers)
+    def free_slots(self) -> list[int]:
+        """Those in which workers can be started."""
+        taken = self.lent | {worker.slot for worker in self.workers if worker.counts is None}
+        return [n for n in range(1, self._ledger.slots) if n not in taken]
+
+    def lend(self, slots: Iterable[int]) -> None:
+        """Start no worker in these until they are taken back."""
+        self.lent.update(slots)
+
+    def take_back(self) -> None:
+        """What was lent, when nobody is in there any more."""
+        for slot in self.lent:
+            self._ledger.clear(slot)
+        self.lent.clear()
+
+    def make_room(self, wanted: int, generation: int) -> bool:
+        """Whether there are so many free slots. If not, the oldest workers that are not of `generation` must go."""
+        free = len(self.free_slots())
+        for someone in sorted(self.workers, key=lambda worker: worker.generation):
+            if free < wanted and someone.generation != generation and someone.counts is None:
+                self.dismiss(someone, 0.0, now=True, grace=1.0)
+                free += 1
+        return len(self.free_slots()) >= wanted
 
     def of(self, generation: int) -> list[Worker]:
         return [worker for worker in self.workers if worker.generation == generation]

@@ -10,6 +10,7 @@ import asyncio
 import socket
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from typing import Self
 
 from pillarbox.access.ledger import Ledger
 
@@ -37,14 +38,28 @@ class Sockets:
 
     def __init__(self, slots: int) -> None:
         self.pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(slots)]
-        for ends in self.pairs:
-            for end in ends:
-                end.setblocking(False)
+        self._set_up()
+
+    @classmethod
+    def of(cls, numbers: Iterable[tuple[int, int]]) -> Self:
+        """Those of another program, by their descriptors."""
+        sockets = cls(0)
+        sockets.pairs = [(socket.socket(fileno=one), socket.socket(fileno=other)) for one, other in numbers]
+        sockets._set_up()
+        return sockets
+
+    def numbers(self) -> list[tuple[int, int]]:
+        return [(one.fileno(), other.fileno()) for one, other in self.pairs]
 
     def close(self) -> None:
         for ends in self.pairs:
             for end in ends:
                 end.close()
+
+    def _set_up(self) -> None:
+        for ends in self.pairs:
+            for end in ends:
+                end.setblocking(False)
 
 
 class Hints:

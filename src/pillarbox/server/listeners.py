@@ -19,6 +19,8 @@ from typing import Protocol
 
 import structlog
 
+from .inheritance import Listening
+
 log = structlog.get_logger()
 
 LONGEST_PATH = 107  # octets of a unix socket's name (unix(7))
@@ -172,11 +174,38 @@ class Listeners:
             sock.set_inheritable(False)
             self._passed.append((names[n] if n < len(names) else "", sock))
 
+    def inherit(self, entries: Iterable[Listening]) -> None:
+        """Take those that another program opened."""
+        for entry in entries:
+            address = Address(entry.role, entry.host, entry.port, entry.path)
+            sockets = [socket.socket(fileno=number) for number in entry.descriptors]
+            for sock in sockets:
+                sock.setblocking(False)
+            self.by_address[address] = Listener(address, sockets, entry.passed)
+
+    def keep_inherited(self, entries: Iterable[Listening]) -> None:
+        """Close those that were not inherited."""
+        self.keep(Address(entry.role, entry.host, entry.port, entry.path) for entry in entries)
+
+    def entries(self) -> list[Listening]:
+        """All that are open, for another program to inherit."""
+        return [
+            Listening(
+                role=address.role,
+                host=address.host,
+                port=address.port,
+                path=address.path,
+                passed=listener.passed,
+                descriptors=[sock.fileno() for sock in listener.sockets],
+            )
+            for address, listener in self.by_address.items()
+        ]
+
     def extend(self, addresses: Iterable[Address], workers: int, *, listen: bool = True) -> None:
         """Open what is not open yet, so that each address has a socket for each worker. All of it or nothing.
 
-        Without `listen` the new sockets are only bound, and their workers make them listen: else connections would
-        wait in a queue that nobody serves when those workers never begin. Raises ListenError.
+        Without `listen` the new sockets are only bound until `listen` is called: else connections would wait in a
+        queue that nobody serves, if the workers that they are for do not become ready. Raises ListenError.
         """
         opened: list[socket.socket] = []
         fresh: list[Address] = []
@@ -203,6 +232,12 @@ class Listeners:
             for listener in self.by_address.values():
                 listener.sockets[:] = [sock for sock in listener.sockets if sock.fileno() >= 0]
             raise
+
+    def listen(self) -> None:
+        """All of them."""
+        for listener in self.by_address.values():
+            for sock in listener.sockets:
+                sock.listen(BACKLOG)
 
     def keep(self, addresses: Iterable[Address]) -> None:
         """Close every listener that is not one of these."""

@@ -54,7 +54,8 @@ class Lookout:
         """Whether its loop has shown a beat lately; it is killed when that is too long ago."""
         if not someone.ready:
             return True  # the supervisor waits for that elsewhere
-        silent = self._clock() - self._own.ledger.value(someone.slot, Field.HEARTBEAT_MS) / 1000
+        ledger = someone.counts or self._own.ledger
+        silent = self._clock() - ledger.value(someone.slot, Field.HEARTBEAT_MS) / 1000
         if silent > HUNG and not someone.asked:
             log.error("Worker hangs and is killed", worker=someone.index, pid=someone.pid, seconds=int(silent))
             with suppress(ProcessLookupError):

@@ -14,6 +14,12 @@ from pillarbox.config.table import SETTINGS
 NEW_WORKERS = frozenset(setting.attribute for setting in SETTINGS if setting.reload == "workers")
 # A name for the set of values and no more: what it changes shows in the other settings.
 _NO_EFFECT_ITSELF = frozenset({"profile", "config_file"})
+# Those that a server keeps while it runs, also over an upgrade: old and new workers must not differ in them.
+FIXED = frozenset(
+    setting.attribute
+    for setting in SETTINGS
+    if setting.reload == "restart" and setting.attribute not in _NO_EFFECT_ITSELF
+)
 
 
 def loader(
@@ -24,11 +30,16 @@ def loader(
     systemd hands config.env over as our environment (EnvironmentFile=), where it stays as it was at the start. A
     variable that the file gave just so is therefore read from the file from now on.
     """
+    own = own_environment(environ, config_env)
+    return lambda: load(overrides, own, config_env=config_env)
+
+
+def own_environment(environ: Mapping[str, str], config_env: str = CONFIG_ENV) -> dict[str, str]:
+    """The environment without what config.env says just so."""
     from_file: dict[str, object] = {}
     with suppress(FileNotFoundError, FileError):
         from_file = {given.name: given.raw for given in read_environment_file(config_env)}
-    own = {name: value for name, value in environ.items() if from_file.get(name) != value}
-    return lambda: load(overrides, own, config_env=config_env)
+    return {name: value for name, value in environ.items() if from_file.get(name) != value}
 
 
 class Change:
@@ -36,9 +47,8 @@ class Change:
 
     def __init__(self, setting: Setting, old: object, new: object) -> None:
         self.setting, self.old, self.new = setting, old, new
-        name = setting.attribute
-        self.new_workers = name in NEW_WORKERS
-        self.too_late = setting.reload == "restart" and not self.new_workers and name not in _NO_EFFECT_ITSELF
+        self.new_workers = setting.attribute in NEW_WORKERS
+        self.too_late = setting.attribute in FIXED
 
     def __str__(self) -> str:
         old, new = ("***", "***") if self.setting.secret else (_shown(self.old), _shown(self.new))
@@ -54,6 +64,17 @@ def changes(old: Settings, new: Settings) -> list[Change]:
         if before != after:
             found.append(Change(setting, before, after))
     return found
+
+
+def fixed(settings: Settings) -> dict[str, str]:
+    """Values of `FIXED` as text, by SMTP_ name, for the next program to compare."""
+    return {f"SMTP_{name.upper()}": _shown(getattr(settings, name)) for name in sorted(FIXED)}
+
+
+def changed_too_late(before: Mapping[str, str], settings: Settings) -> list[str]:
+    """The SMTP_ names that are no longer what `fixed` said of the running server; names it did not know are none."""
+    now = fixed(settings)
+    return [name for name, value in before.items() if now.get(name, value) != value]
 
 
 def effective(old: Settings, new: Settings, found: list[Change]) -> Settings:

@@ -42,6 +42,11 @@ class Coming:
     deadline: float  # of the supervisor's clock: then it is given up
 
 
+def patience_of(settings: Settings) -> float:
+    """Seconds that the sessions of replaced workers have: the slowest transfer may end."""
+    return max(OLD_PATIENCE, settings.data_timeout_seconds + 60.0)
+
+
 class Renewal:
     """The supervisor's reloads. `load` loads the settings again."""
 
@@ -49,7 +54,7 @@ class Renewal:
         self.coming: Coming | None = None
         self._supervisor = supervisor
         self._load = load
-        self._count = 0
+        self.count = 0
 
     def begin(self) -> None:
         """SIGHUP has come."""
@@ -81,7 +86,7 @@ class Renewal:
         self.coming = None
         for someone in ours.crew.of(coming.generation):
             ours.crew.dismiss(someone, 0.0, now=True, grace=1.0)
-        ours.listeners.keep(wanted(ours.settings))
+        ours.commons.listeners.keep(wanted(ours.settings))
         log.error(f"Configuration Hot Reload Failed, the old workers go on: {why}")
         ours.notifier.ready("reload failed, see the log")
 
@@ -115,20 +120,16 @@ class Renewal:
         self._adopt(settings, pair)
         what = control.Reload.of(settings, pair.pem if pair else b"")
         for someone in self._supervisor.crew.workers:
-            if not control.order(someone.orders, what, logging.SINK.file):
+            if someone.ours and not control.order(someone.orders, what, logging.SINK.file):
                 log.error("A worker could not be told of the reload", worker=someone.index, pid=someone.pid)
         self._done()
 
     def _bring_new_workers(self, settings: Settings, pair: KeyPair | None) -> None:
         ours = self._supervisor
         size = worker_count(settings)
-        ours.listeners.extend(wanted(settings), size, listen=False)
+        ours.commons.listeners.extend(wanted(settings), size, listen=False)
         generation = max([ours.generation, *(worker.generation for worker in ours.crew.workers)]) + 1
-        free = ours.crew.free_slots()
-        for someone in sorted(ours.crew.workers, key=lambda worker: worker.generation):
-            if free < size and someone.generation != ours.generation:
-                ours.crew.dismiss(someone, 0.0, now=True, grace=1.0)  # the oldest make room
-                free += 1
+        ours.crew.make_room(size, ours.generation)
         log.info(f"Starting {size} new worker(s); the running ones go on until they are ready")
         self.coming = Coming(generation, size, settings, pair, ours.clock() + START_PATIENCE)
         for index in range(size):
@@ -141,13 +142,13 @@ class Renewal:
         old = ours.crew.of(ours.generation)
         ours.generation, ours.size = coming.generation, coming.size
         self._adopt(coming.settings, coming.pair)
+        ours.commons.listeners.listen()
         for someone in ours.crew.of(coming.generation):
             control.order(someone.orders, control.Begin())
-        patience = max(OLD_PATIENCE, coming.settings.data_timeout_seconds + 60.0)
         for someone in old:
-            ours.crew.dismiss(someone, patience, now=False, grace=OLD_GRACE)
-        ours.listeners.keep(wanted(coming.settings))
-        ours.listeners.say()
+            ours.crew.dismiss(someone, patience_of(coming.settings), now=False, grace=OLD_GRACE)
+        ours.commons.listeners.keep(wanted(coming.settings))
+        ours.commons.listeners.say()
         self._done()
 
     def _adopt(self, settings: Settings, pair: KeyPair | None) -> None:
@@ -156,7 +157,7 @@ class Renewal:
         configure_log(settings)
 
     def _done(self) -> None:
-        self._count += 1
+        self.count += 1
         self._supervisor.own.add(Field.RELOADS)
-        log.info(f"=== Configuration Hot Reload Complete (#{self._count}) ===")
+        log.info(f"=== Configuration Hot Reload Complete (#{self.count}) ===")
         self._supervisor.notifier.ready(f"{self._supervisor.size} workers")

@@ -1,4 +1,5 @@
-"""The supervisor: opens what needs opening, forks the workers and looks after them until it is told to stop.
+"""The supervisor: opens what needs opening, or takes it over from the program before, forks the workers and looks after
+them until it is told to stop.
 
 It speaks no protocol and has no loop, no thread and no database connection; it waits in `select` for signals and for
 what its workers report, and looks around every second.
@@ -14,22 +15,26 @@ import socket
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import structlog
 
 from pillarbox import __version__
-from pillarbox.access.ledger import SUPERVISOR, Field, Ledger
+from pillarbox.access.ledger import SUPERVISOR, Field, Slot
+from pillarbox.access.ledger_carry import Carry
 from pillarbox.config import Loaded, Settings
 
 from . import worker
 from .certificates import CertificateError, KeyPair
 from .children import ChildFailed, in_child
+from .commons import Commons, cpus
 from .crew import Backoff, Crew, NoSlot, Worker
-from .hints import Sockets
+from .inheritance import Inheritance, InheritanceError
 from .listeners import ListenError, Listeners, wanted
 from .lookout import Lookout
 from .notify import Notifier
+from .parts import Parts
 from .preparation import (
     DATABASE,
     RUNTIME,
@@ -44,7 +49,12 @@ from .preparation import (
     worker_count,
 )
 from .privileges import RunAs
+from .program import Program
 from .renewal import Renewal
+from .signals import Signals
+from .standing import Board, Standing, started
+from .succession import adopt_workers, take_over
+from .upgrade import Upgrade
 
 log = structlog.get_logger()
 
@@ -54,21 +64,13 @@ LOOK = 1.0  # seconds between two looks around
 START_TRIES = 3  # deaths at start that end a server which was never ready
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the supervisor starts and does not know itself, so that tests can give others.
-
-    `build` makes the application of a worker. `prepare` runs in a child before the workers (migrations), `conclude` in
-    one after the last of them. `shared` is made once, before the first fork, and given to every worker.
-    """
-
-    build: worker.Build
-    prepare: Callable[[Settings], None] = lambda _: None
-    conclude: Callable[[Settings], None] = lambda _: None
-    shared: Callable[[], object] = lambda: None
-
-
 class Supervisor:
+    """`program` is how it can be started again, None when it cannot; `inheritance` is what the one before left."""
+
+    commons: Commons
+    crew: Crew
+    own: Slot
+
     def __init__(
         self,
         settings: Settings,
@@ -77,34 +79,44 @@ class Supervisor:
         load: Callable[[], Loaded],
         environ: MutableMapping[str, str],
         on_ready: Callable[[Mapping[str, int]], None] | None = None,
-        user: str | None = None,
+        program: Program | None = None,
+        inheritance: Inheritance | None = None,
     ) -> None:
         self.settings = settings
         self._parts = parts
         self._environ = environ
         self._on_ready = on_ready
-        self._user_name = user
+        self._inheritance = inheritance
         self._user: RunAs | None = None
         self.notifier = Notifier(environ)
         self.clock = time.monotonic
-        self._started_at = time.time()
         self.pair: KeyPair | None = None
         self.generation = 1
         self.size = worker_count(settings)
         self.renewal = Renewal(self, load)
+        self.upgrade = Upgrade(self, program)
+        self.carries: list[Carry] = []
+        self._board = Board(settings.runtime_dir)
         self._vacant: list[tuple[float, int, int]] = []  # when, generation, index: workers to be replaced
         self._backoff = Backoff()
-        self._was_ready = False
+        self.was_ready = False
         self._stopping = 0.0  # when to give up waiting; 0 while running
         self._failed = False
         self._next_look = 0.0
         self._left = 0  # connections that had to be cut
 
+    @property
+    def stopping(self) -> bool:
+        return self._stopping > 0
+
     def run(self) -> int:
         """Start, serve until SIGTERM or SIGINT, stop. The exit status."""
         try:
-            self._start()
-        except (StartError, ListenError, CertificateError, ChildFailed) as error:
+            if self._inheritance is None:
+                self._start()
+            else:
+                self._succeed(self._inheritance)
+        except (StartError, ListenError, CertificateError, ChildFailed, InheritanceError) as error:
             log.critical(str(error))
             return 1
         except KeyboardInterrupt:
@@ -115,7 +127,8 @@ class Supervisor:
             for some in self.crew.workers:  # only when something of ours failed
                 with suppress(ProcessLookupError):
                     os.kill(some.pid, signal.SIGKILL)
-            self.listeners.close()
+            self.commons.listeners.close()
+            self._board.remove()
         return self._end()
 
     # Starting
@@ -125,51 +138,87 @@ class Supervisor:
         settings = self.settings
         log.info("=== SMTP Server Starting ===", version=__version__, pid=os.getpid())
         say_settings(settings)
-        self._user = find_user(self._user_name)
+        self._user = find_user(settings.user)
         raise_file_limit()
         check_folders(settings)
         if self._user is None:
             check_writable(settings, DATABASE, RUNTIME)  # else the workers' account is asked, in `prepare`
         self.pair = load_pair(settings)
-        owner = (self._user.uid, self._user.gid) if self._user else None
-        self.listeners = Listeners(owner)
-        self.listeners.adopt(self._environ)
+        listeners = Listeners(self._owner())
+        listeners.adopt(self._environ)
         try:
-            self.listeners.extend(wanted(settings), self.size)
-            for name in self.listeners.unused():
+            listeners.extend(wanted(settings), self.size)
+            for name in listeners.unused():
                 log.warning("systemd passed a socket that no setting asks for", socket=name)
             log.info(f"Initializing database at: {settings.db_path}")
             in_child(lambda: self._parts.prepare(settings), self._user)
         except BaseException:
-            self.listeners.close()
+            listeners.close()
             raise
-        cpus = len(os.sched_getaffinity(0))
-        self._ledger = Ledger(2 * max(cpus, self.size) + 2, connection_entries=4 * settings.max_connections)
-        self.own = self._ledger.attach(SUPERVISOR)
-        self._hints = Sockets(self._ledger.slots)
-        self._shared = self._parts.shared()
-        self.crew = Crew(self._ledger, self.own, self._be_worker, self.clock)
-        self._lookout = Lookout(self.own, self.notifier)
-        self._lookout.look(settings, self.pair, ())
-        self._install_signals()
-        gc.collect()
-        gc.freeze()
-        log.info(f"Starting {self.size} worker(s)", configured=settings.worker_threads, cpus=cpus)
+        self.commons = Commons.found(listeners, settings, self.size, self._parts.share)
+        self.own = self.commons.ledger.attach(SUPERVISOR)
+        self._settle_in()
+        log.info(f"Starting {self.size} worker(s)", configured=settings.worker_threads, cpus=cpus())
         for index in range(self.size):
             self.hire(self.generation, index)
 
-    def _install_signals(self) -> None:
-        reader, writer = os.pipe()
-        os.set_blocking(reader, False)
-        os.set_blocking(writer, False)
-        self._wakeup, self._wakeup_writer = reader, writer
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    def _succeed(self, inheritance: Inheritance) -> None:
+        """In the place of another program, which was this process until now."""
+        made, left = inheritance.made, inheritance.left
+        assert left is not None
+        configure_log(self.settings)
+        log.info("=== SMTP Server Taking Over ===", version=__version__, before=left.version, pid=os.getpid())
+        say_settings(self.settings)
+        self._user = find_user(self.settings.user)
+        raise_file_limit()
+        found = inheritance.settled()
+        self.pair = found[1] if found else load_pair(self.settings)
+        self.generation, self.size = made.generation, made.size
+        self.commons = Commons.inherit(made.estate, self._owner(), self.settings, self.size, self._parts.share)
+        self.carries = take_over(self, self.commons, inheritance)
+        self.renewal.count = left.reloads
+        self._settle_in()
+        adopt_workers(self, inheritance, self.carries)
+        for someone in self.crew.workers:
+            self.watch(someone.orders, partial(self._hear, someone))
+        self.was_ready = True
+        self.commons.listeners.say()
+        self.upgrade.succeeded(left)
+        self.notifier.ready(f"{self.size} workers")
+
+    def _owner(self) -> tuple[int, int] | None:
+        return (self._user.uid, self._user.gid) if self._user else None
+
+    def _settle_in(self) -> None:
+        self.crew = Crew(self.commons.ledger, self.own, self._be_worker, self.clock)
+        self._lookout = Lookout(self.own, self.notifier)
+        self._lookout.look(self.settings, self.pair, ())
+        self._signals = Signals()
         self._selector = selectors.DefaultSelector()
-        self._selector.register(reader, selectors.EVENT_READ, None)
-        log.info("Signal handlers installed (SIGTERM, SIGINT: graceful shutdown; SIGHUP: reload)")
+        self.watch(self._signals, self._take_signals)
+        log.info("Signal handlers installed (SIGTERM, SIGINT: graceful shutdown; SIGHUP: reload; SIGUSR2: upgrade)")
+        gc.collect()
+        gc.freeze()
+
+    def watch(self, what: Any, callback: Callable[[], None]) -> None:
+        """Call back whenever this descriptor is readable."""
+        self._selector.register(what, selectors.EVENT_READ, callback)
+
+    def unwatch(self, what: Any) -> None:
+        with suppress(KeyError, ValueError, OSError):
+            self._selector.unregister(what)
+
+    def say_standing(self) -> None:
+        """To the file in the runtime folder."""
+        self._board.write(
+            Standing(
+                pid=os.getpid(),
+                started=started(os.getpid()),
+                version=__version__,
+                workers=self.size,
+                upgrade=self.upgrade.attempt,
+            )
+        )
 
     def hire(self, generation: int, index: int) -> None:
         try:
@@ -178,41 +227,20 @@ class Supervisor:
             log.error("No worker can be started now", worker=index, error=str(error) or "no slot is free")
             self._vacant.append((self.clock() + 1.0, generation, index))
             return
-        self._selector.register(someone.orders, selectors.EVENT_READ, someone)
+        self.watch(someone.orders, partial(self._hear, someone))
         log.debug("Worker started", worker=index, pid=someone.pid, generation=generation)
 
     def _be_worker(self, slot: int, generation: int, index: int, orders: socket.socket) -> int:
         """In the child."""
         self._selector.close()
-        signal.set_wakeup_fd(-1)
-        os.close(self._wakeup)
-        os.close(self._wakeup_writer)
+        self._signals.forget()
+        self.upgrade.forget()
         settings, pair, size = self.settings, self.pair, self.size
         coming = self.renewal.coming
         waits = coming is not None and coming.generation == generation
         if coming is not None and waits:
             settings, pair, size = coming.settings, coming.pair, coming.size
-        asked = set(wanted(settings))  # not the listeners that this reload takes away
-        mine = [(address, sock) for address, sock in self.listeners.share(index, size) if address in asked]
-        served = {id(sock) for _, sock in mine}
-        for listener in self.listeners.by_address.values():
-            for sock in listener.sockets:
-                if id(sock) not in served:
-                    sock.close()  # or they would outlive the supervisor's
-        seat = worker.Seat(
-            slot=slot,
-            index=index,
-            generation=generation,
-            settings=settings,
-            pem=pair.pem if pair else b"",
-            ledger=self._ledger,
-            hints=self._hints,
-            sockets=mine,
-            user=self._user,
-            started_at=self._started_at,
-            shared=self._shared,
-            waits=waits,
-        )
+        seat = self.commons.seat(slot, generation, index, size, settings, pair, self._user, waits=waits)
         return worker.run(seat, self._parts.build, orders)
 
     # Running
@@ -220,11 +248,9 @@ class Supervisor:
     def _serve(self) -> None:
         while not self._stopping or self.crew.workers:
             for key, _ in self._selector.select(self._patience()):
-                if key.data is None:
-                    self._take_signals()
-                else:
-                    self._hear(key.data)
+                key.data()
             self._look_after_workers()
+            self.upgrade.check()
             now = self.clock()
             if now >= self._next_look:
                 self._next_look = now + LOOK
@@ -238,35 +264,38 @@ class Supervisor:
         return max(0.0, min(1.0, min(due) - now))
 
     def _take_signals(self) -> None:
-        try:
-            numbers = set(os.read(self._wakeup, 4096))
-        except BlockingIOError:
-            return
+        numbers = self._signals.take()
         if numbers & {signal.SIGTERM, signal.SIGINT}:
             self._stop()
-        elif signal.SIGHUP in numbers and not self._stopping:
-            self.renewal.begin()
+        if self._stopping:
+            return
+        if signal.SIGUSR2 in numbers:
+            self.upgrade.begin()
+        if signal.SIGHUP in numbers:
+            if self.upgrade.under_way:
+                self.upgrade.reload_later()
+            else:
+                self.renewal.begin()
 
     def _hear(self, someone: Worker) -> None:
         self.crew.hear(someone)
         if someone.ready:
             log.debug("Worker ready", worker=someone.index, pid=someone.pid)
-        with suppress(OSError, KeyError):
-            # Nothing but its end comes after that, and SIGCHLD tells it.
-            self._selector.unregister(someone.orders)
+        self.unwatch(someone.orders)  # nothing but its end comes after that, and SIGCHLD tells it
         self._check_ready()
 
     def _check_ready(self) -> None:
         self.renewal.check()
         workers = self.crew.of(self.generation)
-        if self._was_ready or len(workers) != self.size or not all(worker.ready for worker in workers):
+        if self.was_ready or len(workers) != self.size or not all(worker.ready for worker in workers):
             return
-        self._was_ready = True
-        self.listeners.say()
+        self.was_ready = True
+        self.commons.listeners.say()
+        self.say_standing()
         self.notifier.ready(f"{self.size} workers")
         if self._on_ready is not None:
             try:
-                self._on_ready(self.listeners.ports())
+                self._on_ready(self.commons.listeners.ports())
             except OSError as error:  # nobody reads what it prints
                 log.warning("Nobody could be told that the server is ready", error=str(error))
 
@@ -274,8 +303,7 @@ class Supervisor:
         watched = {worker: worker.orders.fileno() for worker in self.crew.workers}
         gone = self.crew.reap()
         for someone, _ in gone:  # all of them before a new one gets one of their descriptors
-            with suppress(KeyError, ValueError):
-                self._selector.unregister(watched[someone])
+            self.unwatch(watched[someone])
         for someone, how in gone:
             self._ended(someone, how)
         self.crew.kill_late()
@@ -305,7 +333,7 @@ class Supervisor:
             return
         served = None if someone.ready_since is None else self.clock() - someone.ready_since
         wait = self._backoff.died(someone.index, served=served)
-        if not self._was_ready and self._backoff.deaths(someone.index) >= START_TRIES:
+        if not self.was_ready and self._backoff.deaths(someone.index) >= START_TRIES:
             log.critical("The workers cannot start", **reason)
             self._failed = True
             self._stop()
@@ -320,6 +348,8 @@ class Supervisor:
         """Once a second."""
         self._lookout.look(self.settings, self.pair, self.crew.workers)
         self.renewal.check()
+        for carry in self.carries:
+            carry.bring(someone.slot for someone in self.crew.workers if someone.counts is carry.source)
 
     # Stopping
 
@@ -328,12 +358,13 @@ class Supervisor:
         if not again:
             log.info("Server shutting down gracefully...")
             self.notifier.stopping()
+            self.upgrade.abandon("the server stops")
         patience = 0.0 if again else STOP_PATIENCE  # asked twice: at once
         self._stopping = self.clock() + patience
         self._vacant.clear()
         for someone in self.crew.workers:
             self.crew.dismiss(someone, patience, now=True, grace=STOP_GRACE)
-        self.listeners.close()
+        self.commons.listeners.close()
 
     def _end(self) -> int:
         with suppress(ChildFailed):

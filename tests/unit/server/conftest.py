@@ -25,7 +25,8 @@ from pillarbox.access.ledger import Field, Slot
 from pillarbox.config import Loaded, Settings
 from pillarbox.server import certificates, supervisor
 from pillarbox.server.hints import Hints
-from pillarbox.server.supervisor import Parts, Supervisor
+from pillarbox.server.parts import Parts
+from pillarbox.server.supervisor import Supervisor
 from pillarbox.server.worker import Seat
 
 
