@@ -28,7 +28,7 @@ def make_checkout(place: Path) -> Path:
     (place / "requirements").mkdir()
     (place / "requirements" / "runtime.lock").write_text("# nothing\n")
     (place / "requirements" / "dev.lock").write_text("# nothing\n")
-    for name in ("pillarbox", "smtp_server", "user_cli"):
+    for name in ("pillarbox", "smtp_server", "user_cli", "sendmail", "mailq"):
         (package / f"{name}.py").write_text(PROGRAM)
     shutil.copy(SCRIPT, place / "pillarbox")
     return place
@@ -60,7 +60,7 @@ def test_the_second_start_makes_nothing(checkout: Path) -> None:
     assert (status, words[-1], err) == (7, "check", "")
 
 
-@pytest.mark.parametrize("command", ["pillarbox", "smtp-server", "user-cli"])
+@pytest.mark.parametrize("command", ["pillarbox", "smtp-server", "user-cli", "sendmail", "mailq"])
 def test_the_commands_are_in_bin_and_can_be_copied(checkout: Path, tmp_path: Path, command: str) -> None:
     copy = shutil.copy(checkout / ".venv" / "bin" / command, tmp_path / command)
     done = subprocess.run([copy, "x y"], capture_output=True, text=True, cwd="/", check=False)
@@ -121,6 +121,14 @@ def test_an_environment_whose_python_has_gone_is_refused(checkout: Path) -> None
         python.unlink()
         python.symlink_to(was)
         stamp.write_text(good)
+
+
+def test_a_command_that_came_later_is_added(checkout: Path) -> None:
+    (checkout / ".venv" / "bin" / "mailq").unlink()  # made by a checkout that had none
+    status, words, err = run(checkout, "check")
+    assert (status, words[-1], err) == (7, "check", "")
+    done = subprocess.run([checkout / ".venv" / "bin" / "mailq"], capture_output=True, check=False)
+    assert done.returncode == 7
 
 
 def test_a_path_that_is_too_long_for_a_first_line_works(tmp_path: Path) -> None:
