@@ -76,6 +76,7 @@ class Peer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # the transports end
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(_Conversation(self, reader, writer).run())
@@ -107,6 +108,8 @@ class _Conversation:
             await self._run()
         except (_Gone, OSError, asyncio.IncompleteReadError, ssl.SSLError):
             pass
+        except asyncio.CancelledError:
+            self.writer.transport.abort()
         finally:
             self.writer.close()
 
@@ -115,7 +118,7 @@ class _Conversation:
             return
         await self._step("banner", b"220 %b ESMTP\r\n" % self.peer.name.encode())
         while line := await self.reader.readline():
-            text = line.decode().rstrip("\r\n")
+            text = line.decode("latin-1").rstrip("\r\n")
             self.peer.commands.append(text)
             verb = text.partition(" ")[0].upper()
             handler = getattr(self, f"_{verb.lower()}", None)
@@ -133,7 +136,7 @@ class _Conversation:
         if isinstance(said, bytes):
             self.writer.write(said)
             await self.writer.drain()
-        elif said == DROP or (said == ACCEPT_AND_DROP):
+        elif said in (DROP, ACCEPT_AND_DROP):
             self.writer.transport.abort()
             raise _Gone
         elif said == CLOSE:
@@ -231,7 +234,7 @@ class _Conversation:
         assert self.sender is not None
         kept = (self.sender, tuple(self.recipients), content)
         step = self.peer.plan.get("END", [])
-        if step and step[0] == ACCEPT_AND_DROP:
+        if ACCEPT_AND_DROP in step[:1]:
             self.peer.messages.append(kept)
         for number in range(len(self.recipients) if self.peer.lmtp else 1):
             if not await self._step("END", b"250 2.0.0 taken\r\n") and number == 0:

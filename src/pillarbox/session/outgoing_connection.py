@@ -118,16 +118,18 @@ class Connection(asyncio.Protocol):
         return event
 
     def flush(self) -> None:
-        if (out := self.core.output()) and not self.lost:
+        if (out := self.core.output()) and not self.lost and not self.transport.is_closing():
             self.transport.write(out)
 
-    async def drained(self, until: float) -> None:
-        """Wait until the server has taken most of what was written; it has `timeouts.block` for that. Raises Ended."""
+    async def drained(self, until: float) -> Event | None:
+        """Wait until the server has taken most of what was written; it has `timeouts.block` for that. An event if one
+        comes before. Raises Ended."""
         deadline = min(self._loop.time() + self.timeouts.block, until)
-        while not self._writable and not self.lost:
+        while (event := self.poll()) is None and not self._writable and not self.lost:
             await self._wait(deadline)
-        if self.lost:
+        if event is None and self.lost:
             raise self._ended("LOST")
+        return event
 
     async def secure(self, context: ssl.SSLContext, name: str | None) -> None:
         """TLS from here on; `name` is sent as SNI and, when the context checks certificates, checked. Raises OSError or
@@ -144,6 +146,7 @@ class Connection(asyncio.Protocol):
                 ssl_shutdown_timeout=self.timeouts.quit,
             )
         except BaseException:
+            self.lost = True  # nobody calls `connection_lost` then
             self.transport.abort()
             raise
         if secured is None or self.lost:  # the server went away during the handshake

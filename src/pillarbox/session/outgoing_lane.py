@@ -203,12 +203,11 @@ class OutgoingLane:
         async for piece in content.pieces():
             if held:
                 core.content(held)
-                event = connection.poll()
+                event = await connection.drained(until)
                 if event is None and core.awaiting and "PIPELINING" not in core.extensions:
                     event = await connection.event(until)  # to each BDAT
                 if isinstance(event, Done):
                     return event
-                await connection.drained(until)
             held = piece
         core.content(held)
         core.end_content()  # the last piece and the final dot, or all of a small message, are one write
