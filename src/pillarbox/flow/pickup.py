@@ -24,7 +24,7 @@ from pillarbox.store.records import Event, NewMessage, Queued
 from pillarbox.store.tx import Tx
 
 from . import deliver as flow
-from . import pickup_file, report, report_delivery
+from . import outcomes, pickup_file, report, report_delivery
 from .deliver import Envelope, Plans, Recipient, Result
 from .maildrop import BadFile
 from .message_id import MessageIds
@@ -301,10 +301,13 @@ def take_in(
             failed = zip(envelope.recipients, result.errors, strict=True)
             refused = refused + [Told(r.address, "failed", "5.2.0", error or "not stored") for r, error in failed]
     at, key, sender = envelope.arrived, envelope.message_id, envelope.sender
-    size, header_id = message.analysis.size, message.analysis.message_id
-    story = [
-        entry(at, key, "accepted", sender=sender, peer=f"uid {uid}", via="sendmail", size=size, header_id=header_id)
-    ]
+    facts = {
+        "peer": f"uid {uid}",
+        "via": "sendmail",
+        "size": message.analysis.size,
+        "header_id": message.analysis.message_id,
+    }
+    story = outcomes.told(at, key, sender, result, facts)
     for told in refused:
         because = {"enhanced": told.status, "text": told.reason}
         story.append(entry(at, key, "refused", sender=sender, recipient=told.address, queue_id=None, **because))

@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import structlog
 
 from pillarbox.store.errors import StoreError, Temporary
-from pillarbox.store.events import Event, add_events
+from pillarbox.store.events import add_events
+from pillarbox.store.records import Event
 from pillarbox.store.store import Store
 
 log = structlog.get_logger()
@@ -49,6 +50,8 @@ KINDS = (
 
 DELAY = 0.5  # seconds from a note to its write
 MOST = 20_000  # notes that wait; more are dropped, and counted in the log
+REFUSALS = 600  # in a row that are noted; then
+REFUSALS_A_SECOND = 2  # so that guessing addresses all day does not fill the disk
 BATCH = 1000  # notes of one write
 RETRY = 5.0  # seconds until a write that failed for now is tried again
 
@@ -79,6 +82,7 @@ class Story:
         self._clock = clock
         self._waiting: list[Event] = []
         self._dropped = 0
+        self._tokens, self._filled_at = float(REFUSALS), clock()
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
@@ -94,14 +98,29 @@ class Story:
         **detail: Any,
     ) -> None:
         """Remember that this happened now. Never waits and never fails."""
-        if self._closed or len(self._waiting) >= MOST:
-            self._dropped += 1
+        if kind == "refused" and not self._noteworthy():
             return
-        self._waiting.append(
-            entry(self._clock(), message_key, kind, sender=sender, recipient=recipient, queue_id=queue_id, **detail)
-        )
+        at = self._clock()
+        self.add([entry(at, message_key, kind, sender=sender, recipient=recipient, queue_id=queue_id, **detail)])
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Remember events that are made already."""
+        if self._closed or len(self._waiting) + len(events) > MOST:
+            self._dropped += len(events)
+            return
+        self._waiting += events
         if self._timer is None and self._writing is None:
             self._timer = asyncio.get_running_loop().call_later(DELAY, self._due)
+
+    def _noteworthy(self) -> bool:
+        """Whether one more refusal is noted; a bucket of tokens."""
+        now = self._clock()
+        self._tokens = min(REFUSALS, self._tokens + max(0.0, now - self._filled_at) * REFUSALS_A_SECOND)
+        self._filled_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
 
     async def flush(self) -> None:
         """Write what waits now."""

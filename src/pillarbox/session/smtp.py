@@ -41,6 +41,7 @@ from pillarbox.smtp.replies import Reply
 from pillarbox.store.errors import Busy, Full, Invalid, StoreError
 
 from . import smtp_replies as say
+from . import smtp_story as story
 from .node import Node
 from .peer import Peer
 from .smtp_connection import SmtpConnection, Work
@@ -66,6 +67,11 @@ class SmtpSession(SmtpConnection):
         self._reception: Reception | None = None
         self._exchange: Exchange | None = None
         self._auth_failures = 0
+
+    @property
+    def hello(self) -> str:
+        """What the client calls itself."""
+        return self._hello.name
 
     def answer(self, event: Event) -> Work | None:
         return _ANSWERS[type(event)](self, event)
@@ -178,6 +184,7 @@ class SmtpSession(SmtpConnection):
             message_id=self._message_id,
             peer=str(self.peer),
         )
+        story.refused(self, self._message_id, reply, "MAIL", event.sender.address)
         self.core.reply(*reply)
 
     def _on_rcpt(self, event: Rcpt) -> Work | None:
@@ -259,6 +266,7 @@ class SmtpSession(SmtpConnection):
             message_id=self._message_id,
             peer=str(self.peer),
         )
+        story.refused(self, self._message_id, reply, "RCPT", self._mail.sender.address, event.recipient.address)
         self.core.reply(*reply)
 
     def _store_failed(self, error: StoreError) -> None:
@@ -295,6 +303,9 @@ class SmtpSession(SmtpConnection):
             self.node.slot.add(Field.MESSAGES_REJECTED)
             log.warning(
                 "Message refused: %s", event.fault, message_id=self._message_id, peer=str(self.peer), size=event.size
+            )
+            story.faulty(
+                self, self._message_id, event.fault, self._mail.sender.address if self._mail is not None else ""
             )
             self._end_transaction()
             return None

@@ -20,6 +20,7 @@ from pillarbox.store.errors import Full, StoreError
 from pillarbox.store.records import NewMessage
 
 from . import smtp_replies as say
+from . import smtp_story as story
 
 if TYPE_CHECKING:
     from .smtp import SmtpSession
@@ -32,7 +33,7 @@ MAX_HOPS = 100  # Received fields, RFC 5321 section 6.3
 class Reception:
     """One whole message of one session."""
 
-    __slots__ = ("_hello", "_mail", "_only", "_recipients", "_session", "_spool", "message_id")
+    __slots__ = ("_header_id", "_hello", "_mail", "_only", "_recipients", "_session", "_spool", "message_id")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Reception:
         self._recipients = tuple(recipients)
         self._only = only
         self._spool = spool
+        self._header_id = ""
         self.message_id = message_id
 
     async def complete(self) -> NewMessage | None:
@@ -71,8 +73,10 @@ class Reception:
         if self._spool.hops > MAX_HOPS:
             log.warning("Message refused: too many hops", message_id=self.message_id, peer=str(session.peer))
             session.node.slot.add(Field.MESSAGES_REJECTED)
+            self._refused(say.TOO_MANY_HOPS)
             self._answer_all(say.TOO_MANY_HOPS)
             return None
+        self._header_id = message.analysis.message_id
         sender = self._mail.sender
         arrived = session.node.clock()
         envelope = Envelope(
@@ -106,12 +110,16 @@ class Reception:
         if None not in result.errors:
             slot.add(Field.MESSAGES_REJECTED)
             log.info("Message refused: %s", result.errors[0], message_id=self.message_id, peer=str(session.peer))
+            for recipient, word in zip(self._recipients, result.errors, strict=True):
+                self._refused(_outcome(word or ""), recipient.address)
         else:
             slot.add(Field.LMTP_MESSAGES_RECEIVED if session.role is Role.LMTP else Field.MESSAGES_RECEIVED)
             slot.add(Field.BYTES_RECEIVED, self._spool.size)
             slot.add(Field.MESSAGES_DELIVERED, result.delivered)
             slot.add(Field.MESSAGES_QUEUED, result.queued)
             self._log(result)
+            sender = self._mail.sender.address
+            story.accepted(session, self.message_id, sender, result, self._spool.size, self._header_id)
         self._answer(result)
         return result.delivered + result.queued > 0
 
@@ -123,7 +131,12 @@ class Reception:
         if isinstance(error, Full):
             node.disk.full()
         log.error("Message not stored: %s", error, message_id=self.message_id, peer=str(self._session.peer))
-        self._answer_all(say.NO_ROOM if isinstance(error, Full | SpoolError) else say.LOCAL_ERROR)
+        reply = say.NO_ROOM if isinstance(error, Full | SpoolError) else say.LOCAL_ERROR
+        self._refused(reply)
+        self._answer_all(reply)
+
+    def _refused(self, reply: Reply, recipient: str = "") -> None:
+        story.refused(self._session, self.message_id, reply, "END", self._mail.sender.address, recipient)
 
     def _trace(self, arrived: float) -> bytes:
         session = self._session

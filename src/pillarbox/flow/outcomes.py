@@ -1,0 +1,45 @@
+"""What receiving a message leaves in its story: an event for each mailbox and queue row, who brought it with the first.
+
+A message that went into one mailbox is one event, so that telling stories costs little; `pillarbox trace` makes the
+sentences "it was accepted" and "it was delivered" of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pillarbox.store.records import Event, Queued
+
+from .deliver import Result
+from .story import entry
+
+
+def told(at: float, message_key: str, sender: str, result: Result, facts: Mapping[str, Any]) -> list[Event]:
+    """The events of a message that was taken; `facts` of the client and the message, see `story`."""
+    events: list[Event] = []
+    rest = dict(facts)
+
+    def add(kind: str, recipient: str, queue_id: int | None = None, **more: Any) -> None:
+        detail = {**rest, **more}
+        events.append(entry(at, message_key, kind, sender=sender, recipient=recipient, queue_id=queue_id, **detail))
+        rest.clear()
+
+    for plan, outcome in zip(result.plans, result.outcomes, strict=True):
+        if outcome.error is not None:
+            add("refused", plan.recipient, text=outcome.error)
+        elif isinstance(plan, Queued):
+            kind = "held" if plan.held else "queued"
+            add(
+                kind,
+                plan.recipient,
+                outcome.queue_id,
+                destination=plan.destination,
+                list_or_alias=plan.via,
+                not_before=plan.not_before,
+            )
+        else:
+            add("delivered", plan.recipient, mailbox=plan.mailbox, mailbox_id=outcome.mailbox_id, uid=outcome.uid)
+    if rest:
+        add("accepted", "", discarded=result.discarded)
+    return events
