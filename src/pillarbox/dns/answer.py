@@ -26,7 +26,8 @@ class Answer(Struct, frozen=True):
 
     `ttl` is in seconds, from now. `secure`: validated from a trust anchor down, aliases included; a `nxdomain` and a
     `nodata` can be secure too (the denial was proved). `canonical` is the name at the end of the aliases (CNAME), the
-    asked one when there are none. `reason` says to people why there are no records; it may quote nobody's input.
+    asked one when there are none. `reason` says to people why there are no records: printable ASCII,
+    at most 300 characters.
     """
 
     status: Status

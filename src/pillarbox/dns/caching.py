@@ -111,6 +111,9 @@ class CachingResolver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for (name, _), flight in tuple(self._flights.items()):  # of tasks that were ended before they began
+            if not flight.done():
+                flight.set_result(Answer("temperror", canonical=name, reason="the resolver is closed"))
         if engine is not None and process == os.getpid():
             await engine.close()
         self._cache.clear()

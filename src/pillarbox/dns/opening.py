@@ -27,7 +27,7 @@ log = structlog.get_logger()
 Choice = Literal["auto", "unbound", "cares"]
 
 PATIENCE = 15.0  # seconds of nothing but failures before an engine is opened anew, and between two such
-UNVALIDATED = 600.0  # seconds without validation before it is tried again
+UNVALIDATED = 3600.0  # seconds without validation before it is tried again
 
 
 class Ways(Struct, frozen=True):
@@ -76,7 +76,7 @@ class ChosenEngine:
         self._validated = False  # through these servers, by this process
         self._back_at: float | None = None  # when validation is tried again
         self._turn = asyncio.Lock()
-        self._retired: set[asyncio.Task[None]] = set()
+        self._retired: dict[asyncio.Task[None], Engine] = {}
 
     @property
     def name(self) -> str:
@@ -144,21 +144,21 @@ class ChosenEngine:
         """From now on ask another engine. The old one goes on with its questions until the longest deadline is over."""
         old, self._engine = self._engine, engine
         task = asyncio.get_running_loop().create_task(_retire(old))
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
+        self._retired[task] = old
+        task.add_done_callback(lambda done: self._retired.pop(done, None))
 
     async def close(self) -> None:
-        for task in tuple(self._retired):
+        retired, self._retired = self._retired, {}
+        for task in retired:
             task.cancel()
-        await asyncio.gather(*self._retired, return_exceptions=True)
-        await self._engine.close()
+        await asyncio.gather(*retired, return_exceptions=True)
+        for engine in (*retired.values(), self._engine):
+            await engine.close()
 
 
 async def _retire(engine: Engine) -> None:
-    try:
-        await asyncio.sleep(TIMEOUT)
-    finally:
-        await engine.close()
+    await asyncio.sleep(TIMEOUT)
+    await engine.close()
 
 
 def make_engine(ways: Ways, servers: Sequence[Server]) -> Engine:

@@ -175,7 +175,7 @@ def _answer(result: Any, kind: Any, name: str) -> Answer:
     canonical = spelled(result.canonname) if result.canonname else name
     secure, ttl = bool(result.secure), max(0, result.ttl)
     if result.bogus:
-        why = (result.why_bogus or b"").decode("ascii", "replace")
+        why = "".join(char for char in (result.why_bogus or b"").decode("latin-1") if " " <= char <= "~")
         return Answer("bogus", canonical=canonical, reason=f"DNSSEC validation failed: {why}"[:300])
     if result.rcode == NXDOMAIN or result.nxdomain:
         return Answer("nxdomain", (), ttl, secure, canonical, "no such domain")
