@@ -13,7 +13,7 @@ _NEXT_PRIORITY = (
 _ABOVE = 2**31
 _LATER = (
     "SELECT id FROM message_queue WHERE destination_id = ? AND priority = ? AND next_retry_at > ? "
-    "AND status = 'retry' ORDER BY next_retry_at LIMIT ?"
+    "AND status = 'retry' AND next_retry_at <> created_at ORDER BY next_retry_at LIMIT ?"
 )
 
 _WAITING = (
@@ -37,14 +37,15 @@ def claimed(tx: Tx, ids: Sequence[int], holder: str) -> dict[int, bool]:
     return {id: status == "processing" and claimed_by == holder for id, status, claimed_by in rows}
 
 
-def hasten(tx: Tx, destination_id: int, limit: int) -> int:
+def hasten(tx: Tx, destination_id: int, limit: int, since: int) -> int:
     """The destination is back: rows that were put off are due now, the urgent first; how many (less than `limit`: all).
 
-    They stand in line by their age, as if they had never been tried. Rows that wait for a time of their sender's stay.
+    They stand in line by their age, as if they had never been tried; so do those that became due after `since`. Rows
+    that wait for a time of their sender's stay.
     """
     ids: list[int] = []
     for priority in _priorities(tx, destination_id):
-        ids += [row[0] for row in tx.rows(_LATER, (destination_id, priority, tx.now, limit - len(ids)))]
+        ids += [row[0] for row in tx.rows(_LATER, (destination_id, priority, since, limit - len(ids)))]
         if len(ids) >= limit:
             break
     if ids:

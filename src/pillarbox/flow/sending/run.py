@@ -25,7 +25,7 @@ from .batch import MOST_RECIPIENTS, Load, loads
 from .lane import LaneRunner
 from .pace import Pace
 from .parts import GRACE, LEASE, Parts
-from .policy import Policy
+from .policy import LONGEST_BLOCK, Policy
 from .settle import Judged, Settled, settle
 from .verdict import Attempt, judge, overdue
 
@@ -244,8 +244,9 @@ class Run:
         if len(self._ready) > len(self._lanes):
             return 0
         # A slow destination has no claim to memory, and one that may be down none to more than a look.
-        slow = self.parts.slots.is_slow(self.name)
-        return min(batch, 10) if slow or self.pace.probing else batch
+        if self.pace.probing:
+            return min(batch, 2)
+        return min(batch, 10) if self.parts.slots.is_slow(self.name) else batch
 
     async def _turn(self, want: int) -> None:
         """One transaction. What it settles is forgotten only after the commit."""
@@ -401,7 +402,8 @@ def _turn(
     back: bool,
 ) -> tuple[Settled, list[QueuedMessage], int]:
     settled = settle(tx, came, holder, policy, ids, at)
-    hastened = queue_upkeep.hasten(tx, destination_id, HASTENED) if back else 0
+    # Nothing that is due waited longer than the destination was left alone.
+    hastened = queue_upkeep.hasten(tx, destination_id, HASTENED, tx.now - 2 * LONGEST_BLOCK) if back else 0
     rows = queue_claim.claim(tx, destination_id, holder, want, LEASE) if want else []
     return settled, rows, hastened
 

@@ -28,7 +28,8 @@ from .run import Run
 log = structlog.get_logger()
 
 ADOPTED = 200  # rows routed in one transaction
-AT_ONCE = 50  # destinations leased in one transaction
+AT_ONCE = 16  # destinations leased in one transaction
+TURN = 0.005  # seconds between two of them, so that siblings get their share
 DEAD_EVERY = 60.0  # seconds between two looks for holders that have died
 RENEWED = 1000  # rows whose lease is prolonged in one transaction
 PAUSE = 1.0  # seconds after a failure of the store
@@ -98,7 +99,7 @@ class Scheduler:
                 if due is not None and due <= parts.clock():
                     more = await self._adopt() if due == 0 else False
                     more = await self._lease() or more
-                    pause = 0.0 if more else pause
+                    pause = TURN if more else pause
                 elif due is not None:
                     pause = min(pause, due - parts.clock())
             except Temporary as error:
@@ -109,10 +110,9 @@ class Scheduler:
                 log.exception("Looking at the queue failed")
                 await asyncio.sleep(PAUSE)
             self._count()
-            if pause:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.001, pause)):
-                        await self._poke.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(TURN, pause)):
+                    await self._poke.wait()
 
     async def _adopt(self) -> bool:
         """Route rows that have no destination; whether there may be more."""

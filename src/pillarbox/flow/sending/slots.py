@@ -45,7 +45,7 @@ class Slots:
         """A slot for a lane; None when there is none now. `further`: the destination has one already."""
         limit = self._limit()
         if self.is_slow(destination):
-            if self.slow >= limit * SLOW_SHARE:
+            if self.slow >= (limit if further else limit * SLOW_SHARE):
                 return None
             self.slow += 1
             return Slot(self, destination, slow=True)
