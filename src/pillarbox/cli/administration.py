@@ -9,9 +9,13 @@ import typer
 from pillarbox.cli import (
     administer_addresses,
     administer_backup,
+    administer_lists,
     administer_mailboxes,
+    administer_routes,
     administer_schema,
+    administer_upgrade,
     administer_users,
+    explain_route,
 )
 from pillarbox.cli.accounts import NoDatabase
 from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of
@@ -25,9 +29,13 @@ app = group("Pillarbox, a mail server. `pillarbox COMMAND --help` tells more.")
 app.add_typer(administer_users.app, name="user")
 app.add_typer(administer_addresses.domains, name="domain")
 app.add_typer(administer_addresses.aliases, name="alias")
+app.add_typer(administer_lists.app, name="list")
+app.add_typer(administer_routes.app, name="routes")
+app.command("route")(explain_route.route)
 app.add_typer(administer_mailboxes.app, name="mailbox")
 app.add_typer(administer_schema.app, name="migrate")
 administer_backup.register(app)
+administer_upgrade.register(app)
 
 
 def run(words: Sequence[str]) -> int:

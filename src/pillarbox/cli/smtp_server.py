@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Flag, Parsed, UsageError, complain, describe, parse
 
 if TYPE_CHECKING:
-    from pillarbox.config import Loaded, Settings
+    from pillarbox.config import Loaded
+    from pillarbox.server.inheritance import Inheritance
 
 OnReady = Callable[[Mapping[str, int]], None]
 
@@ -38,6 +39,8 @@ FLAGS = (
     SETTING_FLAG,
     Flag(("--validate-only",), "check the settings, start nothing; exit 0 when they are good"),
 )
+# Not for people: how a running server starts this program for an upgrade. One that lacks it refuses to start.
+TRIAL_FLAG = Flag(("--trial",), "")
 
 _VALUES = {
     "--config": "SMTP_CONFIG_FILE",
@@ -53,7 +56,8 @@ _SWITCHES = {"tls": "SMTP_ENABLE_TLS", "auth": "SMTP_ENABLE_AUTH"}
 def usage() -> str:
     return f"""Usage: smtp-server [OPTION]...
 
-Runs the mail server until SIGTERM or SIGINT. SIGHUP reloads settings and certificates.
+Runs the mail server until SIGTERM or SIGINT. SIGHUP reloads settings and certificates, SIGUSR2 starts the program
+that lies here now in its place (see `pillarbox upgrade`).
 
 {describe(FLAGS)}
 
@@ -89,7 +93,7 @@ def overrides(parsed: Parsed) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns the exit status."""
     try:
-        parsed = parse(sys.argv[1:] if argv is None else argv, FLAGS)
+        parsed = parse(sys.argv[1:] if argv is None else argv, (*FLAGS, TRIAL_FLAG))
         if parsed.has("--help"):
             print(usage())
             return EXIT_OK
@@ -99,10 +103,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if parsed.words:
             raise UsageError(f"Unknown argument: {parsed.words[0]}")
         given = overrides(parsed)
+        if parsed.has("--validate-only"):
+            return _validate(given)
+        found = inherited(parsed)
     except UsageError as error:
         complain(error, "Use --help for usage information")
         return EXIT_USAGE
-    return _start(given, validate_only=parsed.has("--validate-only"))
+    return _start(given, found)
 
 
 def report(loaded: Loaded) -> None:
@@ -114,28 +121,63 @@ def report(loaded: Loaded) -> None:
         complain(f"Configuration validation failed: {', '.join(kinds)}")
 
 
-def serve(settings: Settings, again: Callable[[], Loaded], on_ready: OnReady | None = None) -> int:
-    """Run the server until it is told to stop. `again` loads the settings anew; `on_ready` gets the ports by role."""
+def inherited(parsed: Parsed) -> Inheritance | None:
+    """What a running server left to this process; None for a usual start. Raises UsageError."""
+    from pillarbox.server.inheritance import Inheritance, InheritanceError
+
+    try:
+        found = Inheritance.take(os.environ)
+    except InheritanceError as error:
+        raise UsageError(f"Error: {error}") from error
+    if parsed.has("--trial") and (found is None or found.handed is None):
+        raise UsageError("Error: --trial is how a running server starts this program; use `pillarbox upgrade`")
+    return found
+
+
+def serve(
+    again: Callable[[], Loaded],
+    on_ready: OnReady | None = None,
+    *,
+    environ: Mapping[str, str],
+    inheritance: Inheritance | None,
+) -> int:
+    """Run the server until it is told to stop; the exit status.
+
+    `again` loads the settings, now and for each reload; `on_ready` gets the ports by role. `environ` is for the program
+    that an upgrade starts by the command of this process.
+    """
+    settled = inheritance.settled() if inheritance else None
+    if settled is None:
+        loaded = again()
+        if loaded.errors:
+            report(loaded)
+            return EXIT_FAILED
+        settings = loaded.settings
+    else:
+        settings, _ = settled
     from pillarbox import server
+    from pillarbox.server.program import Program
 
-    return server.run(settings, load=again, on_ready=on_ready)
+    program = Program.of_this_process(environ)
+    return server.run(settings, load=again, on_ready=on_ready, program=program, inheritance=inheritance)
 
 
-def _start(given: dict[str, str], *, validate_only: bool) -> int:
+def _validate(given: dict[str, str]) -> int:
     from pillarbox.config import load
 
     loaded = load(given)
+    report(loaded)
     if loaded.errors:
-        report(loaded)
         return EXIT_FAILED
-    if validate_only:
-        report(loaded)
-        print("Configuration validation successful!")
-        print("All configuration values are acceptable.")
-        return EXIT_OK
-    from pillarbox.server.reload import loader
+    print("Configuration validation successful!")
+    print("All configuration values are acceptable.")
+    return EXIT_OK
 
-    return serve(loaded.settings, loader(given, os.environ))
+
+def _start(given: dict[str, str], inheritance: Inheritance | None) -> int:
+    from pillarbox.server.reload import loader, own_environment
+
+    return serve(loader(given, os.environ), environ=own_environment(os.environ), inheritance=inheritance)
 
 
 if __name__ == "__main__":

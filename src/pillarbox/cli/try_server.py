@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Flag, Parsed, UsageError, complain, describe, parse
-from pillarbox.cli.smtp_server import SETTING_FLAG, overrides, report, serve
+from pillarbox.cli.smtp_server import SETTING_FLAG, TRIAL_FLAG, inherited, overrides, serve
 
 if TYPE_CHECKING:
     from pillarbox.config import Loaded
+    from pillarbox.server.inheritance import Inheritance
 
 FLAGS = (
     Flag(("-h", "--help"), "this text"),
@@ -58,7 +59,7 @@ Settings in the environment (SMTP_*) count, as long as they do not lead out of i
 def main(argv: Sequence[str]) -> int:
     """The command; returns the exit status."""
     try:
-        parsed = parse(argv, FLAGS)
+        parsed = parse(argv, (*FLAGS, TRIAL_FLAG))
         if parsed.has("--help"):
             print(usage())
             return EXIT_OK
@@ -66,12 +67,13 @@ def main(argv: Sequence[str]) -> int:
             raise UsageError(f"Unknown argument: {parsed.words[0]}")
         first = _first_port(parsed.value("--ports-from"))
         chosen = overrides(parsed)
+        found = inherited(parsed)
     except UsageError as error:
         complain(error, "Use --help for usage information")
         return EXIT_USAGE
     try:
         folder = Path(parsed.value("--data") or "try-data").absolute()
-        return _run(parsed, folder, first, chosen)
+        return _run(parsed, folder, first, chosen, found)
     except TryError as error:
         complain(f"pillarbox try: {error}")
         return EXIT_FAILED
@@ -85,14 +87,20 @@ def _first_port(text: str | None) -> int | None:
     return int(text)
 
 
-def _run(parsed: Parsed, folder: Path, first: int | None, chosen: Mapping[str, str]) -> int:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _lock(folder)
-    except OSError as error:
-        raise TryError(f"{folder}: {(error.strerror or str(error)).lower()}") from error
-    accounts = _set_up(folder)
-    ports = _ports(first)
+def _run(
+    parsed: Parsed, folder: Path, first: int | None, chosen: Mapping[str, str], inheritance: Inheritance | None
+) -> int:
+    if inheritance is None:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _lock(folder)
+        except OSError as error:
+            raise TryError(f"{folder}: {(error.strerror or str(error)).lower()}") from error
+        accounts = _set_up(folder)
+        ports = _ports(first)
+    else:  # the lock is held and everything is there
+        accounts = []
+        ports = _ports(first, inheritance.ports())
 
     from pillarbox.config import load
 
@@ -105,22 +113,18 @@ def _run(parsed: Parsed, folder: Path, first: int | None, chosen: Mapping[str, s
     def again() -> Loaded:
         return load(own, environ, config_env=None, config_toml=None)
 
-    loaded = again()
-    if loaded.errors:
-        report(loaded)
-        return EXIT_FAILED
-
     def ready(bound: Mapping[str, int]) -> None:
         listening = {role: bound[role] for role in PORTS if role in bound}
         facts = Facts(folder, listening, accounts, accept_all=parsed.has("--accept-all"))
         print(facts.as_json() if parsed.has("--json") else facts.as_text(), flush=True)
 
-    return serve(loaded.settings, again, ready)
+    return serve(again, ready, environ=os.environ, inheritance=inheritance)
 
 
 def _lock(folder: Path) -> None:
     """One server a folder. The descriptor stays open, and the lock held, until the last process has ended."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    os.set_inheritable(descriptor, True)  # an upgrade's program has it too
     begun = time.monotonic()
     said = False
     while True:
@@ -154,15 +158,18 @@ def _set_up(folder: Path) -> list[dict[str, str]]:
         raise TryError(str(error)) from error
 
 
-def _ports(first: int | None) -> dict[str, int]:
-    """A port for each role that listens. Given ones must be free; of the usual ones a taken one is replaced."""
+def _ports(first: int | None, known: Mapping[str, int] | None = None) -> dict[str, int]:
+    """A port for each role that listens; `known` are open already. Given ones must be free; of the usual ones a taken
+    one is replaced."""
+    known = dict(known or {})
+    new = [role for role in LISTENING if role not in known]
     if first is not None:
-        ports = {role: first + place for place, role in enumerate(PORTS)}
-        if taken := [ports[role] for role in LISTENING if not _is_free(ports[role])]:
+        ports = {role: first + place for place, role in enumerate(PORTS)} | known
+        if taken := [ports[role] for role in new if not _is_free(ports[role])]:
             raise TryError(f"port {taken[0]} is taken; choose another --ports-from")
         return ports
-    ports = dict(PORTS)
-    for role in LISTENING:
+    ports = PORTS | known
+    for role in new:
         while not _is_free(ports[role]):
             complain(f"pillarbox: port {ports[role]} is taken, trying {ports[role] + 10000} for {role}")
             ports[role] += 10000

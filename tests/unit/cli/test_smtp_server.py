@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 import pillarbox.config
+import pillarbox.server
 from pillarbox.cli import smtp_server
 from pillarbox.config import Settings, settings
+from pillarbox.server import reload
 
 Capture = pytest.CaptureFixture[str]
 
@@ -22,10 +24,11 @@ def nothing_from_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("SMTP_")]:
         monkeypatch.delenv(name)
 
-    def load(overrides: dict[str, str], environ: Any = None) -> settings.Loaded:
+    def load(overrides: dict[str, str], environ: Any = None, **_: Any) -> settings.Loaded:
         return settings.load(overrides, environ, config_env=None, config_toml=None)
 
     monkeypatch.setattr(pillarbox.config, "load", load)
+    monkeypatch.setattr(reload, "load", load)
 
 
 def test_version_is_two_lines(capsys: Capture) -> None:
@@ -82,11 +85,11 @@ def test_help_exits_0_and_names_every_flag(capsys: Capture) -> None:
 def test_the_server_gets_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Settings] = []
 
-    def serve(settings: Settings, again: Any, on_ready: Any = None) -> int:
+    def run(settings: Settings, **_: Any) -> int:
         seen.append(settings)
         return 7
 
-    monkeypatch.setattr(smtp_server, "serve", serve)
+    monkeypatch.setattr(pillarbox.server, "run", run)
     argv = ["-p", "2600", "--host", "::1", "--max-connections=5", "--enable-auth", "--set", "SMTP_IMAP_PORT=2601"]
     assert smtp_server.main(argv) == 7
     (settings,) = seen

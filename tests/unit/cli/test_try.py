@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import pillarbox.server
 from pillarbox.cli import try_server
 from pillarbox.cli.try_certificates import CA_DAYS, SERVER_DAYS, ensure_certificates
 from pillarbox.config import Settings
@@ -27,11 +28,11 @@ class Server:
     def __init__(self) -> None:
         self.settings: list[Settings] = []
 
-    def __call__(self, settings: Settings, again: Any, on_ready: Ready) -> int:
+    def __call__(self, settings: Settings, *, load: Any, on_ready: Ready, **_: Any) -> int:
         self.settings.append(settings)
         ports = {"smtp": settings.port, "imap": settings.imap_port, "imaps": settings.imaps_port}
         on_ready({role: port for role, port in ports.items() if port})
-        assert again().settings.port == settings.port
+        assert load().settings.port == settings.port
         return 0
 
 
@@ -39,7 +40,7 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Server:
     monkeypatch.chdir(tmp_path)
     started = Server()
-    monkeypatch.setattr(try_server, "serve", started)
+    monkeypatch.setattr(pillarbox.server, "run", started)
     return started
 
 
