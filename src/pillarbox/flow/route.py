@@ -15,7 +15,7 @@ from pillarbox.smtp.address import quoted_local
 from pillarbox.store import directory, list_lookup, rule_lookup, secrets
 from pillarbox.store.errors import NotFound
 from pillarbox.store.records import User
-from pillarbox.store.resolution import Note, is_local_domain, resolve
+from pillarbox.store.resolution import Note, is_local_domain, resolve, silent
 from pillarbox.store.store import Store
 from pillarbox.store.tx import DIRECTORY, Touched, Tx
 
@@ -71,7 +71,7 @@ def find(tx: Tx, local: str, domain: str, size: int = 0, note: Note | None = Non
     `domain` is in the form that compares (lower case, A-labels). Quotas refuse only when no recipient has room: an
     alias with one full mailbox still takes the message for the others. `note` is told of each step.
     """
-    tell = note or _silent
+    tell = note or silent
     if srs.is_rewritten(local) and is_local_domain(tx, domain):
         return _returned(tx, local, domain, size, tell)
     address = f"{quoted_local(local)}@{domain}"
@@ -85,7 +85,8 @@ def find(tx: Tx, local: str, domain: str, size: int = 0, note: Note | None = Non
         stranger = refusal in (Refusal.UNKNOWN, Refusal.NOT_OURS)
         if rules and stranger and _accepts(tx, rule_lookup.domain_patterns(domain), tell):
             return Route(forward=(Forward(address),), lasting=True)
-        tell("refused", refusal.value)
+        if refusal is not Refusal.NOT_OURS:
+            tell("refused", refusal.value)
         return Route(refusal=refusal)
     for list_id, name in lists:
         if not list_lookup.has_members(tx, list_id):
@@ -137,10 +138,6 @@ def _returned(tx: Tx, local: str, domain: str, size: int, tell: Note) -> Route:
     if is_local_domain(tx, elsewhere):
         return find(tx, sender, elsewhere, size, tell)._replace(lasting=False)
     return Route(forward=(Forward(original, f"{quoted_local(local)}@{domain}"),))
-
-
-def _silent(step: str, text: str) -> None:
-    """Nobody wants to know."""
 
 
 def _room(user: User, size: int) -> Refusal | None:

@@ -29,6 +29,11 @@ def has_members(tx: Tx, list_id: int) -> bool:
     return tx.row(_ANY_MEMBER, (list_id,)) is not None
 
 
+def count_members(tx: Tx, list_id: int) -> int:
+    row = tx.row("SELECT count(*) FROM list_members WHERE list_id = ?", (list_id,))
+    return row[0] if row else 0
+
+
 def member_addresses(tx: Tx, list_id: int) -> Iterator[str]:
     """All members' addresses, in their order."""
     last = ""

@@ -33,13 +33,15 @@ def resolve(tx: Tx, local: str, domain: str, note: Note | None = None) -> Resolu
 
     `note` is told of each step.
     """
-    search = _Search(tx, note or _silent)
+    search = _Search(tx, note or silent)
     key = domain_key(domain)
     is_postmaster = local_key(local) == "postmaster"
     if key == "" and is_postmaster:
         return search.responsible()
     if not search.is_local(key):
+        search.tell_domain(key, ours=False)
         return Resolution(False, [], [], "not local")
+    search.tell_domain(key, ours=True)
     search.follow(local, key, 0)
     found = bool(search.users or search.forward or search.lists)
     if is_postmaster and not found:
@@ -49,10 +51,10 @@ def resolve(tx: Tx, local: str, domain: str, note: Note | None = None) -> Resolu
 
 
 def is_local_domain(tx: Tx, domain: str) -> bool:
-    return _Search(tx, _silent).is_local(domain_key(domain))
+    return _Search(tx, silent).is_local(domain_key(domain))
 
 
-def _silent(step: str, text: str) -> None:
+def silent(step: str, text: str) -> None:
     """Nobody wants to know."""
 
 
@@ -73,6 +75,15 @@ class _Search:
         if row is not None:
             return bool(row[0])
         return self._tx.row(_ANY_USER_IN, (domain,)) is not None
+
+    def tell_domain(self, domain: str, *, ours: bool) -> None:
+        if self._note is silent:
+            return
+        if self._tx.row(_DOMAIN, (domain,)) is None:
+            why = "an account has an address in it" if ours else "nobody has an address in it"
+        else:
+            why = "it is one of the domains" if ours else "it is one of the domains, but disabled"
+        self._note("domain", f"{domain} is {'ours' if ours else 'not ours'}: {why}")
 
     def follow(self, local: str, domain: str, depth: int) -> None:
         """Add where this address, whose domain is ours, leads."""
