@@ -10,7 +10,10 @@ from pillarbox.store.opening import open_store
 from scripted_peer import Peer
 
 PREFIX = b"Received: from here\r\n"
-EIGHT = "Subject: x\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\n\r\nGrüße aus Köln, wo es regnet\r\n".encode()
+EIGHT = (
+    b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+    + "Grüße aus Köln, wo es regnet\r\n".encode()
+)
 SIGNED = (
     b'MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary="b"\r\n\r\n'
     b"--b\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xc3\xbc\r\n--b\r\nContent-Type: application/pgp-signature\r\n\r\n"
