@@ -36,6 +36,7 @@ from .jobs import JOBS, Job, Jobs
 from .listeners import BACKLOG
 from .parts import Parts
 from .preparation import DATABASE, check_resolver, check_writable
+from .sending import scheduler_of
 from .worker import Seat
 
 log = structlog.get_logger()
@@ -87,6 +88,7 @@ class MailApplication:
         trim = Job("trim-stories", 3600.0, self._trim_stories)
         self._jobs = Jobs(store, self._slot, self._node.owner, (*JOBS, trim))
         self._pickup = Pickup(self._node, str(settings.pickup_dir), self._pickup_policy)
+        self._queue = scheduler_of(self._node)
         self._reverse_names = ReverseNames(resolver, store, lambda: self._node.settings.hostname)
         store.notice_changes(())  # from here on changes of others are news
 
@@ -97,6 +99,7 @@ class MailApplication:
             self._reverse_names.start()
         await self._listen(store, self._threads)
         self._pickup.start()
+        self._queue.start()
         self._minder = asyncio.get_running_loop().create_task(self._mind(store))
 
     async def reload(self, settings: Settings, pem: bytes) -> None:
@@ -109,6 +112,7 @@ class MailApplication:
         for server in self._servers:
             server.close()
         self._pickup.leave()
+        self._queue.leave()
         for http in self._http:
             http.stop_listening()
         await asyncio.sleep(0)  # what was just accepted becomes a session
@@ -122,7 +126,8 @@ class MailApplication:
             if loop.time() >= hang_up:
                 for http in self._http:
                     http.hang_up()
-            if not (node.sessions or (self._newcomers() and not now)) or loop.time() >= end:
+            others = self._queue.busy or (self._newcomers() and not now)
+            if not (node.sessions or others) or loop.time() >= end:
                 break
             await asyncio.sleep(_SHORT if now else _LEISURE)
         left = len(node.sessions)
@@ -130,7 +135,7 @@ class MailApplication:
             session.part()
         if left:
             await asyncio.sleep(_SHORT)  # the goodbyes go out
-        return left
+        return left + await self._queue.stop(0)
 
     def _newcomers(self) -> int:
         """Connections that were accepted and have not said yet what they want, and those of HTTP."""
@@ -146,6 +151,7 @@ class MailApplication:
             await http.close()
         await self._reverse_names.stop()
         await self._pickup.stop()
+        await self._queue.stop(0)
         await self._jobs.stop()
         self._hints.stop()
         await node.story.close()

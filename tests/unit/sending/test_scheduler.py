@@ -125,7 +125,7 @@ def test_a_crash_between_the_remote_250_and_the_commit_sends_twice_never_zero_ti
         await office.until(lambda: office.world.connects)
         its.failing = 10**9
         await office.until(lambda: office.world.taken)
-        for task in [*first._tasks.values(), *first._helpers]:
+        for task in [*first._tasks.values(), *first._helpers, first._renewing]:
             task.cancel()
         office.schedulers.clear()
         await asyncio.sleep(1)

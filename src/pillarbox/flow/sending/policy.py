@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pillarbox.config import Settings
@@ -52,3 +53,17 @@ def policy(settings: Settings) -> Policy:
         breaker_threshold=settings.circuit_breaker_threshold,
         breaker_timeout=settings.circuit_breaker_timeout_seconds,
     )
+
+
+def policy_of(settings: Callable[[], Settings]) -> Callable[[], Policy]:
+    """Gives the policy in force, made anew only when the settings are others."""
+    known: tuple[Settings, Policy] | None = None
+
+    def of_now() -> Policy:
+        nonlocal known
+        now = settings()
+        if known is None or known[0] is not now:
+            known = (now, policy(now))
+        return known[1]
+
+    return of_now

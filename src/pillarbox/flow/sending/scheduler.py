@@ -44,6 +44,7 @@ class Scheduler:
         self._runs: dict[int, Run] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._helpers: list[asyncio.Task[None]] = []
+        self._renewing: asyncio.Task[None] | None = None
         self._poke = asyncio.Event()
         self._stopping = False
 
@@ -51,29 +52,43 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         self._parts.store.on_commit(self._committed)
         self._parts.slots.freed = self._freed
-        self._helpers = [loop.create_task(work) for work in (self._look(), self._renew(), self._free_dead())]
+        self._helpers = [loop.create_task(self._look()), loop.create_task(self._free_dead())]
+        self._renewing = loop.create_task(self._renew())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a destination is in hand."""
+        return bool(self._runs)
+
+    def leave(self) -> None:
+        """Begin nothing more; messages in transfer go on to their end, all else is given back."""
+        self._stopping = True
+        for helper in self._helpers:
+            helper.cancel()
+        for run in tuple(self._runs.values()):
+            run.leave()
 
     async def stop(self, patience: float) -> int:
-        """Begin nothing more, let messages in transfer end for `patience` seconds, give everything back.
+        """`leave`, and after `patience` seconds interrupt what is still in transfer; how many destinations that were.
 
-        How many transfers had to be interrupted. May be called again with less patience.
+        It may be cancelled, and called again with less patience.
         """
-        self._stopping = True
-        helpers, self._helpers = self._helpers, []
-        for helper in helpers:
-            helper.cancel()
-        await asyncio.gather(*helpers, return_exceptions=True)
-        for run in tuple(self._runs.values()):
+        self.leave()
+        await asyncio.gather(*self._helpers, return_exceptions=True)
+        for run in tuple(self._runs.values()):  # one that was leased meanwhile
             run.leave()
         await self._wait_for_runs(patience)
         left = len(self._runs)
         for run in tuple(self._runs.values()):
             run.cut()
         await self._wait_for_runs(None)
+        if self._renewing is not None:
+            self._renewing.cancel()
+        self._count()
         return left
 
     async def _wait_for_runs(self, patience: float | None) -> None:
-        if self._tasks:
+        if self._tasks and patience != 0:
             await asyncio.wait(tuple(self._tasks.values()), timeout=patience)
 
     def _committed(self, touched: Collection[Touched]) -> None:

@@ -164,6 +164,6 @@ def _event(attempt: Attempt, verdict: Verdict, at: float) -> Event:
         address=reply.address,
         tls=reply.tls,
         mail_from=attempt.mail_from if attempt.mail_from != row.sender else "",
-        next=verdict.at,
+        next_at=verdict.at,
         reported=verdict.report,
     )

@@ -1,0 +1,29 @@
+"""The scheduler of a worker's queue, with the carrier that speaks SMTP for it."""
+
+from __future__ import annotations
+
+from pillarbox.flow.sending.parts import Parts
+from pillarbox.flow.sending.policy import policy_of
+from pillarbox.flow.sending.scheduler import Scheduler
+from pillarbox.flow.sending.senders import ForwardedSenders
+from pillarbox.flow.sending.slots import Slots
+from pillarbox.session.node import Node
+from pillarbox.session.outgoing import carrier_of
+
+
+def scheduler_of(node: Node) -> Scheduler:
+    """By the settings of the moment."""
+    policy = policy_of(lambda: node.settings)
+    return Scheduler(
+        Parts(
+            store=node.store,
+            carrier=carrier_of(node),
+            policy=policy,
+            holder=node.owner,
+            counters=node.slot,
+            ids=node.ids,
+            senders=ForwardedSenders(node.store, node.resolver, node.clock),
+            slots=Slots(lambda: policy().connections, node.clock),
+            clock=node.clock,
+        )
+    )
