@@ -191,11 +191,12 @@ class _Attempt:
             if not trouble.clear or in_clear:
                 self._note(trouble)
                 return None
-            self._clear.add(key)
             log.info("TLS with another server failed: the mail goes in the clear", host=name, reply=trouble.reply.text)
         try:
             _, sock = await first_connected([ip], self._hop.port, self._manner.timeouts, self._sources)
-            return await self._begin(name, ip, sock, in_clear=True)
+            connection = await self._begin(name, ip, sock, in_clear=True)
+            self._clear.add(key)  # so it was the TLS
+            return connection
         except NotConnected as none:
             self._replies.append(Reply("CONNECT", 451, "4.4.1", f"cannot connect to {name} again: {none}", name, key))
         except Trouble as trouble:
@@ -232,7 +233,8 @@ class _Attempt:
             sock.close()
             raise
         try:
-            await converse(connection, hop, context, loop.time() + manner.timeouts.opening)
+            own = {core.name.lower(), manner.name.lower()} - {"localhost"}
+            await converse(connection, hop, context, own, loop.time() + manner.timeouts.opening)
         except Trouble as trouble:
             if trouble.clear or connection.core.awaiting:
                 connection.abort()

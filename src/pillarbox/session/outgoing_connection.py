@@ -85,6 +85,11 @@ class Connection(asyncio.Protocol):
         self._writable = True
         self._wake()
 
+    @property
+    def open(self) -> bool:
+        """What is written may still reach the server."""
+        return not self.lost and not self.transport.is_closing()
+
     # For who drives it.
 
     async def event(self, until: float = float("inf")) -> Event | None:
@@ -112,13 +117,13 @@ class Connection(asyncio.Protocol):
         event = self.core.next_event()
         self.flush()
         self._unread = 0
-        if self._paused and not self.lost and not self.transport.is_closing():
+        if self._paused and self.open:
             self._paused = False
             self.transport.resume_reading()
         return event
 
     def flush(self) -> None:
-        if (out := self.core.output()) and not self.lost and not self.transport.is_closing():
+        if (out := self.core.output()) and self.open:
             self.transport.write(out)
 
     async def drained(self, until: float) -> Event | None:

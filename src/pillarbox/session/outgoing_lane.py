@@ -176,7 +176,7 @@ class OutgoingLane:
                 until = self._loop.time() + connection.timeouts.end + letter.content.size / SLOWEST
                 event = await self._pour(letter.content, until)
                 if event is None:
-                    sent = True
+                    sent = connection.open
                     event = await connection.event(until + connection.timeouts.envelope)
         except Ended as ended:
             core.give_up(ended.stage, ended.answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
+from collections.abc import Collection
 
 import structlog
 
@@ -32,17 +33,20 @@ class Trouble(Exception):
         self.clear = clear
 
 
-async def converse(connection: Connection, hop: Hop, context: ssl.SSLContext | None, until: float) -> None:
-    """Everything up to the first MAIL. `context` None: no TLS, whatever the host offers. Raises Trouble."""
+async def converse(
+    connection: Connection, hop: Hop, context: ssl.SSLContext | None, own: Collection[str], until: float
+) -> None:
+    """Everything up to the first MAIL. `context` None: no TLS, whatever the host offers. `own`: our names, in lower
+    case. Raises Trouble."""
     encrypting = False
     try:
         if hop.tls == "implicit" and context is not None:
             await _secure(connection, hop, context)
         await _expect(connection, until, Connected)
-        hello = await _hello(connection, hop, until)
+        hello = await _hello(connection, hop, own, until)
         encrypting = context is not None and not connection.tls and "STARTTLS" in hello.extensions
         if encrypting and context is not None and await _starttls(connection, hop, context, until):
-            await _hello(connection, hop, until)
+            await _hello(connection, hop, own, until)
         if hop.tls in MANDATORY and not connection.tls:
             raise Trouble(connection.said("STARTTLS", 451, "4.7.4", f"TLS is required and {connection.host} has none"))
         encrypting = False
@@ -53,12 +57,11 @@ async def converse(connection: Connection, hop: Hop, context: ssl.SSLContext | N
         raise Trouble(connection.reply(ended.stage, ended.answer), clear=encrypting and hop.tls == "may") from None
 
 
-async def _hello(connection: Connection, hop: Hop, until: float) -> Introduced:
+async def _hello(connection: Connection, hop: Hop, own: Collection[str], until: float) -> Introduced:
     connection.core.hello()
     hello = await _expect(connection, until, Introduced)
     assert isinstance(hello, Introduced)
-    name = connection.core.name.lower()
-    if hop.kind in ("mx", "backup") and hello.name.lower() == name and name != "localhost":
+    if hop.kind in ("mx", "backup") and hello.name.lower() in own:
         text = f"mail for {hop.domain or hop.name} loops back: {connection.host} greets with our own name"
         raise Trouble(connection.said("POLICY", 554, "5.4.6", text), final=True)
     return hello

@@ -20,7 +20,7 @@ from pillarbox.smtp.address import domain_key
 
 CHECKED = ("verify", "implicit")
 MANDATORY = ("require", "verify", "implicit")
-REMEMBER = 3600.0  # seconds that a host with which TLS failed is spoken to in the clear, under `may`
+REMEMBER = 900.0  # seconds that a host with which TLS failed is spoken to in the clear, under `may`
 _MOST = 10_000  # hosts that are remembered
 
 
