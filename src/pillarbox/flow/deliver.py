@@ -15,7 +15,7 @@ from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued
 from pillarbox.store.tx import Tx
 
 from . import mailing_list, report, report_delivery
-from .destination import Destinations
+from .destination import Destinations, placed
 from .mailing_list import Expansion, Post, TooLarge
 from .planning import Envelope, Plans, Recipient, is_expanded, plan, received_of
 from .report import Reported, Told
@@ -49,14 +49,14 @@ class Result(NamedTuple):
     """`errors` by recipient: None when at least one of its mailboxes or queue rows was made, or its list has the
     message, or a rule says to discard it; else the reason in a word.
 
-    `plans` and `outcomes` are what was done, one for one; what a rule discards is in neither.
+    `plans` and `outcomes` are what was done, one for one. What a rule discards is in `discarded`: recipient and why.
     """
 
     errors: tuple[str | None, ...]
     delivered: int  # mailbox entries
     queued: int  # queue rows, reports not counted
     dropped_reports: int  # failures that nobody can be told: null sender, or NOTIFY=NEVER
-    discarded: int = 0  # queue rows that a rule had us not make
+    discarded: Sequence[tuple[str, str]] = ()
     plans: Sequence[Delivery | Queued] = ()
     outcomes: Sequence[Outcome] = ()
 
@@ -71,7 +71,7 @@ class _Work:
         self.plans: list[Delivery | Queued] = []
         self.at: list[int | None] = []
         self.posts: dict[int, Post] = {}
-        self.discarded = 0
+        self.discarded: list[tuple[str, str]] = []
 
 
 def deliver(tx: Tx, envelope: Envelope, planned: Plans, message: NewMessage, head: bytes) -> Result:
@@ -114,13 +114,12 @@ def _expand(tx: Tx, envelope: Envelope, planned: Plans) -> tuple[Expansion, dict
 def _outward(tx: Tx, envelope: Envelope, planned: Plans, message: NewMessage, expansion: Expansion) -> _Work:
     """The plans with members of lists added, and with destinations."""
     work = _Work()
-    routing = _Routing(tx)
+    routing = _Routing(tx, work.discarded)
     taken: set[int | str] = set()
     for each in planned.plans:
         routed = routing.route(each) if isinstance(each, Queued) else each
         taken.add(each.recipient if isinstance(each, Queued) else each.user_id)
         if routed is None:
-            work.discarded += 1
             work.at.append(None)
         else:
             work.at.append(len(work.plans))
@@ -137,9 +136,7 @@ def _outward(tx: Tx, envelope: Envelope, planned: Plans, message: NewMessage, ex
         if address in taken:
             continue
         routed = routing.route(_copy(envelope, address, post, received))
-        if routed is None:
-            work.discarded += 1
-        else:
+        if routed is not None:
             work.posts[len(work.plans)] = post
             work.plans.append(routed)
     return work
@@ -165,18 +162,23 @@ def _copy(envelope: Envelope, address: str, post: Post, received: bytes) -> Queu
 
 
 class _Routing:
-    """Gives queue rows their destination."""
+    """Gives queue rows their destination. `discarded` gets what a rule discards: recipient and why."""
 
-    def __init__(self, tx: Tx) -> None:
+    def __init__(self, tx: Tx, discarded: list[tuple[str, str]]) -> None:
         self._tx = tx
+        self._discarded = discarded
         self._by_sender: dict[str, Destinations] = {}
 
     def route(self, row: Queued) -> Queued | None:
-        """The row with its destination; None when a rule discards it."""
+        """The row with its destination; None when it is discarded."""
         destinations = self._by_sender.get(row.sender)
         if destinations is None:
             destinations = self._by_sender[row.sender] = Destinations(self._tx, row.sender)
-        return destinations.placed(row)
+        decision = destinations.of(row.recipient)
+        if decision.action == "discard":
+            self._discarded.append((row.recipient, decision.why))
+            return None
+        return placed(row, decision)
 
 
 def _settle(

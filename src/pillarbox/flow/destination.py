@@ -19,11 +19,13 @@ from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from pillarbox.store import queue, queue_claim, queue_settle, routes, rule_lookup
+from pillarbox.store import events, queue, queue_claim, queue_settle, routes, rule_lookup
 from pillarbox.store.addresses import domain_key
 from pillarbox.store.records import Queued, QueueFilter
 from pillarbox.store.rule_lookup import Rule, Scope
 from pillarbox.store.tx import Tx
+
+from .story import entry
 
 Action = Literal["send", "hold", "discard"]
 
@@ -55,13 +57,15 @@ def adopt(tx: Tx, limit: int) -> int:
     """Give at most `limit` rows that wait for one their destination; how many there were."""
     found = queue_claim.unrouted(tx, limit)
     by_sender: dict[str, Destinations] = {}
-    assigned, held, discarded = [], [], []
+    assigned: list[tuple[int, str, int | None]] = []
+    held: list[int] = []
+    discarded: dict[int, str] = {}
     for row in found:
         if row.sender not in by_sender:
             by_sender[row.sender] = Destinations(tx, row.sender)
         decision = by_sender[row.sender].of(row.recipient, row.route_id)
         if decision.action == "discard":
-            discarded.append(row.id)
+            discarded[row.id] = decision.why
             continue
         assigned.append((row.id, decision.name, decision.route_id if row.route_id is None else row.route_id))
         if decision.action == "hold":
@@ -69,7 +73,8 @@ def adopt(tx: Tx, limit: int) -> int:
     queue_claim.assign(tx, assigned)
     if held:
         queue.hold(tx, QueueFilter(ids=tuple(held)), len(held))
-    queue_settle.remove(tx, discarded)
+    if discarded:
+        _discard(tx, discarded)
     return len(found)
 
 
@@ -98,14 +103,6 @@ class Destinations:
             return Decision(f"mx {domain}", None, f"no rule; the MX of {domain}")
         return self._decide(recipient, domain, released=released)
 
-    def placed(self, row: Queued) -> Queued | None:
-        """The row with its destination, held where a rule says so; None where one discards it."""
-        decision = self.of(row.recipient)
-        if decision.action == "discard":
-            return None
-        held = row.held or decision.action == "hold"
-        return replace(row, destination=decision.name, route_id=decision.route_id, held=held)
-
     def _decide(self, recipient: str, domain: str, *, released: bool) -> Decision:
         held: Decision | None = None
         for scope, rule in self._matching(recipient, domain):
@@ -128,6 +125,27 @@ class Destinations:
         of_address = rule_lookup.matching(self._tx, "recipient", rule_lookup.address_patterns(recipient))
         senders: list[tuple[Scope, Rule]] = [("sender", rule) for rule in self._sender]
         return senders + [("recipient", rule) for rule in (*of_address, *of_domain)]
+
+
+def placed(row: Queued, decision: Decision) -> Queued | None:
+    """The row with its destination, held where a rule says so; None where one discards it."""
+    if decision.action == "discard":
+        return None
+    held = row.held or decision.action == "hold"
+    return replace(row, destination=decision.name, route_id=decision.route_id, held=held)
+
+
+def _discard(tx: Tx, why: dict[int, str]) -> None:
+    """Remove rows, by id why, and note it in their messages' stories."""
+    rows = queue.find(tx, QueueFilter(ids=tuple(why)), len(why))
+    events.add_events(
+        tx,
+        [
+            entry(tx.now, row.message_key, "discarded", recipient=row.to_address, queue_id=row.id, text=why[row.id])
+            for row in rows
+        ],
+    )
+    queue_settle.remove(tx, list(why))
 
 
 def _taken(route_id: int, kind: str, domain: str, why: str) -> Decision:

@@ -59,9 +59,7 @@ def may_post(tx: Tx, list_id: int, sender: str) -> bool:
         key = address_key(sender)
     except Invalid:
         return False
-    if row.owner and key == address_key(row.owner):
-        return True
-    return row.posting == "members" and list_lookup.is_member(tx, list_id, key)
+    return key == row.owner or (row.posting == "members" and list_lookup.is_member(tx, list_id, key))
 
 
 def post_of(row: ListRow) -> Post:

@@ -41,5 +41,7 @@ def told(at: float, message_key: str, sender: str, result: Result, facts: Mappin
         else:
             add("delivered", plan.recipient, mailbox=plan.mailbox, mailbox_id=outcome.mailbox_id, uid=outcome.uid)
     if rest:
-        add("accepted", "", discarded=result.discarded)
+        add("accepted", "")
+    for recipient, why in result.discarded:
+        add("discarded", recipient, text=why)
     return events

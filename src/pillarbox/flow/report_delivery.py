@@ -8,7 +8,7 @@ from pillarbox.store import blobs, delivery
 from pillarbox.store.records import Delivery, NewMessage, Queued
 from pillarbox.store.tx import Tx
 
-from .destination import Destinations
+from .destination import Destinations, placed
 from .route import Refusal, find
 
 
@@ -29,7 +29,8 @@ def post(tx: Tx, content: bytes, sender: str, message_key: str) -> bool:
     if not plans and route.refusal is Refusal.NOT_OURS:
         rows.append(_queued(sender, message_key, content))
     destinations = Destinations(tx, "")
-    plans += [row for row in map(destinations.placed, rows) if row is not None]
+    placed_rows = (placed(row, destinations.of(row.recipient)) for row in rows)
+    plans += [row for row in placed_rows if row is not None]
     if not plans:
         return False
     notice = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))

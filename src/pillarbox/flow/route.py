@@ -116,7 +116,7 @@ def _with_room(tx: Tx, users: tuple[tuple[int, str], ...], size: int, tell: Note
 
 def _accepts(tx: Tx, patterns: list[str], tell: Note) -> bool:
     """Whether the first recipient rule of these patterns takes mail from strangers."""
-    for rule in rule_lookup.matching(tx, "recipient", patterns)[:1] if patterns else ():
+    for rule in rule_lookup.matching(tx, "recipient", patterns)[:1]:
         if rule.accept:
             tell("accept", f"the rule {rule.pattern} takes mail from anybody, for route {rule.route} ({rule.kind})")
         return rule.accept

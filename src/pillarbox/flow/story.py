@@ -45,6 +45,7 @@ KINDS = (
     "moved",
     "retried",  # an operator wants it tried now
     "deleted",
+    "discarded",  # as a route rule says
     "report",  # a report about it was sent
 )
 

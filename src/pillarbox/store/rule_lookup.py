@@ -35,6 +35,8 @@ def any_rules(tx: Tx) -> bool:
 
 def matching(tx: Tx, scope: Scope, patterns: Sequence[str]) -> list[Rule]:
     """The rules of these patterns (at most 16), in the order of the patterns."""
+    if not patterns:
+        return []
     width = next(width for width in _WIDTHS if width >= len(patterns))
     padded = [*patterns, *[patterns[0]] * (width - len(patterns))]
     rows = tx.rows(_STATEMENTS[width], (scope, *padded))

@@ -9,7 +9,7 @@ from typing import Any
 
 import apsw
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillarbox.flow import destination
@@ -102,7 +102,7 @@ async def enqueue(store: Store, *rows: Queued) -> list[Any]:
     def work(tx: Tx) -> list[Any]:
         content = b"Subject: x\r\n\r\nhello\r\n"
         destinations = destination.Destinations(tx, rows[0].sender)
-        kept = [row for row in map(destinations.placed, rows) if row is not None]
+        kept = [made for row in rows if (made := destination.placed(row, destinations.of(row.recipient)))]
         return delivery.deliver(tx, NewMessage(blobs.pack(content), None, analyse(content)), kept)
 
     return await store.write(work)
@@ -130,7 +130,9 @@ async def test_held_mail_waits_and_then_goes_where_the_other_rules_say(store: St
 
 async def test_waiting_rows_follow_the_rules_when_these_change(store: Store) -> None:
     ids = await make(store)
-    rows = [Queued("x@our.example", f"{name}@example.{name}") for name in ("org", "net", "com", "edu")]
+    rows = [
+        Queued("x@our.example", f"{name}@example.{name}", message_key="KEY") for name in ("org", "net", "com", "edu")
+    ]
     await enqueue(store, *rows)
     for pattern, name in (("example.org", "later"), ("example.net", "nowhere"), ("example.com", "dovecot")):
         await store.write(routes.add_rule, "recipient", pattern, name)
@@ -144,6 +146,26 @@ async def test_waiting_rows_follow_the_rules_when_these_change(store: Store) -> 
         ("edu@example.edu", "pending", "mx example.edu"),
     ]
     assert await store.write(queue_claim.due_destinations, "me", 10, 60) != []
+    (gone,) = await store.scan(lambda tx: tx.rows("SELECT message_key, kind, recipient, detail FROM message_events"))
+    assert gone[:3] == ("KEY", "discarded", "net@example.net")
+    assert "the recipient rule example.net says route nowhere (discard)" in gone[3]
+
+
+async def test_rows_that_somebody_wrote_by_hand_go_somewhere(store: Store) -> None:
+    await make(store, ("recipient", "*", "smart"), ("sender", "evil.example", "later"))
+    await store.write(
+        lambda tx: tx.many(
+            "INSERT INTO message_queue (from_address, to_address, created_at, next_retry_at, message_data) "
+            "VALUES (?, ?, 1, 1, ?)",
+            [
+                (sender, recipient, b"x: y\r\n\r\n")
+                for sender in ("", "x", "@", "x@")
+                for recipient in ("", "@", "b", "b@")
+            ],
+        )
+    )
+    assert await store.write(adopt, 100) == 16
+    assert await store.write(adopt, 100) == 0
 
 
 async def test_discarded_mail_leaves_no_row(store: Store) -> None:
@@ -214,6 +236,7 @@ def undone(connection: apsw.Connection) -> Iterator[SqliteTx]:
         connection.execute("ROLLBACK")
 
 
+@settings(deadline=None)
 @given(rules_drawn, st.sampled_from(["bob", "eve", "srs0=abcdef=aa=example.org=bob"]), names)
 def test_no_rule_lets_a_stranger_relay_that_does_not_say_so(
     connection: apsw.Connection, rules: list[Any], local: str, domain: str
