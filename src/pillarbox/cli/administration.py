@@ -11,8 +11,10 @@ from pillarbox.cli import (
     administer_backup,
     administer_lists,
     administer_mailboxes,
+    administer_queue,
     administer_routes,
     administer_schema,
+    administer_trace,
     administer_upgrade,
     administer_users,
     explain_route,
@@ -33,7 +35,9 @@ app.add_typer(administer_lists.app, name="list")
 app.add_typer(administer_routes.app, name="routes")
 app.command("route")(explain_route.route)
 app.add_typer(administer_mailboxes.app, name="mailbox")
+app.add_typer(administer_queue.app, name="queue")
 app.add_typer(administer_schema.app, name="migrate")
+administer_trace.register(app)
 administer_backup.register(app)
 administer_upgrade.register(app)
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from pillarbox.store.addresses import domain_key
+from pillarbox.store.errors import NotFound
 from pillarbox.store.queue_settle import QUIT, UNSENT
 from pillarbox.store.records import QueueCounts, QueueFilter, QueueRow
 from pillarbox.store.store import Store
@@ -57,6 +58,14 @@ def find_ids(tx: Tx, wanted: QueueFilter, limit: int = PAGE, after_id: int = 0) 
     where, values = _conditions(tx, wanted)
     sql = f"SELECT q.id FROM message_queue q WHERE q.id > ? AND {where} ORDER BY q.id LIMIT ?"
     return [row[0] for row in tx.rows(sql, (after_id, *values, limit))]
+
+
+def prefix_of(tx: Tx, queue_id: int) -> bytes:
+    """What stands in front of the blob in this row's message. Raises NotFound."""
+    row = tx.row("SELECT prefix FROM message_queue WHERE id = ?", (queue_id,))
+    if row is None:
+        raise NotFound(f"no queue entry {queue_id}")
+    return bytes(row[0])
 
 
 async def in_pages(store: Store, change: Callable[..., int], wanted: QueueFilter, *args: Any) -> int:

@@ -149,6 +149,15 @@ def claim(tx: Tx, destination_id: int, holder: str, limit: int, lease_seconds: i
     return [claimed[queue_id] for queue_id in ids if queue_id in claimed]
 
 
+def claim_rows(tx: Tx, ids: Sequence[int], holder: str, lease_seconds: int) -> list[QueuedMessage]:
+    """Those of these rows that are due, wherever they go; as `claim` otherwise."""
+    condition, values = tx.among("id", ids)
+    tx.run(_CLAIM + condition, (holder, tx.now + lease_seconds, tx.now, tx.now, values))
+    condition, values = tx.among("q.id", ids)
+    rows = tx.rows(_CLAIMED + f"q.claimed_by = ? AND q.status = 'processing' AND {condition}", (holder, values))
+    return [_message(row) for row in rows]
+
+
 def _message(row: Row) -> QueuedMessage:
     values: list[Any] = [*row]
     values[19] = bool(row[19])  # smtputf8

@@ -1,0 +1,260 @@
+"""`pillarbox queue`: what waits to be sent, and what an operator does about it. The server may run or not."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from pillarbox.cli import accounts, mailq
+from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of, read
+from pillarbox.cli.queue_selection import (
+    Account,
+    All,
+    Destination,
+    Domain,
+    Ids,
+    Message,
+    OlderThan,
+    Recipient,
+    Selection,
+    Sender,
+    Status,
+)
+from pillarbox.cli.tables import print_done, print_one, print_rows
+from pillarbox.config import load
+from pillarbox.flow import queue_orders
+from pillarbox.flow.queue_orders import Order
+from pillarbox.flow.sending.policy import policy
+from pillarbox.store import blobs, queue, queue_stats, routes
+from pillarbox.store.records import QueueFilter, QueueRow
+from pillarbox.store.store import Store
+from pillarbox.store.tx import Tx
+
+app = group("The queue: what waits to be sent. Entries are one for each recipient.")
+
+Entry = Annotated[int, typer.Argument(help="The number of an entry.", min=0)]
+Limit = Annotated[int, typer.Option(help="Entries at most.", min=1, max=100_000)]
+_COLUMNS = ["id", "message", "status", "sender", "recipient", "size", "attempts", "created_at", "next_try_at", "error"]
+_PIECE = 1 << 20  # octets of a message read at once
+
+
+@app.command("list")
+def list_entries(
+    ids: Ids = None,
+    status: Status = None,
+    sender: Sender = None,
+    recipient: Recipient = None,
+    domain: Domain = None,
+    destination: Destination = None,
+    account: Account = None,
+    older_than: OlderThan = None,
+    message: Message = None,
+    limit: Limit = 100,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Entries of the queue, the oldest first."""
+    words = tuple(ids or ())
+    chosen = Selection(words, status, sender, recipient, domain, destination, account, older_than, message)
+    chosen.check(needed=False)
+    _list(chosen, limit, db, as_json=as_json)
+
+
+@app.command()
+def dead(limit: Limit = 100, db: Database = None, as_json: AsJson = False) -> None:
+    """Dead letters: given up, and nobody could be told."""
+    _list(Selection(status="failed"), limit, db, as_json=as_json)
+
+
+def _list(chosen: Selection, limit: int, db: Database, *, as_json: bool) -> None:
+    def look(tx: Tx) -> list[QueueRow]:
+        found = [row for wanted in chosen.filters(tx) for row in queue.find(tx, wanted, limit)]
+        return list({row.id: row for row in found}.values())[:limit]
+
+    rows = read(db, look)
+    print_rows([_as_json(row) if as_json else _shown(row) for row in rows], _COLUMNS, as_json=as_json)
+    if len(rows) == limit and not as_json:
+        print(f"... there may be more than {limit}: see --limit and `pillarbox queue stats`", file=sys.stderr)
+
+
+@app.command()
+def show(entry: Entry, db: Database = None, as_json: AsJson = False) -> None:
+    """Everything about one entry. `pillarbox trace` tells its story."""
+    print_one(_as_json(_one(db, entry)), as_json=as_json)
+
+
+@app.command()
+def cat(entry: Entry, db: Database = None) -> None:
+    """The message of one entry, as it is sent."""
+
+    async def work(store: Store) -> None:
+        row = await store.scan(lambda tx: queue.find(tx, QueueFilter(ids=(entry,)), 1))
+        if not row or row[0].blob_id is None:
+            raise Refused(f"there is no entry {entry} with a message")
+        prefix = await store.scan(queue.prefix_of, entry)
+        sys.stdout.buffer.write(prefix)
+        at, end = 0, row[0].size - len(prefix)
+        while at < end:
+            piece = await store.scan(blobs.read_slice, row[0].blob_id, at, min(_PIECE, end - at))
+            if not piece:
+                break
+            sys.stdout.buffer.write(piece)
+            at += len(piece)
+        sys.stdout.buffer.flush()
+
+    accounts.on_store(path_of(db), work, create=False)
+
+
+@app.command()
+def stats(db: Database = None, as_json: AsJson = False, limit: Limit = 20) -> None:
+    """Counts by status, and the destinations with the most recipients."""
+    found = read(db, lambda tx: queue_stats.stats(tx, limit))
+    counts = msgspec.to_builtins(found.counts)
+    if as_json:
+        print_one({**counts, **msgspec.to_builtins(found), "counts": counts}, as_json=True)
+        return
+    print_one({**counts, "oldest_at": found.oldest_at}, as_json=False)
+    rows = [msgspec.to_builtins(each) for each in found.destinations]
+    if rows:
+        print()
+        columns = ["name", "recipients", "oldest_at", "next_try_at", "failures", "blocked_until", "last_error"]
+        print_rows([{**row, "name": row["name"] or "(to be routed)"} for row in rows], columns, as_json=False)
+
+
+@app.command("mailq")
+def mailq_command(db: Database = None) -> None:
+    """The queue in the form of Sendmail and Postfix."""
+    accounts.on_store(path_of(db), lambda store: mailq.show(store, sys.stdout.write), create=False)
+
+
+def _order(name: str, text: str, done: str, carry_out: Callable[[Store, QueueFilter], Awaitable[int]]) -> None:
+    """Make the command `name`, which takes ids, a filter or --all; `done` completes "3 entries ..."."""
+
+    def command(
+        ids: Ids = None,
+        status: Status = None,
+        sender: Sender = None,
+        recipient: Recipient = None,
+        domain: Domain = None,
+        destination: Destination = None,
+        account: Account = None,
+        older_than: OlderThan = None,
+        message: Message = None,
+        everything: All = False,
+        db: Database = None,
+        as_json: AsJson = False,
+    ) -> None:
+        words = tuple(ids or ())
+        given = (status, sender, recipient, domain, destination, account, older_than, message)
+        chosen = Selection(words, *given, everything)
+        chosen.check(needed=True)
+        _carry_out(chosen, db, done, carry_out, as_json=as_json)
+
+    app.command(name, help=text)(command)
+
+
+def _carry_out(
+    chosen: Selection,
+    db: Database,
+    done: str,
+    carry_out: Callable[[Store, QueueFilter], Awaitable[int]],
+    *,
+    as_json: bool,
+) -> None:
+    async def work(store: Store) -> int:
+        return sum([await carry_out(store, wanted) for wanted in await store.scan(chosen.filters)])
+
+    count = accounts.on_store(path_of(db), work, create=False)
+    if not count and chosen.words:
+        raise Refused(f"nothing in the queue is meant by {', '.join(chosen.words)}, or nothing is to be done with it")
+    print_done(f"{count} {'entry' if count == 1 else 'entries'} {done}", {"changed": count}, as_json=as_json)
+
+
+def _simple(order: Order) -> Callable[[Store, QueueFilter], Awaitable[int]]:
+    return lambda store, wanted: queue_orders.carry_out(store, order, wanted, operator())
+
+
+async def _bounce(store: Store, wanted: QueueFilter) -> int:
+    loaded = load()
+    if loaded.errors:
+        raise Refused(str(loaded.errors[0]))
+    return await queue_orders.give_back(store, wanted, operator(), policy(loaded.settings))
+
+
+_order("hold", "Keep back until `release`.", "held", _simple("hold"))
+_order("release", "Let go what was held.", "released", _simple("release"))
+_order("retry", "Try now, dead letters too; the running server begins within a second.", "due now", _simple("retry"))
+_order("bounce", "Return to the sender with a report.", "returned", _bounce)
+_order("delete", "Remove; nobody is told.", "deleted", _simple("delete"))
+
+
+@app.command()
+def move(
+    to: Annotated[str, typer.Option(help='The name of a route; "default" is what the rules say.', metavar="ROUTE")],
+    ids: Ids = None,
+    status: Status = None,
+    sender: Sender = None,
+    recipient: Recipient = None,
+    domain: Domain = None,
+    destination: Destination = None,
+    account: Account = None,
+    older_than: OlderThan = None,
+    message: Message = None,
+    everything: All = False,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send by another route from now on."""
+    words = tuple(ids or ())
+    given = (status, sender, recipient, domain, destination, account, older_than, message)
+    chosen = Selection(words, *given, everything)
+    chosen.check(needed=True)
+
+    async def carry_out(store: Store, wanted: QueueFilter) -> int:
+        route_id = None if to == "default" else (await store.read(routes.route_named, to)).id
+        return await queue_orders.carry_out(store, "move", wanted, operator(), route_id)
+
+    _carry_out(chosen, db, f"moved to {to}", carry_out, as_json=as_json)
+
+
+def operator() -> str:
+    """Who gives the order, for the story of the message."""
+    name = os.environ.get("SUDO_USER")
+    if name:
+        return name
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def _one(db: Database, entry: int) -> QueueRow:
+    rows = read(db, lambda tx: queue.find(tx, QueueFilter(ids=(entry,)), 1))
+    if not rows:
+        raise Refused(f"there is no entry {entry} in the queue")
+    return rows[0]
+
+
+def _as_json(row: QueueRow) -> dict[str, Any]:
+    return dict(msgspec.to_builtins(row))
+
+
+def _shown(row: QueueRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "message": row.message_key,
+        "status": "dead" if row.status == "failed" else row.status,
+        "sender": row.from_address or "<>",
+        "recipient": row.to_address,
+        "size": row.size,
+        "attempts": row.attempts,
+        "created_at": row.created_at,
+        "next_try_at": row.next_retry_at,
+        "error": row.last_error,
+    }
