@@ -35,6 +35,12 @@ log = structlog.get_logger()
 PATIENCE = 60.0  # seconds for the new program to say that it has begun
 LAST_WORDS = 20  # lines of what it printed before that, which are kept
 LONGEST = 1 << 18  # octets of one message of it
+LONGEST_STEP = 86_400.0  # seconds
+
+
+def longest(asked: float) -> float:
+    """Seconds that a step may take, of those that the new program asked for."""
+    return min(max(asked, 0.0), LONGEST_STEP)
 
 
 class Process:
@@ -229,7 +235,7 @@ class Upgrade:
         elif word.state == "ready":
             process.ready = word
         else:
-            process.deadline = self._supervisor.clock() + min(word.patience, 86_400.0)
+            process.deadline = self._supervisor.clock() + longest(word.patience)
             self._tell("running", word.text)
             log.info(f"Upgrade: {word.text}")
 
@@ -271,8 +277,8 @@ class Upgrade:
                 os.close(descriptor)
             self._leaving = process.pid
             self._see_off()
-        log.error(f"Upgrade Failed, the running program goes on: {why}")
         self._tell("failed", why)
+        log.error(f"Upgrade Failed, the running program goes on: {why}")
         ours.notifier.ready(f"{ours.size} workers; upgrade failed, see the log")
         if self._reload and not ours.stopping:
             self._reload = False

@@ -1,12 +1,7 @@
-"""A real supervisor with real forks and sockets on loopback, whose workers speak a toy protocol.
-
-The toy greets with `hello PID HOSTNAME`, answers a line with `PID`, and knows three words: `busy` begins something
-that a drain lets finish, `done` ends it, `hang` blocks the loop for good.
-"""
+"""A real supervisor with real forks and sockets on loopback, whose workers speak a toy protocol (`toy`)."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -17,99 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from pillarbox.access.ledger import Field, Slot
-from pillarbox.config import Loaded, Settings
-from pillarbox.server import certificates, supervisor
-from pillarbox.server.hints import Hints
+from pillarbox.server import standing
 from pillarbox.server.parts import Parts
 from pillarbox.server.supervisor import Supervisor
-from pillarbox.server.worker import Seat
-
-
-class Toy(asyncio.Protocol):
-    def __init__(self, application: ToyApplication) -> None:
-        self.application = application
-        self.busy = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
-        transport = self.transport
-        self.application.sessions.add(self)
-        self.application.slot.add(Field.CONNECTIONS_TOTAL)
-        self.application.slot.add(Field.CONNECTIONS_ACTIVE)
-        transport.write(f"hello {os.getpid()} {self.application.settings.hostname}\n".encode())
-
-    def data_received(self, data: bytes) -> None:
-        word = data.strip()
-        if word == b"hang":
-            signal.pause()
-        if word == b"hint":
-            self.application.hints.tell([(1, 2)])
-        if word == b"heard":
-            self.transport.write(f"{self.application.heard}\n".encode())
-            return
-        if word == b"total":
-            total = self.application.seat.ledger.total(Field.CONNECTIONS_TOTAL)
-            self.transport.write(f"{total}\n".encode())
-            return
-        self.busy = word == b"busy" if word in (b"busy", b"done") else self.busy
-        self.transport.write(f"{os.getpid()} {self.application.settings.hostname}\n".encode())
-        if self.application.draining:
-            self.leave()
-
-    def leave(self) -> None:
-        if not self.busy:
-            self.transport.write(b"bye\n")
-            self.transport.close()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.application.slot.add(Field.CONNECTIONS_ACTIVE, -1)
-        self.application.sessions.discard(self)
-
-
-class ToyApplication:
-    def __init__(self, seat: Seat, slot: Slot) -> None:
-        self.seat, self.slot, self.settings = seat, slot, seat.settings
-        self.sessions: set[Toy] = set()
-        self.draining = False
-        self.servers: list[asyncio.Server] = []
-        self.heard: list[tuple[int, int]] = []
-        self.hints = Hints(seat.hints, seat.ledger, seat.slot, self.heard.extend)
-
-    async def start(self) -> None:
-        if self.settings.hostname == "fails.test":
-            raise RuntimeError("it cannot start")
-        self.hints.start()
-
-    async def begin(self) -> None:
-        loop = asyncio.get_running_loop()
-        tls = certificates.context(self.seat.pem) if self.seat.pem else None
-        for address, sock in self.seat.sockets:
-            secured = tls if address.role == "imaps" else None
-            self.servers.append(await loop.create_server(lambda: Toy(self), sock=sock, ssl=secured))
-
-    async def reload(self, settings: Settings, pem: bytes) -> None:
-        self.settings = settings
-
-    async def drain(self, patience: float, *, now: bool) -> int:
-        self.draining = True
-        for server in self.servers:
-            server.close()
-        await asyncio.sleep(0)  # what was just accepted becomes a session
-        for session in list(self.sessions):
-            session.leave()
-        end = asyncio.get_running_loop().time() + patience
-        while self.sessions and asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(0.01)
-        return len(self.sessions)
-
-    async def close(self) -> None:
-        for session in list(self.sessions):
-            session.transport.abort()
+from unit.server import toy
 
 
 class Client:
@@ -141,18 +51,6 @@ class Server:
         self.clients: list[Client] = []
         self.status: int | None = None
 
-    def load(self) -> Loaded:
-        changes: dict[str, Any] = json.loads(self.changes.read_text()) if self.changes.exists() else {}
-        base: dict[str, Any] = {"db_path": self.folder / "smtp.db", "http_host": "127.0.0.1", "host": "127.0.0.1"}
-        base |= {"api_port": None, "health_port": None, "log_level": "debug", "worker_threads": 2}
-        for name in ("tls_cert", "tls_key", "log_file"):
-            if name in changes:
-                changes[name] = Path(changes[name])
-        try:
-            return Loaded(Settings.of("testing", **base | changes), (), ())
-        except TypeError as error:
-            return Loaded(None, (), (error,))  # type: ignore[arg-type]
-
     def start(
         self,
         *,
@@ -163,21 +61,21 @@ class Server:
         **changes: Any,
     ) -> Server:
         self.changes.write_text(json.dumps(changes))
-        toy = Parts(ToyApplication, prepare=prepare or (lambda _: None), conclude=conclude or (lambda _: None))
+        plain = Parts(toy.ToyApplication, prepare=prepare or (lambda _: None), conclude=conclude or (lambda _: None))
         reader, writer = os.pipe()
         self.pid = os.fork()
         if not self.pid:
             status = 70
             try:
                 os.close(reader)
-                os.sched_getaffinity = lambda _: {0, 1}  # type: ignore[assignment]  # as if there were two CPUs
-                supervisor.LOOK = 0.02
+                toy.pretend()
                 os.dup2(os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
                 status = Supervisor(
-                    self.load().settings,
-                    parts or toy,
-                    load=self.load,
+                    toy.load(self.folder).settings,
+                    parts or plain,
+                    load=lambda: toy.load(self.folder),
                     environ={},
+                    program=toy.program(self.folder),
                     on_ready=lambda ports: os.write(writer, json.dumps(ports).encode()) and None,
                 ).run()
             finally:
@@ -215,6 +113,14 @@ class Server:
     def reload(self, **changes: Any) -> None:
         self.changes.write_text(json.dumps(changes))
         os.kill(self.pid, signal.SIGHUP)
+
+    def upgrade(self, **flaws: Any) -> None:
+        """Ask for it; `flaws` of the new program as in `toy`."""
+        (self.folder / "flaws.json").write_text(json.dumps(flaws))
+        os.kill(self.pid, signal.SIGUSR2)
+
+    def standing(self) -> standing.Standing:
+        return standing.read(self.folder)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.status is None:
