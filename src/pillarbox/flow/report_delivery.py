@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pillarbox.mime.analysis import analyse
-from pillarbox.smtp.address import AddressError, parse_path
+from pillarbox.smtp.address import MAX_PATH, AddressError, parse_path
 from pillarbox.store import blobs, delivery
 from pillarbox.store.records import Delivery, NewMessage, Queued
 from pillarbox.store.tx import Tx
@@ -18,7 +18,7 @@ def post(tx: Tx, content: bytes, sender: str, message_key: str) -> bool:
     It has the null sender, so it is never reported on itself.
     """
     try:
-        path = parse_path(sender)
+        path = parse_path(sender, max_local=MAX_PATH)
     except AddressError:
         return False
     plans: list[Delivery | Queued] = []

@@ -320,6 +320,14 @@ async def test_a_message_that_an_alias_sent_on_before_is_a_loop(store: Store, al
     assert (await send(store, "bob@example.com", content=content)).errors == (None,)
 
 
+async def test_a_long_sender_is_told_too(store: Store, alice: User, bob: User) -> None:
+    await store.write(directory.add_alias, "away@example.com", "carl@example.org")
+    content = b"Delivered-To: away@example.com\r\n" + CONTENT
+    sender = f"bounces+{'x' * 80}=away@example.net"  # the recipient written into it (VERP)
+    await send(store, "away@example.com", "bob@example.com", sender=sender, content=content)
+    assert [row[:2] for row in await rows(store)] == [("", sender)]
+
+
 async def test_a_loop_seen_by_lmtp_is_told_by_its_client(store: Store, alice: User, bob: User) -> None:
     await store.write(directory.add_alias, "away@example.com", "carl@example.org")
     content = b"Delivered-To: away@example.com\r\n" + CONTENT

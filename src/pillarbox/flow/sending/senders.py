@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from pillarbox.dns.answer import Resolver
-from pillarbox.smtp.address import AddressError, parse_path
+from pillarbox.smtp.address import MAX_PATH, AddressError, parse_path
 from pillarbox.store import Store, StoreError, Tx, secrets
 from pillarbox.store.resolution import is_local_domain
 
@@ -36,7 +36,7 @@ class ForwardedSenders:
         """`via`: the address of ours that forwarded it; the rewritten one is in its domain."""
         ours = via.rpartition("@")[2]
         try:
-            path = parse_path(sender)
+            path = parse_path(sender, max_local=MAX_PATH)
         except AddressError:
             return sender
         if not ours or path.is_literal:
