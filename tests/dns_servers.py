@@ -95,16 +95,23 @@ def free_port(address: str = "127.0.0.1") -> int:
 
 
 class DnsServers:
-    """nsd and unbound, started by `with` or `start`; `folder` is made."""
+    """nsd and unbound, started by `with` or `start`; `folder` is made. `validate`: unbound refuses what is bogus."""
 
     def __init__(
-        self, folder: Path, zones: tuple[Zone, ...] = ZONES, *, address: str = "127.0.0.1", port: int = 0
+        self,
+        folder: Path,
+        zones: tuple[Zone, ...] = ZONES,
+        *,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        validate: bool = True,
     ) -> None:
         self.folder, self.zones, self.address = folder, zones, address
         self.port = port or free_port(address)  # of unbound, which is to be asked
         self.nsd_port = free_port(address)
         self.anchor = folder / "root.ds"
         self.resolver = f"{address}@{self.port}"
+        self._modules = "validator iterator" if validate else "iterator"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._serial = 1
 
@@ -235,12 +242,13 @@ class DnsServers:
             "  num-threads: 1",
             "  do-not-query-localhost: no",
             "  do-ip6: no",
-            '  module-config: "validator iterator"',
+            f'  module-config: "{self._modules}"',
             f'  trust-anchor-file: "{self.anchor}"',
             '  root-hints: ""',
             "  infra-host-ttl: 1",
             "  unblock-lan-zones: yes",
             '  local-zone: "test." nodefault',
+            '  local-zone: "home.arpa." nodefault',
             "stub-zone:",
             '  name: "."',
             f"  stub-addr: {self.address}@{self.nsd_port}",

@@ -82,6 +82,14 @@ class CachingResolver:
             self._process = os.getpid()
         return self._engine
 
+    def introduce(self) -> None:
+        """Open the engine and say in the log who it is. One that cannot be opened is an error there, and each question
+        tries again."""
+        try:
+            log.info(f"DNS: {self.engine().name}")
+        except Exception as error:
+            log.error(f"DNS: nobody can be asked: {error}")
+
     async def _look_up(self, key: Key, flight: asyncio.Future[Answer]) -> None:
         name, kind = key
         answer = Answer("temperror", canonical=name, reason="the resolver is closed")

@@ -1,8 +1,8 @@
 """The engine for systems without libunbound: c-ares, which asks and believes. Its answers are never `secure`.
 
 One channel with a thread of the library's own; results come over to the loop. c-ares keeps the negative answers, whose
-lifetime (the SOA's minimum, RFC 2308) it does not tell us: they come back with a ttl of 0 and are asked of it again. Nor
-does it tell the rarer RCODEs from an answer without records.
+lifetime (the SOA's minimum, RFC 2308) it does not tell us: they come back with a ttl of 0 and are asked of it again.
+Nor does it tell the rarer RCODEs from an answer without records.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _OPTIONS = (
     ("insecure-lan-zones:", "yes"),
     ("do-not-query-localhost:", "no"),
 )
-_ASKED_ALL_THE_SAME = ("test.", "home.arpa.", "internal.", "lan.")
+_ASKED_ALL_THE_SAME = ("test.", "home.arpa.")  # RFC 6761 section 6.2, RFC 8375
 
 
 class UnboundError(Exception):
@@ -93,10 +93,8 @@ class UnboundEngine:
         must(library.ub_ctx_debugout(context, None), "log")
         for option, value in _OPTIONS:
             must(library.ub_ctx_set_option(context, option.encode(), value.encode()), option)
-        for zone in _ASKED_ALL_THE_SAME:
-            must(library.ub_ctx_set_option(context, b"local-zone:", f'"{zone}" nodefault'.encode()), zone)
         for zone in insecure:
-            must(library.ub_ctx_set_option(context, b"domain-insecure:", f'"{zone}"'.encode()), zone)
+            must(library.ub_ctx_set_option(context, b"domain-insecure:", zone.encode()), zone)
         for server in servers:
             must(library.ub_ctx_set_fwd(context, str(server).encode()), str(server))
         for zone, server in stubs:
@@ -106,6 +104,8 @@ class UnboundEngine:
         if anchor_file:
             must(library.ub_ctx_add_ta_file(context, anchor_file.encode()), anchor_file)
         must(library.ub_ctx_async(context, 1), "thread")
+        for zone in _ASKED_ALL_THE_SAME:  # the first of these makes it read the anchors: no more settings after it
+            must(library.ub_ctx_zone_remove(context, zone.encode()), f"settings or trust anchor {anchor_file}".rstrip())
 
     async def ask(self, name: str, kind: Kind) -> Answer:
         return await self._ask(name, NUMBERS[kind], kind)

@@ -48,6 +48,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "ub_ctx_add_ta_file": (c_int, [c_void_p, c_char_p]),
     "ub_ctx_async": (c_int, [c_void_p, c_int]),
     "ub_ctx_debugout": (c_int, [c_void_p, c_void_p]),
+    "ub_ctx_zone_remove": (c_int, [c_void_p, c_char_p]),
     "ub_fd": (c_int, [c_void_p]),
     "ub_process": (c_int, [c_void_p]),
     "ub_resolve_async": (c_int, [c_void_p, c_char_p, c_int, c_int, c_void_p, Callback, POINTER(c_int)]),
