@@ -75,7 +75,7 @@ class MailApplication:
         self._secure(settings, seat.pem)
         resolver = resolver_for(settings)
         if seat.index == 0:
-            log.info(f"DNS: {resolver.engine().name}")
+            resolver.introduce()
         self._node = Node.build(
             settings, store, self._slot, self._limiter, seat.shared, tls=self._tls, resolver=resolver
         )
