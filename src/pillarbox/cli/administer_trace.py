@@ -44,7 +44,9 @@ def register(app: typer.Typer) -> None:
 def trace(
     what: Annotated[
         str,
-        typer.Argument(help="A message's id, the number of a queue entry, a Message-ID, or an address.", metavar="WHAT"),
+        typer.Argument(
+            help="A message's id, the number of a queue entry, a Message-ID, or an address.", metavar="WHAT"
+        ),
     ],
     db: Database = None,
     as_json: AsJson = False,

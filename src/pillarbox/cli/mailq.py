@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from pillarbox.store.queue import find, in_pages, retry_now
+from pillarbox.store.queue import find
 from pillarbox.store.records import QueueFilter, QueueRow
 from pillarbox.store.store import Store
 
@@ -48,17 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def flush(only: str = "") -> int:
     """`sendmail -q`: everything in the queue is tried now, or one message by its id."""
-    wanted = selected(only) if only else QueueFilter()
+    from pillarbox.cli.administer_queue import operator
+    from pillarbox.flow.queue_orders import carry_out, meant_by
+
+    wanted = meant_by(only) if only else QueueFilter()
 
     async def work(store: Store) -> None:
-        await in_pages(store, retry_now, wanted)
+        await carry_out(store, "retry", wanted, operator())
 
     return _on_store(work)
-
-
-def selected(word: str) -> QueueFilter:
-    """What an id means: the number of a queue entry, or the id of a message."""
-    return QueueFilter(ids=(int(word),)) if word.isdecimal() else QueueFilter(message_key=word.upper())
 
 
 def _on_store(work: Callable[[Store], Awaitable[None]]) -> int:

@@ -48,6 +48,11 @@ _CHANGES: dict[Order, _Change] = {
 }
 
 
+def meant_by(word: str) -> QueueFilter:
+    """What an id means: the number of an entry, or the id of a message."""
+    return QueueFilter(ids=(int(word),)) if word.isdecimal() else QueueFilter(message_key=word.upper())
+
+
 async def carry_out(store: Store, order: Order, wanted: QueueFilter, operator: str, *args: Any) -> int:
     """Do it to all rows that the filter means; how many were changed. `move` takes the id of a route, or None."""
     changed = 0

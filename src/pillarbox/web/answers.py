@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -25,13 +26,23 @@ class Answer(NamedTuple):
 
 
 class Request(NamedTuple):
-    """`query` has the last value of each name."""
+    """`query` and `headers` have the last value of each name, headers by lower-case name. `client` is an IP address."""
 
     path: str
     query: Mapping[str, str]
+    headers: Mapping[str, str]
+    client: str
 
 
 Handler = Callable[[Request], Awaitable[Answer]]
+
+
+class Action(NamedTuple):
+    """What changes something: `handler` gets what the groups of `path` matched."""
+
+    method: str
+    path: re.Pattern[str]
+    handler: Callable[..., Awaitable[Answer]]
 
 
 def as_json(what: Any, status: int = 200) -> Answer:
@@ -47,13 +58,17 @@ class BadRequest(Exception):
     """The request cannot be answered; the text says what is allowed."""
 
 
-def application(routes: Mapping[str, Handler]) -> App:
-    """An ASGI application that serves GET and HEAD of these paths and nothing else."""
+class Forbidden(Exception):
+    """The request is refused whoever asks like this; the text says what is missing."""
+
+
+def application(routes: Mapping[str, Handler], actions: Sequence[Action] = ()) -> App:
+    """An ASGI application that serves GET and HEAD of these paths, and these actions, and nothing else."""
 
     async def app(scope: Scope, _: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        answer = await _answer(routes, scope)
+        answer = await _answer(routes, actions, scope)
         headers = [
             (b"content-type", answer.content_type),
             (b"content-length", b"%d" % len(answer.body)),
@@ -69,22 +84,36 @@ def application(routes: Mapping[str, Handler]) -> App:
     return app
 
 
-async def _answer(routes: Mapping[str, Handler], scope: Scope) -> Answer:
-    handler = routes.get(scope["path"])
-    if handler is None:
-        return error(404, "Not Found")
-    if scope["method"] not in ("GET", "HEAD"):
-        return error(405, "Method Not Allowed", ((b"allow", b"GET, HEAD"),))
+async def _answer(routes: Mapping[str, Handler], actions: Sequence[Action], scope: Scope) -> Answer:
+    path, method = scope["path"], scope["method"]
+    handler = routes.get(path)
+    arguments: tuple[str, ...] = ()
+    if handler is None or method not in ("GET", "HEAD"):
+        allowed = {"GET", "HEAD"} if handler is not None else set[str]()
+        handler = None
+        for action in actions:
+            if found := action.path.fullmatch(path):
+                allowed.add(action.method)
+                if action.method == method:
+                    handler, arguments = action.handler, found.groups()
+        if not allowed:
+            return error(404, "Not Found")
+        if handler is None:
+            return error(405, "Method Not Allowed", ((b"allow", ", ".join(sorted(allowed)).encode()),))
     try:
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=50))
     except ValueError:
         return error(400, "too many parameters")
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    client = scope.get("client")
     try:
-        return await handler(Request(scope["path"], query))
+        return await handler(Request(path, query, headers, client[0] if client else ""), *arguments)
     except BadRequest as wrong:
         return error(400, str(wrong))
+    except Forbidden as wrong:
+        return error(403, str(wrong))
     except Exception:
-        log.exception("HTTP request failed", path=scope["path"])
+        log.exception("HTTP request failed", path=path)
         return error(500, "Internal Server Error")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import health, metrics, queue
 from .answers import application
 from .figures import Figures
+from .forgery import Guard
 from .serve import App
 
 
@@ -15,4 +16,5 @@ def health_interface(figures: Figures) -> App:
 def api_interface(figures: Figures) -> App:
     shared = {**health.routes(figures), **metrics.routes(figures)}
     mirrored = {path: shared[path] for path in ("/health", "/stats", "/metrics")}
-    return application({**mirrored, **queue.routes(figures)})
+    guard = Guard(figures.store, figures.clock)
+    return application({**mirrored, **queue.routes(figures), **guard.routes()}, queue.actions(figures, guard))

@@ -118,6 +118,8 @@ async def test_an_entry_of_the_queue(server: Any) -> None:
             "updated_at": 1700000100,
             "last_error": "451 later",
             "size": 1234,
+            "message_id": "",
+            "destination": "",
         }
     ]
 
