@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pillarbox.mime.downgrade import SLICE, Copy, Downgrade, Insert, has_ascii_headers, plan_downgrade, structure
 from pillarbox.mime.encoder import encoder_for
 from pillarbox.store import blobs
+from pillarbox.store.errors import Corrupt
 from pillarbox.store.store import Store
 from pillarbox.store.tx import Tx
 
@@ -30,8 +31,7 @@ class Content:
         StoreError."""
         if self._first is None:
             length = min(SLICE, self._stored_size - len(self._prefix))
-            first = await self._store.read(blobs.read_slice, self._blob_id, 0, length) if length > 0 else b""
-            self._first = self._prefix + first
+            self._first = self._prefix + (await self._slice(0, length) if length > 0 else b"")
 
     async def has_ascii_headers(self) -> bool:
         """Whether it can go without SMTPUTF8. Raises StoreError."""
@@ -72,14 +72,16 @@ class Content:
             if start < len(first):
                 piece = first[start:end] if start or end < len(first) else first
             else:
-                piece = await self._store.read(
-                    blobs.read_slice, self._blob_id, start - len(self._prefix), min(SLICE, end - start)
-                )
-            if not piece:
-                return
+                piece = await self._slice(start - len(self._prefix), min(SLICE, end - start))
             for at in range(0, len(piece), BLOCK):
                 yield piece[at : at + BLOCK]
             start += len(piece)
+
+    async def _slice(self, start: int, length: int) -> bytes:
+        data = await self._store.read(blobs.read_slice, self._blob_id, start, length)
+        if len(data) != length:  # a part must not go out as the whole
+            raise Corrupt(f"blob {self._blob_id} is shorter than its queue entry says")
+        return data
 
     # These run in a thread of the store.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -27,16 +26,19 @@ _MOST = 10_000  # hosts that are remembered
 async def context_for(policy: str, min_version: str, authorities: Path | None) -> ssl.SSLContext:
     """The context of a policy. `min_version` is "1.2" or "1.3"; `authorities` is a PEM file of certificates that are
     trusted besides the system's. Raises OSError when that cannot be read."""
-    return await asyncio.to_thread(_current, policy, min_version, authorities)
+    checked = policy in CHECKED
+    context = _made.get((policy, min_version)) if authorities is None or not checked else None
+    if context is None:
+        context = await asyncio.to_thread(_context, checked, policy == "may", min_version, authorities)
+        if authorities is None or not checked:
+            _made[policy, min_version] = context
+    return context
 
 
-def _current(policy: str, min_version: str, authorities: Path | None) -> ssl.SSLContext:
-    written = authorities.stat().st_mtime_ns if authorities is not None else 0
-    return _context(policy in CHECKED, policy == "may", min_version, authorities, written)
+_made: dict[tuple[str, str], ssl.SSLContext] = {}
 
 
-@lru_cache(maxsize=16)
-def _context(checked: bool, lax: bool, min_version: str, authorities: Path | None, written: int) -> ssl.SSLContext:
+def _context(checked: bool, lax: bool, min_version: str, authorities: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if min_version == "1.3" else ssl.TLSVersion.TLSv1_2
     if checked:

@@ -199,6 +199,14 @@ async def test_a_blob_that_cannot_be_read():
     assert peer.messages == []
 
 
+async def test_a_blob_that_is_shorter_than_it_should_be():
+    async with Peer() as peer:
+        small = await sent(peer, parcel(size=len(PREFIX + MESSAGE) + 1))
+        large = await sent(peer, parcel(blob=2, size=1_000_000), store=Shelf(b2=b"x" * 900_000))
+    assert told(small + large) == [("deferred", "POLICY", 451)] * 4
+    assert peer.messages == []
+
+
 async def test_a_message_that_is_cancelled_is_not_ended():
     import asyncio
 

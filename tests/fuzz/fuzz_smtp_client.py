@@ -1,0 +1,120 @@
+"""Fuzz target of the SMTP client core: whatever a server says, in any split, ends in the same events and commands.
+
+The first octets of an input choose what the client wants and the split; the rest is what the server says. Checked
+besides: each transaction is decided once and for all of its recipients, answers are printable, commands stay commands,
+nothing is kept that is not needed, a closed core says and does nothing more.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from driver import main
+
+from pillarbox.smtp import client as c
+from pillarbox.smtp.answer import MAX_LINE, Answer, enhanced_of
+from pillarbox.smtp.login import Login, ScramSha256
+from pillarbox.smtp.outgoing import Recipient, Sender, limit, size_limit
+
+RECIPIENTS = [Recipient("a@x.example", ("DELAY",), "utf-8;ü@x"), Recipient("b@x.example"), Recipient("c@x.example")]
+SENDERS = [Sender("s@y.example", 10, ret="HDRS", priority=2, deliver_by=5), Sender("", body="BINARYMIME")]
+COMMAND = re.compile(rb"(?:[A-Z]{4,8}(?: [^\r\n]*)?|[A-Za-z0-9+/=]*|\*)\r\n")
+MOST_SENDS = 4
+
+
+def run(data: bytes) -> None:
+    head, said = data[:3].ljust(3, b"\0"), data[3:]
+    whole = converse([said], head[0])
+    step = head[1] % 61 + 1
+    assert converse([said[at : at + step] for at in range(0, len(said), step)], head[0]) == whole
+
+
+def converse(pieces: list[bytes], wants: int) -> tuple[list[c.Event], bytes, bool, str]:
+    core = c.ClientCore("me.example", lmtp=wants & 1 == 1)
+    mechanism = ScramSha256("ada", "x", "nonce") if wants & 2 else Login("ada", "x")
+    found: list[c.Event] = []
+    out = b""
+    sends = dones = 0
+    for piece in pieces:
+        core.receive(piece)
+        while (event := core.next_event()) is not None:
+            found.append(event)
+            match event:
+                case c.Connected():
+                    core.hello()
+                case c.Introduced(extensions) if "STARTTLS" in extensions and wants & 4:
+                    core.starttls()
+                case c.Introduced(extensions) if "AUTH" in extensions and wants & 8:
+                    core.auth(mechanism.name, mechanism.initial())
+                case c.UpgradeTls():
+                    core.tls_started()
+                    core.hello()
+                case c.Challenge(challenge):
+                    core.respond(mechanism.respond(challenge))
+                case c.ContentWanted():
+                    assert sends == dones + 1
+                    core.content(b".text\r\n")
+                    if not wants & 16:
+                        core.end_content()
+                case c.Done(answers, stages):
+                    dones += 1
+                    assert dones == sends and len(answers) == len(stages) == len(RECIPIENTS)
+                    check(answers)
+                case c.Failed(_, answer):
+                    check([answer])
+                    assert not answer.ok
+            ready = isinstance(event, c.Introduced | c.Authenticated | c.Done)
+            if ready and not core.closed and not core.awaiting and sends < MOST_SENDS:
+                size_limit(core.extensions), limit(core.extensions, "RCPTMAX")
+                core.send(SENDERS[wants >> 5 & 1], RECIPIENTS)
+                sends += 1
+            out += core.output()
+        assert len(core._in) <= MAX_LINE + 2 or core.closed or core._deaf
+    check_commands(out)
+    closed = core.closed
+    core.give_up("LOST", Answer(421, "4.4.2", ("gone",)))
+    while (event := core.next_event()) is not None:
+        dones += isinstance(event, c.Done)
+    assert dones == sends
+    core.receive(b"250 ok\r\n")
+    assert core.next_event() is None
+    return found, out, closed, core.awaiting
+
+
+def check(answers: list[Answer] | tuple[Answer, ...]) -> None:
+    for answer in answers:
+        assert 200 <= answer.code < 600 and answer.text.isprintable()
+        assert enhanced_of(answer, "RCPT")[0] == str(answer.code)[0]
+
+
+def check_commands(out: bytes) -> None:
+    """Every line is a command, an answer to a challenge, or content."""
+    for line in out.replace(b"..text\r\n", b"").replace(b".\r\n", b"").replace(b".text\r\n", b"").splitlines(True):
+        assert COMMAND.fullmatch(line), line
+
+
+EHLO = (
+    b"250-mx\r\n250-PIPELINING\r\n250-SIZE 100\r\n250-DSN\r\n250-AUTH LOGIN SCRAM-SHA-256\r\n250-LIMITS RCPTMAX=5\r\n"
+)
+GOOD = b"250 2.1.0 ok\r\n" * 4 + b"354 go\r\n250 2.0.0 taken\r\n"
+SEEDS = [
+    b"\0\5\0220 mx\r\n" + EHLO + b"250 CHUNKING\r\n" + GOOD * 2 + b"421 bye\r\n",
+    b"\1\5\0220 mx\r\n" + EHLO + b"250 8BITMIME\r\n" + GOOD + b"250 ok\r\n550 5.1.1 no\r\n" + GOOD,
+    b"\4\7\0220 mx\r\n" + EHLO + b"250 STARTTLS\r\n220 go\r\n250 plain\r\n" + EHLO + b"250 BINARYMIME\r\n" + GOOD,
+    b"\x08\3\0220 mx\r\n" + EHLO + b"250 X\r\n334 VXNlcg==\r\n334 UGFzcw==\r\n235 2.7.0 in\r\n" + GOOD,
+    b"\x0a\3\0220 mx\r\n" + EHLO + b"250 X\r\n334 cj1ub25jZVgscz1BQUFBLGk9MQ==\r\n535 5.7.8 no\r\n" + GOOD,
+    b"\x10\2\0220 mx\r\n" + EHLO + b"250 X\r\n" + GOOD[:-17] + b"552 5.3.4 too big\r\n",
+    b"\x20\2\0220 mx\r\n" + EHLO + b"250-CHUNKING\r\n250 BINARYMIME\r\n" + b"250 ok\r\n" * 9 + b"552 no\r\n250 ok\r\n",
+    b"\0\2\0220 mx\r\n502 what\r\n250 HELO it is\r\n250 ok\r\n550 no\r\n550 no\r\n550 no\r\n250 reset\r\n",
+    b"\0\2\0220 mx\r\n" + EHLO + b"250 X\r\n250 ok\r\n550 no\r\n550 no\r\n452 full\r\n354 go\r\n554 nobody\r\n",
+    b"\0\2\0220 mx\r\n" + EHLO + b"250 X\r\n550 no\r\n503 a\r\n503 b\r\n503 c\r\n503 d\r\n",
+]
+WORDS = [
+    b"250 ok\r\n", b"250-", b"354 go\r\n", b"421 4.3.2 bye\r\n", b"550 5.1.1 no\r\n", b"452 4.5.3 enough\r\n",
+    b"334 ", b"235 ok\r\n", b"220 go\r\n", b"503 x\r\n", b"999 \r\n", b"250\r\n", b"STARTTLS", b"AUTH=LOGIN", b"SIZE ",
+]  # fmt: skip
+
+if __name__ == "__main__":
+    sys.exit(main(run, SEEDS, WORDS))
