@@ -71,7 +71,7 @@ def _sender(parcel: Parcel, extensions: Mapping[str, str], now: float, last: boo
     if left is not None and parcel.deliver_mode.startswith("R"):
         if left <= 0:
             raise Refused(550, "5.4.7", "the time that its sender set for the delivery is over")
-        if "DELIVERBY" not in extensions and not last:  # RFC 2852 section 4.1.4.2
+        if "DELIVERBY" not in extensions and not last:  # RFC 2852 section 4
             raise Refused(550, "5.3.3", "its sender wants it back if it is late, and the next server does not do that")
     address = _written(parcel.sender)
     if not address.isascii() and "SMTPUTF8" not in extensions:

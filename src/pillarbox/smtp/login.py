@@ -1,5 +1,7 @@
 """AUTH as a client speaks it: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC 5802, 7677). No I/O; randomness is given.
 
+A mechanism goes through the answers to a server's challenges:
+
     mechanism = choose(offered, "ada", "secret", nonce)
     core.auth(mechanism.name, mechanism.initial())
     core.respond(mechanism.respond(challenge))       # None cancels
