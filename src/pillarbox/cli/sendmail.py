@@ -82,6 +82,13 @@ def _aliases() -> int:
 def send(options: Options, place: LocalServer) -> int:
     """Read a message and hand it over."""
     message = read_message(sys.stdin.buffer, dots=options.dots)
+    try:
+        return _send(options, place, message)
+    finally:
+        message.body.close()
+
+
+def _send(options: Options, place: LocalServer, message: Message) -> int:
     recipients = list(options.recipients) + (message.recipients() if options.from_header else [])
     if not recipients:
         raise UsageError("no recipients: name them, or give -t when the message does")
@@ -98,15 +105,8 @@ def send(options: Options, place: LocalServer) -> int:
         envelope = _prepare(options, message, host, recipients)
         return _leave(place, envelope, message, str(error))
     envelope = _prepare(options, message, server.hostname, recipients)
-    sent = server.send(
-        envelope.sender,
-        envelope.recipients,
-        message.content,
-        envelope.size,
-        notify=envelope.notify,
-        ret=envelope.ret,
-        envid=envelope.envid,
-    )
+    asked = {"notify": envelope.notify, "ret": envelope.ret, "envid": envelope.envid}
+    sent = server.send(envelope.sender, envelope.recipients, message.content, envelope.size, **asked)
     server.quit()
     if not sent.later:
         return _report(sent)

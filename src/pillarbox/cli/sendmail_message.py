@@ -62,6 +62,10 @@ class Body:
             self._file.writelines(self._pieces)
             self._pieces.clear()
 
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
     def pieces(self) -> Iterator[bytes]:
         """All of it; may be asked again."""
         if self._file is None:
