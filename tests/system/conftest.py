@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from dns_servers import DnsServers, missing
 from running import Running
 
 
@@ -16,3 +17,12 @@ def server(tmp_path_factory):
     assert running.stop() == 0
     left = sorted(path.name for path in running.data.glob("smtp.db-*"))
     assert left == [], "a clean stop leaves no WAL behind"
+
+
+@pytest.fixture(scope="session")
+def dns(tmp_path_factory):
+    """nsd and unbound with a signed and an unsigned zone, on ports of loopback; see `dns_servers`."""
+    if reason := missing():
+        pytest.skip(reason)
+    with DnsServers(tmp_path_factory.mktemp("dns")) as servers:
+        yield servers

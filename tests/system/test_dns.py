@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +19,6 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "there")
 UNBOUND = pytest.param(
     "unbound", marks=pytest.mark.skipif(bool(missing_library()), reason="libunbound8 is not installed")
 )
-
-
-@pytest.fixture(scope="module")
-def dns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DnsServers]:
-    with DnsServers(tmp_path_factory.mktemp("dns")) as servers:
-        yield servers
 
 
 def opened(servers: DnsServers, engine: str, timeout: float = 5.0) -> CachingResolver:
