@@ -24,7 +24,6 @@ MOST_RECORDS = 256  # of one answer: the rest of a larger one is not looked at
 # An answer that is late for us is late for libunbound too; a server that was down is tried again after a minute, not
 # after its 15. Zones of special use are asked for like others where the operator's own servers may know them.
 _OPTIONS = (
-    ("module-config:", "validator iterator"),
     ("infra-host-ttl:", "60"),
     ("outgoing-range:", "256"),
     ("num-queries-per-thread:", "512"),
@@ -91,8 +90,9 @@ class UnboundEngine:
                 raise UnboundError(f"{what}: {self._says(code)}")
 
         must(library.ub_ctx_debugout(context, None), "log")
-        for option, value in _OPTIONS:
-            must(library.ub_ctx_set_option(context, option.encode(), value.encode()), option)
+        must(library.ub_ctx_set_option(context, b"module-config:", b"validator iterator"), "validation")
+        for option, value in _OPTIONS:  # a version that does not know one of them does its work without
+            library.ub_ctx_set_option(context, option.encode(), value.encode())
         for zone in insecure:
             must(library.ub_ctx_set_option(context, b"domain-insecure:", zone.encode()), zone)
         for server in servers:
