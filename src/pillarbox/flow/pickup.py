@@ -39,6 +39,7 @@ log = structlog.get_logger()
 LOOK = 1.0  # seconds between two looks at the folder
 AT_ONCE = 8  # files
 REST = 30.0  # seconds until a file that could not be taken in is tried again
+LONG_REST = 3600.0  # the same for what is no message and cannot be moved away
 _REFUSED = {
     Refusal.UNKNOWN: ("5.1.1", "there is no such mailbox"),
     Refusal.DISABLED: ("5.2.1", "the mailbox is disabled"),
@@ -148,6 +149,8 @@ class Pickup:
                 return await self._one(name)
             except (NoMail, BadFile, OSError) as wrong:
                 await self._reject(name, wrong)
+                self._put_off[name] = time.monotonic() + (REST if isinstance(wrong, OSError) else LONG_REST)
+                return None
             except (Temporary, SpoolError) as error:
                 if isinstance(error, Full):
                     self._host.disk.full()
