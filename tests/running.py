@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pillarbox.server import standing
+
 ROOT = Path(__file__).resolve().parent.parent
 imaplib._MAXLINE = 50_000_000  # type: ignore[attr-defined]
 
@@ -37,7 +39,9 @@ def free_ports(count: int = 16) -> int:
 
 
 class Running:
-    """One server process tree. `ready` is the line that `--json` prints."""
+    """One server process tree. `ready` is the line that `--json` prints, `program` the command before `try`."""
+
+    program: tuple[str, ...] = (sys.executable, "-m", "pillarbox.cli.pillarbox")
 
     def __init__(self, data: Path, *options: str, env: dict[str, str] | None = None) -> None:
         self.data, self._options, self._env = data, options, env or {}
@@ -45,7 +49,7 @@ class Running:
         self.log = data.parent / f"{data.name}.log"
 
     def start(self, seconds: float = 60) -> Running:
-        argv = [sys.executable, "-m", "pillarbox.cli.pillarbox", "try", "--json", "--data", str(self.data)]
+        argv = [*self.program, "try", "--json", "--data", str(self.data)]
         argv += ["--ports-from", str(self._base), *self._options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -79,6 +83,15 @@ class Running:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
+    def upgrade(self, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+        """`pillarbox upgrade`: its exit status and what it printed."""
+        argv = [*self.program, "upgrade", "--runtime-dir", str(self.data)]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=seconds, check=False)
+
+    def standing(self) -> standing.Standing:
+        """What the server says of itself, its last upgrade too."""
+        return standing.read(self.data)
+
     def stop(self, seconds: float = 20) -> int:
         self.process.send_signal(signal.SIGTERM)
         self._close_output()
@@ -87,6 +100,12 @@ class Running:
     def _close_output(self) -> None:
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+    def kill_supervisor(self) -> None:
+        """It alone: its workers have to notice."""
+        self.process.kill()
+        self._close_output()
+        self.process.wait(10)
 
     def kill(self) -> None:
         """The whole tree at once, as a power loss would: only processes that this test started."""
