@@ -19,10 +19,10 @@ from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from pillarbox.store import events, queue, queue_claim, queue_settle, routes, rule_lookup
+from pillarbox.store import events, queue, queue_claim, queue_settle, routes
 from pillarbox.store.addresses import domain_key
 from pillarbox.store.records import Queued, QueueFilter
-from pillarbox.store.rule_lookup import Rule, Scope
+from pillarbox.store.rule_lookup import Rule, Rules, Scope, address_patterns, domain_patterns
 from pillarbox.store.tx import Tx
 
 from .story import entry
@@ -84,12 +84,12 @@ class Destinations:
     def __init__(self, tx: Tx, sender: str) -> None:
         self._tx = tx
         self._domains: dict[str, list[Rule]] = {}
-        self._rules = rule_lookup.any_rules(tx)
+        self._rules = Rules(tx)
         self._sender: list[Rule] = []
         if self._rules and sender:
             domain = sender.rpartition("@")[2]
-            patterns = [*rule_lookup.address_patterns(sender), *rule_lookup.domain_patterns(domain)]
-            self._sender = rule_lookup.matching(tx, "sender", patterns)
+            patterns = [*address_patterns(sender), *domain_patterns(domain)]
+            self._sender = self._rules.matching("sender", patterns)
 
     def of(self, recipient: str, forced: int | None = None) -> Decision:
         """See `destination_of`."""
@@ -120,9 +120,9 @@ class Destinations:
     def _matching(self, recipient: str, domain: str) -> list[tuple[Scope, Rule]]:
         of_domain = self._domains.get(domain)
         if of_domain is None:
-            patterns = [*rule_lookup.domain_patterns(domain), "*"]
-            of_domain = self._domains[domain] = rule_lookup.matching(self._tx, "recipient", patterns)
-        of_address = rule_lookup.matching(self._tx, "recipient", rule_lookup.address_patterns(recipient))
+            patterns = [*domain_patterns(domain), "*"]
+            of_domain = self._domains[domain] = self._rules.matching("recipient", patterns)
+        of_address = self._rules.matching("recipient", address_patterns(recipient))
         senders: list[tuple[Scope, Rule]] = [("sender", rule) for rule in self._sender]
         return senders + [("recipient", rule) for rule in (*of_address, *of_domain)]
 

@@ -12,10 +12,11 @@ from enum import Enum
 from typing import NamedTuple
 
 from pillarbox.smtp.address import quoted_local
-from pillarbox.store import directory, list_lookup, rule_lookup, secrets
+from pillarbox.store import directory, list_lookup, secrets
 from pillarbox.store.errors import NotFound
 from pillarbox.store.records import User
 from pillarbox.store.resolution import Note, is_local_domain, resolve, silent
+from pillarbox.store.rule_lookup import Rules, address_patterns, domain_patterns
 from pillarbox.store.store import Store
 from pillarbox.store.tx import DIRECTORY, Touched, Tx
 
@@ -75,15 +76,15 @@ def find(tx: Tx, local: str, domain: str, size: int = 0, note: Note | None = Non
     if srs.is_rewritten(local) and is_local_domain(tx, domain):
         return _returned(tx, local, domain, size, tell)
     address = f"{quoted_local(local)}@{domain}"
-    rules = domain != "" and rule_lookup.any_rules(tx)
-    if rules and _accepts(tx, rule_lookup.address_patterns(address), tell):
+    rules = Rules(tx)
+    if rules and domain and _accepts(rules, address_patterns(address), tell):
         return Route(forward=(Forward(address),), lasting=True)
     resolution = resolve(tx, local, domain, tell)
     users, lists = tuple(resolution.users), tuple(resolution.lists)
     if not users and not lists and not resolution.forward:
         refusal = Refusal(resolution.reason or Refusal.UNKNOWN.value)
         stranger = refusal in (Refusal.UNKNOWN, Refusal.NOT_OURS)
-        if rules and stranger and _accepts(tx, rule_lookup.domain_patterns(domain), tell):
+        if rules and stranger and _accepts(rules, domain_patterns(domain), tell):
             return Route(forward=(Forward(address),), lasting=True)
         if refusal is not Refusal.NOT_OURS:
             tell("refused", refusal.value)
@@ -114,9 +115,9 @@ def _with_room(tx: Tx, users: tuple[tuple[int, str], ...], size: int, tell: Note
     return Route(users, lasting=not any(account.quota_limit for account in accounts))
 
 
-def _accepts(tx: Tx, patterns: list[str], tell: Note) -> bool:
+def _accepts(rules: Rules, patterns: list[str], tell: Note) -> bool:
     """Whether the first recipient rule of these patterns takes mail from strangers."""
-    for rule in rule_lookup.matching(tx, "recipient", patterns)[:1]:
+    for rule in rules.matching("recipient", patterns)[:1]:
         if rule.accept:
             tell("accept", f"the rule {rule.pattern} takes mail from anybody, for route {rule.route} ({rule.kind})")
         return rule.accept

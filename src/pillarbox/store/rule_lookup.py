@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from pillarbox.store.addresses import SEPARATOR, domain_key, local_key
-from pillarbox.store.tx import Tx
+from pillarbox.store.tx import Row, Tx
 
 Scope = Literal["sender", "recipient"]
 
 MOST_PARENTS = 12  # of a domain, the shortest ones
+FEW = 32  # rules that are read at once: less work than looking for each pattern
 _WIDTHS = (4, 8, 16)  # numbers of placeholders: few texts, so that prepared statements are found again
-_MATCHING = (
-    "SELECT r.pattern, r.route_id, t.name, t.kind, r.accept FROM route_rules r JOIN routes t ON t.id = r.route_id "
-    "WHERE r.scope = ? AND r.pattern IN ({})"
+_RULES = (
+    "SELECT r.pattern, r.route_id, t.name, t.kind, r.accept, r.scope FROM route_rules r "
+    "JOIN routes t ON t.id = r.route_id "
 )
-_STATEMENTS = {width: _MATCHING.format(", ".join("?" * width)) for width in _WIDTHS}
+_FIRST = f"{_RULES} ORDER BY r.id LIMIT {FEW + 1}"
+_MATCHING = {width: f"{_RULES} WHERE r.scope = ? AND r.pattern IN ({', '.join('?' * width)})" for width in _WIDTHS}
 
 
 class Rule(NamedTuple):
@@ -29,19 +31,36 @@ class Rule(NamedTuple):
     accept: bool
 
 
-def any_rules(tx: Tx) -> bool:
-    return tx.row("SELECT 1 FROM route_rules LIMIT 1") is not None
+class Rules:
+    """The rules as they are in one transaction. False when there are none."""
+
+    __slots__ = ("_few", "_tx")
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+        rows = tx.rows(_FIRST)
+        # None: there are many, each pattern is looked for
+        self._few = {(row[5], row[0]): _rule(row) for row in rows} if len(rows) <= FEW else None
+
+    def __bool__(self) -> bool:
+        return self._few is None or bool(self._few)
+
+    def matching(self, scope: Scope, patterns: Sequence[str]) -> list[Rule]:
+        """The rules of these patterns (at most 16), in the order of the patterns."""
+        few = self._few
+        if few is not None:
+            return [few[scope, pattern] for pattern in patterns if (scope, pattern) in few]
+        if not patterns:
+            return []
+        width = next(width for width in _WIDTHS if width >= len(patterns))
+        padded = [*patterns, *[patterns[0]] * (width - len(patterns))]
+        found = {row[0]: _rule(row) for row in self._tx.rows(_MATCHING[width], (scope, *padded))}
+        return [found[pattern] for pattern in patterns if pattern in found]
 
 
-def matching(tx: Tx, scope: Scope, patterns: Sequence[str]) -> list[Rule]:
-    """The rules of these patterns (at most 16), in the order of the patterns."""
-    if not patterns:
-        return []
-    width = next(width for width in _WIDTHS if width >= len(patterns))
-    padded = [*patterns, *[patterns[0]] * (width - len(patterns))]
-    rows = tx.rows(_STATEMENTS[width], (scope, *padded))
-    found = {pattern: Rule(pattern, id, name, kind, bool(accept)) for pattern, id, name, kind, accept in rows}
-    return [found[pattern] for pattern in patterns if pattern in found]
+def _rule(row: Row) -> Rule:
+    pattern, route_id, name, kind, accept, _ = row
+    return Rule(pattern, route_id, name, kind, bool(accept))
 
 
 def address_patterns(address: str) -> list[str]:

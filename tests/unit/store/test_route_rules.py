@@ -16,7 +16,7 @@ from pillarbox.flow import destination
 from pillarbox.flow.destination import Decision, adopt, destination_of
 from pillarbox.flow.route import Forward, Refusal, Route, find
 from pillarbox.mime.analysis import analyse
-from pillarbox.store import Store, blobs, delivery, migrate, queue, queue_claim, routes
+from pillarbox.store import Store, blobs, delivery, migrate, queue, queue_claim, routes, rule_lookup
 from pillarbox.store.errors import Invalid
 from pillarbox.store.records import NewMessage, Queued, QueueFilter, User
 from pillarbox.store.rule_lookup import domain_patterns
@@ -32,6 +32,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "nowhere": {"kind": "discard"},
     "later": {"kind": "hold"},
 }
+
+
+@pytest.fixture(params=[rule_lookup.FEW, 0], ids=["few", "many"], autouse=True)
+def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test with rules that are read at once, and with rules that are looked for."""
+    monkeypatch.setattr(rule_lookup, "FEW", request.param)
 
 
 async def make(store: Store, *rules: tuple[str, str, str], accept: bool = False) -> dict[str, int]:
