@@ -71,8 +71,18 @@ def entry(
 ) -> Event:
     """A row for `store.events.add_events`. `at` in seconds; of `detail` what is None, "", 0 or False is left out."""
     facts = {name: value for name, value in detail.items() if value}
-    text = _encode(facts).decode() if facts else ""
-    return Event(int(at * 1000), message_key, kind, sender, recipient, queue_id, text)
+    try:
+        text = _encode(facts).decode() if facts else ""
+    except UnicodeEncodeError:
+        text = _encode({name: _clean(str(value)) for name, value in facts.items()}).decode()
+    return Event(int(at * 1000), message_key, kind, _clean(sender), _clean(recipient), queue_id, text)
+
+
+def _clean(text: str) -> str:
+    """What every database takes as text."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 class Story:
