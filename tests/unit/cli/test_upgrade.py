@@ -16,7 +16,6 @@ from pillarbox.server import standing
 from pillarbox.server.standing import Attempt, Board, Standing
 
 
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Callable[[list[tuple[str, str, str]]], int]]:
     """Start a process that answers SIGUSR2 by saying these, one after the other."""
