@@ -34,8 +34,8 @@ place = _store.place
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     before = structlog.get_config()
-    warnings_only = structlog.make_filtering_bound_logger(logging.ERROR)
-    structlog.configure(wrapper_class=warnings_only, cache_logger_on_first_use=False)
+    silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=silent, cache_logger_on_first_use=False)
     yield
     structlog.configure(**before)
 

@@ -48,7 +48,7 @@ def test_after_a_day_the_queue_drains_by_priority_and_age_and_no_herd_comes(run)
         assert server.peak <= 20
         assert len(office.world.taken) - len(order) == 200  # each sender was told once of the delay
 
-    run(body)
+    run(body, queue_flush_interval_ms=60_000)
 
 
 def test_many_destinations_come_back_in_their_own_time(run_sqlite):
@@ -67,7 +67,7 @@ def test_many_destinations_come_back_in_their_own_time(run_sqlite):
         assert len(taken(office)) == 200
         assert per_minute(office.world.times()[before:]) <= 30
 
-    run_sqlite(body)
+    run_sqlite(body, queue_flush_interval_ms=60_000)
 
 
 def test_the_circuit_opens_and_one_lane_probes(run):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
+from msgspec import structs
 
 from pillarbox.access.ledger import Field
 from pillarbox.store import StoreError, Tx, queue_claim, queue_settle, queue_upkeep
@@ -20,6 +21,7 @@ from pillarbox.store.errors import Temporary
 from pillarbox.store.records import Destination, QueuedMessage
 
 from ..parcel import Hop, Outcome, Reply
+from ..report_text import plain
 from . import journal
 from .batch import MOST_RECIPIENTS, Load, loads
 from .lane import LaneRunner
@@ -141,11 +143,12 @@ class Run:
     def came(self, load: Load, outcomes: Sequence[Outcome], began: float, mail_from: str, *, tried: bool) -> None:
         """What became of a parcel. `began` in epoch seconds."""
         policy, now = self.parts.policy(), int(self.parts.clock())
-        of_row = {outcome.queue_id: outcome for outcome in outcomes}
+        chance = self.parts.chance()  # the same for all, so that they are tried together again
+        of_row = {outcome.queue_id: _storable(outcome) for outcome in outcomes}
         for row in load.rows:
             outcome = of_row.get(row.id) or Outcome(row.id, "deferred", Reply("PROTOCOL", 451, "4.3.0", "No outcome"))
             attempt = Attempt(row, outcome, began, self.hop.kind, mail_from, tried)
-            self._came.append((attempt, judge(attempt, now, policy, self.parts.chance())))
+            self._came.append((attempt, judge(attempt, now, policy, chance)))
         self._poke.set()
 
     def well(self) -> None:
@@ -264,8 +267,8 @@ class Run:
             self._stuck = True
             await asyncio.sleep(AGAIN)
             return
-        except StoreError as error:
-            log.error("A batch of the queue cannot be settled: %s", error, destination=self.name)
+        except Exception as error:
+            log.error("A batch of the queue cannot be settled: %r", error, destination=self.name)
             await self._settle_alone(came, policy)
             return
         self._stuck = False
@@ -285,9 +288,9 @@ class Run:
             try:
                 settled = await parts.store.write(settle, [one], parts.holder, policy, [parts.ids()], parts.clock())
                 self._settled([one], settled)
-            except StoreError as error:
+            except Exception as error:
                 parts.counters.add(Field.ERRORS)
-                log.error("A row of the queue cannot be settled: %s", error, queue_id=row_id, destination=self.name)
+                log.error("A row of the queue cannot be settled: %r", error, queue_id=row_id, destination=self.name)
                 self.in_hand.pop(row_id, None)  # the lease brings it back
                 if one[0].outcome.result == "delivered":
                     with suppress(StoreError):
@@ -376,8 +379,8 @@ class Run:
                     [row_id for row_id in self.in_hand if row_id not in kept],
                     (pace.failures, pace.lanes, pace.blocked_until, self.last_error[:500]),
                 )
-            except StoreError as error:
-                log.warning("A destination is not given back: %s", error, destination=self.name)
+            except Exception as error:
+                log.warning("A destination is not given back: %r", error, destination=self.name)
                 if not isinstance(error, Temporary) and came:
                     await self._settle_alone(came, parts.policy())
                     self._came = []
@@ -388,6 +391,15 @@ class Run:
                 break
         self._came = []
         self.in_hand.clear()
+
+
+def _storable(outcome: Outcome) -> Outcome:
+    """With the words of the server in one line that any store takes."""
+    reply = outcome.reply
+    text, host = plain(reply.text), plain(reply.host)
+    if (text, host) == (reply.text, reply.host):
+        return outcome
+    return structs.replace(outcome, reply=structs.replace(reply, text=text, host=host))
 
 
 def _turn(

@@ -19,6 +19,7 @@ Report = Literal["", "failed", "delayed", "delivered", "relayed"]
 Event = Literal["relayed", "deferred", "bounced", "expired"]
 
 NEVER = "NEVER"
+SPREAD = 300  # seconds over which the tries of one moment are spread that bring delay reports
 
 
 class Attempt(NamedTuple):
@@ -116,15 +117,22 @@ def _deferred(attempt: Attempt, now: int, policy: Policy, chance: float) -> Verd
         # 4.4.7: it may well succeed when it is sent again (RFC 3463 section 2, class 4).
         verdict = _given_up(row, "expired", "4.4.7", f"It could not be delivered for {age} and is given up.")
         return verdict._replace(status="4.4.7")
-    at = min(now + policy.schedule.delay(tries, chance), end)
+    at = now + policy.schedule.delay(tries, chance)
+    wanted = bool(row.sender) and row.delay_reported_at is None and (not row.notify or "DELAY" in row.notify)
+    late = False
+    if policy.delay_report_after:
+        told_at = end - policy.lifetime_of(row.sender) + policy.delay_report_after
+        late = told_at <= now
+        if wanted and now < told_at < at:  # one more try then, so that the sender is told in time
+            at = told_at + int(chance * SPREAD)
     deliver_by = row.deliver_by if row.deliver_mode else None
-    if deliver_by is not None and deliver_by > now:
-        at = min(at, deliver_by)
-    late = end - policy.lifetime_of(row.sender) + policy.delay_report_after <= now and policy.delay_report_after > 0
-    if deliver_by is not None and row.deliver_mode.startswith("N"):
-        late = late or deliver_by <= now  # RFC 2852 section 4.1.4.2: the sender is told, the message goes on
-    wanted = not row.notify or "DELAY" in row.notify
-    report: Report = "delayed" if late and wanted and row.sender and row.delay_reported_at is None else ""
+    if deliver_by is not None:
+        if row.deliver_mode.startswith("N"):
+            late = late or deliver_by <= now  # RFC 2852 section 4.1.4.2: the sender is told, the message goes on
+        if now < deliver_by < at:
+            at = deliver_by
+    at = min(at, max(end, now + 1))
+    report: Report = "delayed" if late and wanted else ""
     begun_late = end if row.expires_at is None and end != row.created_at + policy.lifetime_of(row.sender) else None
     return Verdict("defer", "deferred", report, at=at, until=end, status=status, expires_at=begun_late)
 

@@ -1,0 +1,315 @@
+"""What senders are told of what the queue gives up, puts off and hands on, and what becomes of the rows."""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import email.policy
+
+from pillarbox.flow.parcel import Reply
+from pillarbox.store import blobs, directory, queue
+from pillarbox.store.records import QueueFilter
+from world import LATER, MESSAGE, NEVER, TAKEN
+
+HOUR, DAY = 3600, 86_400
+
+
+async def reports(office):
+    """The reports in the mailboxes here, parsed."""
+    found = []
+    for blob_id, size in await office.ask(
+        "SELECT b.id, b.size FROM messages m JOIN blobs b ON b.id = m.blob_id ORDER BY m.id"
+    ):
+        data = await office.store.scan(blobs.read_slice, blob_id, 0, size)
+        assert b"\n" not in data.replace(b"\r\n", b"")
+        message = email.message_from_bytes(data, policy=email.policy.SMTP)
+        assert not message.defects
+        found.append(message)
+    return found
+
+
+async def local(office, address="ada@example.com"):
+    await office.store.write(directory.create_user, address, address, "hash", "scram")
+    return address
+
+
+def fields(report):
+    """The recipients' fields, and the message's."""
+    whole, *recipients = report.get_payload()[1].get_payload()
+    return whole, recipients
+
+
+def test_a_refused_recipient_is_reported_into_the_senders_mailbox(run):
+    async def body(office):
+        ada = await local(office)
+        server = office.world.servers["mx example.net"]
+        server.rule = lambda to, tries, now: TAKEN if to[0] == "g" else NEVER
+        office.start()
+        await office.put(
+            "good@example.net",
+            "bad@example.net",
+            "worse@example.net",
+            sender=ada,
+            key="KEY1",
+            envid="env+1",
+            orcpt="rfc822;orig@example.net",
+        )
+        await office.empty()
+        (report,) = await reports(office)
+        assert report["auto-submitted"] == "auto-replied"
+        assert report["to"].addresses[0].addr_spec == ada
+        whole, recipients = fields(report)
+        assert whole["Original-Envelope-Id"] == "env+1"
+        assert whole["Reporting-MTA"] == "dns; mail.example.com"
+        assert [told["Final-Recipient"] for told in recipients] == [
+            "rfc822; bad@example.net",
+            "rfc822; worse@example.net",
+        ]
+        told = recipients[0]
+        assert (told["Action"], told["Status"], told["Remote-MTA"]) == ("failed", "5.1.1", "dns; mx.test")
+        assert told["Diagnostic-Code"] == "smtp; 550 5.1.1 no such user"
+        assert told["Original-Recipient"] == "rfc822;orig@example.net"
+        assert told["Last-Attempt-Date"] and told["Final-Log-ID"].startswith("KEY1.")
+        text = report.get_payload()[0].get_content()
+        assert "bad@example.net" in text
+        assert "mx.test (192.0.2.1:25) said when it was told this recipient:" in text
+        assert "550 5.1.1 no such user" in text
+        assert "Subject: greetings" in report.get_payload()[2].get_payload()
+        kinds = await office.ask("SELECT kind, message_key, recipient FROM message_events ORDER BY kind, recipient")
+        assert kinds == [
+            ("bounced", "KEY1", "bad@example.net"),
+            ("bounced", "KEY1", "worse@example.net"),
+            ("relayed", "KEY1", "good@example.net"),
+            ("report", "KEY1", ada),
+        ]
+
+    run(body)
+
+
+def test_a_sender_elsewhere_gets_the_report_by_the_queue_and_a_report_that_fails_becomes_a_dead_letter(run):
+    async def body(office):
+        office.world.servers["mx example.net"].rule = lambda to, tries, now: NEVER
+        office.world.servers["mx example.org"].rule = lambda to, tries, now: NEVER
+        office.start()
+        await office.put("bad@example.net", sender="eve@example.org")
+        await office.until(lambda: office.world.servers["mx example.org"].parcels)
+        (parcel,) = office.world.servers["mx example.org"].parcels
+        assert (parcel.sender, parcel.recipients[0].address) == ("", "eve@example.org")
+        await asyncio.sleep(5)
+        rows = await office.rows("status, from_address, to_address, last_error, next_retry_at")
+        assert rows == [("failed", "", "eve@example.org", "550 5.1.1 no such user", None)]
+
+    run(body)
+
+
+def test_ret_full_brings_the_whole_message_back(run):
+    async def body(office):
+        ada = await local(office)
+        office.world.servers["mx example.net"].rule = lambda to, tries, now: NEVER
+        office.start()
+        await office.put("bad@example.net", sender=ada, ret="FULL", prefix=b"Received: from here\r\n")
+        await office.put("bad@example.net", sender=ada, ret="FULL", content=MESSAGE + b"x" * 100_000)
+        await office.empty()
+        small, large = await reports(office)
+        returned = small.get_payload()[2]
+        assert returned.get_content_type() == "message/rfc822"
+        assert returned.get_payload()[0]["received"] == "from here"
+        assert returned.get_payload()[0].get_payload() == "Hello.\r\n"
+        assert large.get_payload()[2].get_content_type() == "text/rfc822-headers"
+
+    run(body)
+
+
+def test_a_message_that_waits_is_reported_once_and_returned_after_its_lifetime(run):
+    async def body(office):
+        ada = await local(office)
+        office.world.servers["mx example.net"].rule = lambda to, tries, now: LATER
+        office.start()
+        await office.put("a@example.net", "b@example.net", sender=ada)
+        await asyncio.sleep(4 * HOUR - 60)
+        assert await reports(office) == []
+        await asyncio.sleep(600)
+        (delayed,) = await reports(office)
+        _, recipients = fields(delayed)
+        assert {told["Action"] for told in recipients} == {"delayed"}
+        assert recipients[0]["Status"] == "4.2.0"
+        assert recipients[0]["Will-Retry-Until"]
+        assert await office.rows("DISTINCT max_retries", "1") == [(34,)]
+        await asyncio.sleep(5 * DAY - office.loop.now - 60)
+        assert len(await office.rows()) == 2
+        await asyncio.sleep(10 * 60)
+        assert await office.rows() == []
+        rest = (await reports(office))[1:]
+        told = [one for report in rest for one in fields(report)[1]]
+        assert [(one["Action"], one["Status"]) for one in told] == [("failed", "4.4.7")] * 2
+        assert "5 days" in rest[0].get_payload()[0].get_content()
+        assert "450 4.2.0 greylisted" in rest[0].get_payload()[0].get_content()
+
+    run(body, queue_flush_interval_ms=600_000)
+
+
+def test_notify_decides_what_is_told(run):
+    async def body(office):
+        ada = await local(office)
+        server = office.world.servers["mx example.net"]
+        server.rule = lambda to, tries, now: {"t": TAKEN, "n": NEVER, "l": LATER}[to[0]]
+        office.start()
+        await office.put("never1@example.net", sender=ada, notify="NEVER")
+        await office.put("never2@example.net", sender=ada, notify="SUCCESS,DELAY")
+        await office.put("later@example.net", sender=ada, notify="FAILURE")
+        await office.put("taken1@example.net", sender=ada, notify="SUCCESS,FAILURE")
+        await office.put("taken2@example.net", sender=ada, notify="FAILURE")
+        await asyncio.sleep(DAY)
+        (report,) = await reports(office)
+        (told,) = fields(report)[1]
+        assert (told["Final-Recipient"], told["Action"], told["Status"]) == (
+            "rfc822; taken1@example.net",
+            "relayed",
+            "2.0.0",
+        )
+        assert await office.rows("to_address") == [("later@example.net",)]
+
+    run(body, queue_flush_interval_ms=600_000)
+
+
+def test_no_success_report_when_the_next_hop_took_the_promise_over(run):
+    async def body(office):
+        ada = await local(office)
+        office.world.servers["mx example.net"].dsn = True
+        office.start()
+        await office.put("taken@example.net", sender=ada, notify="SUCCESS")
+        await office.empty()
+        assert await reports(office) == []
+
+    run(body)
+
+
+def test_a_report_for_a_full_or_missing_mailbox_leaves_a_dead_letter(run):
+    async def body(office):
+        ada = await local(office)
+        await office.store.write(lambda tx: tx.run("UPDATE users SET quota_limit = 10"))
+        office.world.servers["mx example.net"].rule = lambda to, tries, now: NEVER
+        office.start()
+        await office.put("bad@example.net", sender=ada)
+        await office.put("bad@example.net", sender="nobody@example.com")
+        await asyncio.sleep(10)
+        assert await office.rows("status, from_address") == [("failed", ada), ("failed", "nobody@example.com")]
+        assert await reports(office) == []
+
+    run(body)
+
+
+def test_deliver_by_returns_in_time_or_tells(run):
+    async def body(office):
+        ada = await local(office)
+        office.world.servers["mx example.net"].rule = lambda to, tries, now: LATER
+        office.start()
+        by = int(office.loop.clock()) + 600
+        await office.put("return@example.net", sender=ada, deliver_by=by, deliver_mode="R")
+        await office.put("notify@example.net", sender=ada, deliver_by=by, deliver_mode="N")
+        await asyncio.sleep(590)
+        assert await reports(office) == []
+        await asyncio.sleep(30)
+        told = {one["Final-Recipient"]: one for report in await reports(office) for one in fields(report)[1]}
+        assert told["rfc822; return@example.net"]["Action"] == "failed"
+        assert told["rfc822; return@example.net"]["Status"] == "5.4.7"
+        assert told["rfc822; notify@example.net"]["Action"] == "delayed"
+        assert await office.rows("to_address") == [("notify@example.net",)]
+
+    run(body)
+
+
+def test_an_operator_returns_a_message(run):
+    async def body(office):
+        ada = await local(office)
+        office.world.servers["mx example.net"].rule = lambda to, tries, now: LATER
+        office.start()
+        await office.put("a@example.net", sender=ada)
+        await asyncio.sleep(10)
+        await office.store.write(queue.bounce, QueueFilter())
+        await office.empty(seconds=60)
+        (report,) = await reports(office)
+        assert "administrator" in report.get_payload()[0].get_content()
+        assert office.world.tries["a@example.net"] == 1
+
+    run(body)
+
+
+def test_what_was_held_for_long_has_its_life_before_it(run_sqlite):
+    async def body(office):
+        ada = await local(office)
+        office.world.servers["mx example.net"].rule = lambda to, tries, now: LATER
+        await office.put("a@example.net", sender=ada, not_before=int(office.loop.clock()) + 3 * DAY)
+        office.start()
+        await asyncio.sleep(3 * DAY + 10 * HOUR)
+        assert office.world.tries["a@example.net"] >= 1
+        assert len(await office.rows()) == 1
+        await asyncio.sleep(3 * HOUR)
+        assert len(await office.rows()) == 0
+
+    run_sqlite(body, queue_flush_interval_ms=600_000, queue_lifetime=DAY // 2)
+
+
+def test_a_bad_domain_fails_at_once_and_the_reason_is_ours(run):
+    async def body(office):
+        ada = await local(office)
+        office.world.servers["mx example.invalid"].gone = True
+        office.start()
+        await office.put(*(f"u{number}@example.invalid" for number in range(5)), sender=ada)
+        await office.empty(seconds=30)
+        (report,) = await reports(office)
+        told = fields(report)[1]
+        assert len(told) == 5
+        assert told[0]["Status"] == "5.1.2"
+        assert told[0]["Diagnostic-Code"] == "X-Pillarbox; no such domain"
+        assert told[0]["Remote-MTA"] is None
+
+    run(body)
+
+
+def test_hostile_words_of_a_server_stay_in_their_field(run):
+    async def body(office):
+        ada = await local(office)
+        words = "no\r\nStatus: 2.0.0\r\n\r\nAction: delivered \udcff \u00e9 " + "x" * 5000
+        reply = Reply("RCPT", 550, "5.7.1", words, "mx\r\nEvil: yes", "192.0.2.1:25")
+        office.world.servers["mx example.net"].rule = lambda to, tries, now: reply
+        office.start()
+        await office.put("a@example.net", sender=ada)
+        await office.empty(seconds=30)
+        (report,) = await reports(office)
+        (told,) = fields(report)[1]
+        assert (told["Action"], told["Status"], told["Evil"]) == ("failed", "5.7.1", None)
+        data = bytes(report)
+        assert max(len(line) for line in data.split(b"\r\n")) <= 998
+
+    run(body)
+
+
+def test_addresses_beyond_ascii_make_a_global_report(run):
+    async def body(office):
+        ada = await local(office)
+        office.world.servers["mx example.net"].rule = lambda to, tries, now: NEVER
+        office.start()
+        await office.put(
+            "b\u00f8@example.net", sender=ada, smtputf8=True, content="Subject: h\u00f8\r\n\r\nx\r\n".encode()
+        )
+        await office.empty(seconds=30)
+        (report,) = await reports(office)
+        assert report.get_param("report-type") == "global-delivery-status"
+        assert report.get_payload()[1].get_content_type() == "message/global-delivery-status"
+        assert report.get_payload()[2].get_content_type() == "message/global-headers"
+
+    run(body)
+
+
+def test_a_setting_of_tries_ends_a_message_before_its_age(run):
+    async def body(office):
+        ada = await local(office)
+        office.world.servers["mx example.net"].rule = lambda to, tries, now: LATER
+        office.start()
+        await office.put("a@example.net", sender=ada)
+        await office.empty(seconds=60)
+        assert office.world.tries["a@example.net"] == 3
+        assert len(await reports(office)) == 1
+
+    run(body, max_retry_attempts=2, retry_delay_seconds=5)
