@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from store_samples import START, message
 
 from pillarbox.store import destinations, messages, open_store, queue, queue_claim, queue_settle
@@ -106,11 +106,16 @@ class QueueMachine(RuleBasedStateMachine):
         ids = sorted(self.model)
         return [ids[at] for at in sorted(picks) if at < len(ids)]
 
+    @initialize()
+    def some_rows(self) -> None:
+        for name in NAMES:
+            self.enqueue(name, 0, 0, False, 2)
+
     @rule(
         name=st.sampled_from([*NAMES, ""]),
         priority=st.integers(-1, 1),
-        later=SECONDS,
-        held=st.booleans(),
+        later=st.sampled_from([0, 0, 30, 900]),
+        held=st.sampled_from([False, False, False, True]),
         many=st.integers(1, 3),
     )
     def enqueue(self, name: str, priority: int, later: int, held: bool, many: int) -> None:
@@ -144,7 +149,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert before is None or before["until"] <= self.now
             assert destination.due_at is not None
             assert destination.due_at <= self.now
-            self.leased[destination.name] = {"holder": self.holders.index(self.holders[who]), "until": self.now + LEASE}
+            self.leased[destination.name] = {"holder": who, "until": self.now + LEASE}
 
     @rule(who=HOLDERS, name=st.sampled_from(NAMES), limit=st.integers(1, 4))
     def claim(self, who: int, name: str, limit: int) -> None:
@@ -209,13 +214,18 @@ class QueueMachine(RuleBasedStateMachine):
         status = "retry" if self.model[queue_id].attempts else "pending"
         self.change([queue_id], status=status, due=due, holder="")
 
-    @rule(who=HOLDERS, name=st.sampled_from(NAMES), blocked=SECONDS)
-    def leave(self, who: int, name: str, blocked: int) -> None:
-        found = self.run(lambda tx: tx.row("SELECT id FROM destinations WHERE name = ?", (name,)))
+    @rule(who=HOLDERS, name=st.sampled_from(NAMES), blocked=SECONDS, own=st.booleans())
+    def leave(self, who: int, name: str, blocked: int, own: bool) -> None:
+        """Mostly what it has; sometimes what is another's, which does nothing."""
+        if own:
+            having = {destination: its["holder"] for destination, its in self.leased.items() if its["holder"] >= 0}
+            name, who = next(iter(having.items()), (name, who))
+        found = self.run(lambda tx: tx.row("SELECT id, holder FROM destinations WHERE name = ?", (name,)))
         if found is not None:
-            left = {"failures": 1, "concurrency": 1, "blocked_until": self.now + blocked or None, "last_error": "x"}
+            left = {"failures": 1, "concurrency": 1, "blocked_until": self.now + blocked, "last_error": "x"}
             self.run(queue_claim.leave, found[0], self.holders[who], **left)
             if self.leased.get(name, {}).get("holder") == who:
+                assert found[1] == self.holders[who]
                 del self.leased[name]
 
     @rule(who=HOLDERS, noticed=st.booleans())
@@ -366,7 +376,7 @@ def settings_for(examples: int, steps: int) -> settings:
 
 
 def test_on_sqlite() -> None:
-    run_state_machine_as_test(QueueMachine, settings=settings_for(25, 40))
+    run_state_machine_as_test(QueueMachine, settings=settings_for(40, 40))
 
 
 def test_on_postgresql(postgres_url: str) -> None:
