@@ -101,7 +101,8 @@ class List:
 
 @dataclass(slots=True)
 class Status:
-    """STATUS: upper-case items: MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN SIZE DELETED HIGHESTMODSEQ APPENDLIMIT."""
+    """STATUS: upper-case items: MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN SIZE DELETED HIGHESTMODSEQ APPENDLIMIT
+    MAILBOXID."""
 
     mailbox: str
     items: tuple[str, ...]

@@ -20,6 +20,10 @@ class Item(Enum):
     BODY = b"BODY"  # BODYSTRUCTURE without extension data
     BODYSTRUCTURE = b"BODYSTRUCTURE"
     MODSEQ = b"MODSEQ"  # RFC 7162
+    SAVEDATE = b"SAVEDATE"  # RFC 8514
+    PREVIEW = b"PREVIEW"  # RFC 8970
+    EMAILID = b"EMAILID"  # RFC 8474
+    THREADID = b"THREADID"
 
 
 @dataclass(slots=True, frozen=True)

@@ -22,6 +22,7 @@ _ITEM = re.compile(rb"[A-Za-z0-9.]+")
 _PART = re.compile(rb"[1-9][0-9]{0,9}(?:\.[1-9][0-9]{0,9})*")
 _TEXT = re.compile(rb"(?:HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIME)(?=[ \]])", re.IGNORECASE)
 _PARTIAL = re.compile(rb"<([0-9]{1,19})\.([0-9]{1,19})>")
+_LAZY = re.compile(rb" \(LAZY(?: LAZY)*\)", re.IGNORECASE)
 _FIELD = re.compile(rb"[!-9;-~]{1,255}\Z")  # field-name, RFC 5322 section 2.2
 _ATOMIC = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+\Z")
 _STORE = re.compile(rb"([0-9:,*$]+) ([+-]?)FLAGS(\.SILENT)? \(([^()\"{}%*\x00-\x1f\x7f-\xff]*)\)\Z", re.IGNORECASE)
@@ -120,6 +121,8 @@ def _item(cursor: Cursor) -> FetchItem:
     if item is None:
         raise BadSyntax(f"there is no FETCH item {name[:40].decode('ascii')}")
     cursor.at = found.end()
+    if item is Item.PREVIEW and (lazy := _LAZY.match(cursor.text, cursor.at)):
+        cursor.at = lazy.end()  # RFC 8970 section 3.2: previews are made at delivery, so a lazy one is there too
     return item
 
 

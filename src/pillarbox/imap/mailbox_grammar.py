@@ -22,6 +22,7 @@ STATUS_ITEMS = frozenset(
         "DELETED",  # RFC 9051 section 6.3.11
         "HIGHESTMODSEQ",  # RFC 7162 section 3.1.7
         "APPENDLIMIT",  # RFC 7889 section 4
+        "MAILBOXID",  # RFC 8474 section 4.3
     }
 )
 SELECT_OPTIONS = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})  # RFC 5258 section 3, RFC 6154

@@ -78,6 +78,28 @@ class Sent:
 
 
 @dataclass(slots=True, frozen=True)
+class Saved:
+    """SAVEDBEFORE, SAVEDON, SAVEDSINCE (RFC 8514): when it came into this mailbox; as `Received`."""
+
+    relation: str
+    day: int
+
+
+@dataclass(slots=True, frozen=True)
+class EmailId:
+    """EMAILID (RFC 8474): the message of this id."""
+
+    id: str
+
+
+@dataclass(slots=True, frozen=True)
+class ThreadId:
+    """THREADID (RFC 8474): messages of this thread."""
+
+    id: str
+
+
+@dataclass(slots=True, frozen=True)
 class Size:
     """LARGER (strictly) and SMALLER (strictly), in octets."""
 
@@ -137,6 +159,9 @@ Key = (
     | Text
     | Received
     | Sent
+    | Saved
+    | EmailId
+    | ThreadId
     | Size
     | Numbers
     | Uids

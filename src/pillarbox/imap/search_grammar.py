@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from pillarbox.imap import flags
@@ -10,6 +11,7 @@ from pillarbox.imap.search import (
     All,
     And,
     Body,
+    EmailId,
     Flag,
     Header,
     Key,
@@ -20,9 +22,11 @@ from pillarbox.imap.search import (
     Or,
     Received,
     Recent,
+    Saved,
     Sent,
     Size,
     Text,
+    ThreadId,
     Uids,
 )
 from pillarbox.imap.syntax import BadSyntax, Cursor, Refused
@@ -57,6 +61,7 @@ _SIMPLE: dict[str, Key] = {
     "RECENT": Recent(True),  # RECENT, OLD, NEW: RFC 3501 section 6.4.4
     "OLD": Recent(False),
     "NEW": And((Recent(True), Flag(flags.SEEN, False))),
+    "SAVEDATESUPPORTED": All(),  # RFC 8514 section 4.3: by every mailbox
 }
 
 
@@ -172,6 +177,7 @@ class _Program:
         return ModSeq(cursor.number(name="a mod-sequence"))
 
 
+_OBJECT_ID = re.compile(rb"[A-Za-z0-9_-]{1,255}\Z")
 _SET_START = frozenset(bytes([octet]) for octet in b"0123456789*$")
 
 Argument = Callable[[_Program, Cursor, int], Key]
@@ -195,6 +201,18 @@ def _received(relation: str) -> Argument:
     return lambda program, cursor, depth: Received(relation, cursor.date())
 
 
+def _saved(relation: str) -> Argument:
+    return lambda program, cursor, depth: Saved(relation, cursor.date())
+
+
+def _object_id(cursor: Cursor) -> str:
+    """`objectid`, RFC 8474 section 7."""
+    word = cursor.astring("an object id")
+    if not _OBJECT_ID.match(word):
+        raise BadSyntax("an object id is 1 to 255 letters, digits, - and _")
+    return word.decode("ascii")
+
+
 def _sent(relation: str) -> Argument:
     return lambda program, cursor, depth: Sent(relation, cursor.date())
 
@@ -203,6 +221,9 @@ _ARGUMENTS: dict[str, Argument] = {
     **{name: _named_header(name.lower()) for name in ("BCC", "CC", "FROM", "SUBJECT", "TO")},
     **{relation: _received(relation) for relation in ("BEFORE", "ON", "SINCE")},
     **{"SENT" + relation: _sent(relation) for relation in ("BEFORE", "ON", "SINCE")},
+    **{"SAVED" + relation: _saved(relation) for relation in ("BEFORE", "ON", "SINCE")},
+    "EMAILID": lambda program, cursor, depth: EmailId(_object_id(cursor)),
+    "THREADID": lambda program, cursor, depth: ThreadId(_object_id(cursor)),
     "BODY": lambda program, cursor, depth: Body(program.text(cursor)),
     "TEXT": lambda program, cursor, depth: Text(program.text(cursor)),
     "HEADER": _Program.header,

@@ -19,13 +19,14 @@ from pillarbox.imap.commands import Fetch
 from pillarbox.imap.dates import internal_date
 from pillarbox.imap.events import Command
 from pillarbox.imap.fetch import FetchItem, Item, Section
+from pillarbox.imap.responses import string
 from pillarbox.imap.sequence import SequenceSet, compact
 from pillarbox.session.imap_answers import Answer, Refuse, gone
 from pillarbox.session.imap_sections import Cut, Piece, Sections
 from pillarbox.session.imap_select import vanished_earlier, vanished_since
 from pillarbox.session.imap_selected import Selected
 from pillarbox.session.imap_stream import PIECE, decoded_size, stream
-from pillarbox.store import Tx, blobs, messages
+from pillarbox.store import Tx, blobs, messages, object_ids
 from pillarbox.store.errors import StoreError
 from pillarbox.store.records import Rendered
 
@@ -41,7 +42,7 @@ _INLINE = 64 * 1024  # octets that are cut on the loop
 _BATCH = PIECE  # octets that are held at once
 _SMALL_PAGE = 20  # messages of the first page when contents are read: the first answer comes soon
 
-_COLUMNS = {Item.FLAGS, Item.UID, Item.INTERNALDATE, Item.RFC822_SIZE, Item.MODSEQ}
+_COLUMNS = {Item.FLAGS, Item.UID, Item.INTERNALDATE, Item.RFC822_SIZE, Item.MODSEQ, Item.SAVEDATE}
 
 
 async def fetch(session: ImapSession, command: Command) -> Answer:
@@ -117,6 +118,9 @@ def _lines(
             case Item.INTERNALDATE:
                 fields.append(b"INTERNALDATE %b")
                 columns.append(lambda start, stop: [internal_date(date) for date in selected.dates[start:stop]])
+            case Item.SAVEDATE:
+                fields.append(b"SAVEDATE %b")
+                columns.append(lambda start, stop: [internal_date(date) for date in selected.save_dates[start:stop]])
             case Item.MODSEQ:
                 fields.append(b"MODSEQ (%d)")
                 columns.append(lambda start, stop: selected.modseqs[start:stop])
@@ -144,6 +148,9 @@ async def _from_store(
     failure: Refuse | None = None
     for page in _pages(selected.sizes, picks, first=_SMALL_PAGE if wanted else _PAGE):
         rows = {row.id: row for row in await session.store.read(messages.rendered, [selected.ids[at] for at in page])}
+        threads: dict[int, str] = {}
+        if Item.THREADID in items:
+            threads = await session.store.read(object_ids.thread_ids, [row.blob_id for row in rows.values()])
         found: list[tuple[int, Rendered, list[Piece]]] = []
         for at in page:
             row = rows.get(selected.ids[at])
@@ -161,7 +168,7 @@ async def _from_store(
             if at in marked:  # \Seen was set by this very command: tell it with the octets (RFC 9051 section 6.4.5)
                 told = (Item.FLAGS, Item.MODSEQ) if session.condstore else (Item.FLAGS,)
                 shown = (*items, *(item for item in told if item not in items))
-            await batch.add(row, _pieces(session, selected, at, row, shown, cuts))
+            await batch.add(row, _pieces(session, selected, at, row, shown, cuts, threads))
         await batch.done()
         session.active()
     return failure
@@ -198,7 +205,13 @@ async def _mark_seen(session: ImapSession, selected: Selected, page: list[int]) 
 
 
 def _pieces(
-    session: ImapSession, selected: Selected, at: int, row: Rendered, items: Sequence[FetchItem], cuts: list[Piece]
+    session: ImapSession,
+    selected: Selected,
+    at: int,
+    row: Rendered,
+    items: Sequence[FetchItem],
+    cuts: list[Piece],
+    threads: dict[int, str],
 ) -> list[Piece]:
     """The values of one message in the order asked for, sections (`cuts`, in the same order) not read yet."""
     pieces: list[Piece] = [b"* %d FETCH (" % (at + 1)]
@@ -228,6 +241,14 @@ def _pieces(
                 pieces.append(b"INTERNALDATE %b" % internal_date(selected.dates[at]))
             case Item.MODSEQ:
                 pieces.append(b"MODSEQ (%d)" % selected.modseqs[at])
+            case Item.SAVEDATE:
+                pieces.append(b"SAVEDATE %b" % internal_date(selected.save_dates[at]))
+            case Item.PREVIEW:
+                pieces.append(b"PREVIEW " + string(row.preview.encode(), session.rev2))
+            case Item.EMAILID:
+                pieces.append(b"EMAILID (%b)" % object_ids.email_id(row).encode())
+            case Item.THREADID:
+                pieces.append(b"THREADID (%b)" % threads[row.blob_id].encode())
     pieces.append(b")\r\n")
     return pieces
 

@@ -8,7 +8,7 @@ from pillarbox.imap import responses
 from pillarbox.imap.commands import Create, Mailbox, Rename
 from pillarbox.imap.events import Command
 from pillarbox.session.imap_answers import Answer, Refuse, no_mailbox, refusal
-from pillarbox.store import mailboxes
+from pillarbox.store import mailboxes, object_ids
 from pillarbox.store.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ async def create(session: ImapSession, command: Command) -> Answer:
         raise Refuse("A mailbox has one special use at most", "USEATTR")
     use = args.special_use[0] if args.special_use else None
     try:
-        await session.store.write(mailboxes.create, session.user_id, args.mailbox, use)
+        made = await session.store.write(mailboxes.create, session.user_id, args.mailbox, use)
     except Conflict as error:
         existing = await session.store.read(mailboxes.find, session.user_id, args.mailbox)
         raise refusal(error) if existing is not None else Refuse(str(error), "LIMIT") from None
-    return Answer("CREATE completed")
+    return Answer("CREATE completed", f"MAILBOXID ({object_ids.mailbox_id(made)})")
 
 
 async def delete(session: ImapSession, command: Command) -> Answer:

@@ -27,6 +27,8 @@ class Candidate(Protocol):
     def whole_header(self) -> str: ...
     def body_text(self) -> str: ...
     def sent_day(self) -> int | None: ...
+    def email_id(self) -> str: ...
+    def thread_id(self) -> str: ...
 
 
 Test = Callable[[Candidate], bool]
@@ -91,6 +93,10 @@ class _Planner:
                 return self._content(lambda m: needle in m.whole_header() or needle in m.body_text(), BODY_READ)
             case search.Sent(relation, day):
                 return self._content(_sent_test(relation, day), NOTHING_READ)
+            case search.EmailId(wanted):
+                return self._content(lambda m: m.email_id() == wanted, NOTHING_READ)
+            case search.ThreadId(wanted):
+                return self._content(lambda m: m.thread_id() == wanted, NOTHING_READ)
             case _:
                 return Plan(self._mask(key))
 
@@ -119,6 +125,9 @@ class _Planner:
             case search.Received(relation, day):
                 start, end = _span(relation, day)
                 return int.from_bytes(bytes([start <= date < end for date in selected.dates]), "little")
+            case search.Saved(relation, day):
+                start, end = _span(relation, day)
+                return int.from_bytes(bytes([start <= date < end for date in selected.save_dates]), "little")
             case search.Numbers(sequence):
                 return self._ranges(selected.pick(sequence, uid=False))
             case search.Uids(sequence):

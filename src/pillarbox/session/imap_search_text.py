@@ -16,7 +16,7 @@ from pillarbox.mime.header import decoded_value, header_text
 from pillarbox.mime.text import search_text
 from pillarbox.mime.tree import load_parts
 from pillarbox.session.imap_search_plan import DAY, Test
-from pillarbox.store import Tx, blobs, messages
+from pillarbox.store import Tx, blobs, messages, object_ids
 from pillarbox.store.records import Rendered
 
 Wanted = tuple[int, int]
@@ -33,7 +33,7 @@ def matching(tx: Tx, page: Sequence[Wanted], tests: Sequence[Test]) -> list[int]
     for index, row_id in page:
         row = rows.get(row_id)
         if row is not None:
-            message = StoredMessage(index, row, partial(blobs.read_slice, tx, row.blob_id))
+            message = StoredMessage(index, row, partial(blobs.read_slice, tx, row.blob_id), tx)
             if all(test(message) for test in tests):
                 found.append(index)
     return found
@@ -42,12 +42,13 @@ def matching(tx: Tx, page: Sequence[Wanted], tests: Sequence[Test]) -> list[int]
 class StoredMessage:
     """One message, read on demand. `read_slice(start, length)` gives octets of its blob."""
 
-    __slots__ = ("_body", "_header", "_header_text", "_read", "_row", "_whole", "index")
+    __slots__ = ("_body", "_header", "_header_text", "_read", "_row", "_tx", "_whole", "index")
 
-    def __init__(self, index: int, row: Rendered, read_slice: Callable[[int, int], bytes]) -> None:
+    def __init__(self, index: int, row: Rendered, read_slice: Callable[[int, int], bytes], tx: Tx) -> None:
         self.index = index
         self._row = row
         self._read = read_slice
+        self._tx = tx
         self._header: bytes | None = None
         self._header_text: str | None = None
         self._body: str | None = None
@@ -75,6 +76,12 @@ class StoredMessage:
         quoted = _ENVELOPE_DATE.match(self._row.envelope)
         sent = parse_date(quoted[1]) if quoted else None
         return None if sent is None else (sent[0] + sent[1] * 60) // DAY
+
+    def email_id(self) -> str:
+        return object_ids.email_id(self._row)
+
+    def thread_id(self) -> str:
+        return object_ids.thread_ids(self._tx, [self._row.blob_id])[self._row.blob_id]
 
     def _raw_header(self) -> bytes:
         if self._header is None:

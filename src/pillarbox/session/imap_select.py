@@ -17,7 +17,7 @@ from pillarbox.imap.sequence import SequenceSet, compact, render_ranges
 from pillarbox.session.imap_answers import Answer, no_mailbox
 from pillarbox.session.imap_list import attributes
 from pillarbox.session.imap_selected import Selected
-from pillarbox.store import Tx, mailboxes, messages
+from pillarbox.store import Tx, mailboxes, messages, object_ids
 from pillarbox.store.errors import NotFound
 from pillarbox.store.records import Mailbox, View
 
@@ -91,6 +91,7 @@ def _introduce(session: ImapSession, selected: Selected, box: Mailbox, asked_for
     core.condition("OK", "UIDs are valid", f"UIDVALIDITY {selected.uidvalidity}")
     core.condition("OK", "the next UID", f"UIDNEXT {selected.uidnext}")
     core.condition("OK", "the highest mod-sequence", f"HIGHESTMODSEQ {selected.highestmodseq}")
+    core.condition("OK", "the mailbox's id", f"MAILBOXID ({object_ids.mailbox_id(box)})")
     if session.rev2:
         old_name = asked_for if asked_for != box.name else None  # names are normalised: RFC 9051 section 6.3.9.7
         core.untagged(responses.listing(attributes(box), box.name, utf8=True, old_name=old_name))

@@ -42,6 +42,7 @@ class Selected:
         "name",
         "read_only",
         "recent_from",
+        "save_dates",
         "saved",
         "sizes",
         "uidnext",
@@ -77,6 +78,7 @@ class Selected:
         self.sizes: array[int] = view.sizes
         self.dates: array[int] = view.dates
         self.ids: array[int] = view.ids
+        self.save_dates: array[int] = view.save_dates
         self.keywords: dict[int, Keywords] = view.keywords
         self._reached(view.mailbox)
 
@@ -152,7 +154,7 @@ class Selected:
         last = self.uids[-1] if self.uids else 0
         for row in changes.new:
             if row.uid > last:
-                self._append(row.uid, row.flags, row.modseq, row.size, row.internal_date, row.id)
+                self._append(row.uid, row.flags, row.modseq, row.size, row.internal_date, row.id, row.save_date)
                 if row.keywords:
                     self.keywords[row.uid] = row.keywords
                     self._note_keywords((row.keywords,))
@@ -169,7 +171,15 @@ class Selected:
             words = view.keywords.get(uid, ())
             mine = self.index(uid)
             if mine < 0:
-                self._append(uid, view.flags[at], view.modseqs[at], view.sizes[at], view.dates[at], view.ids[at])
+                self._append(
+                    uid,
+                    view.flags[at],
+                    view.modseqs[at],
+                    view.sizes[at],
+                    view.dates[at],
+                    view.ids[at],
+                    view.save_dates[at],
+                )
                 if words:
                     self.keywords[uid] = words
             elif self.modseqs[mine] < view.modseqs[at]:
@@ -178,7 +188,7 @@ class Selected:
         self._note_keywords(view.keywords.values())
         self._reached(view.mailbox)
 
-    def _append(self, uid: int, bits: int, modseq: int, size: int, date: int, row_id: int) -> None:
+    def _append(self, uid: int, bits: int, modseq: int, size: int, date: int, row_id: int, saved: int) -> None:
         if self.uids and uid <= self.uids[-1]:
             return  # UIDs only ascend; a row that appears below was there before and is no news
         self.arrived = True
@@ -188,6 +198,7 @@ class Selected:
         self.sizes.append(size)
         self.dates.append(date)
         self.ids.append(row_id)
+        self.save_dates.append(saved)
 
     def _note_keywords(self, groups: Iterable[Keywords]) -> None:
         for keywords in groups:
@@ -263,7 +274,7 @@ class Selected:
         for uid in gone:
             self.keywords.pop(uid, None)
         keep = _complement(compact(indexes), len(self.uids))
-        for name in ("uids", "flags", "modseqs", "sizes", "dates", "ids"):
+        for name in ("uids", "flags", "modseqs", "sizes", "dates", "ids", "save_dates"):
             column: array[int] = getattr(self, name)
             kept = array(column.typecode)
             for start, stop in keep:

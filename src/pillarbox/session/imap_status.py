@@ -9,7 +9,7 @@ from pillarbox.imap import responses
 from pillarbox.imap.commands import Status
 from pillarbox.imap.events import Command
 from pillarbox.session.imap_answers import Answer, no_mailbox
-from pillarbox.store import mailboxes, messages
+from pillarbox.store import mailboxes, messages, object_ids
 from pillarbox.store.records import Mailbox
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ async def status(session: ImapSession, command: Command) -> Answer:
     return Answer("STATUS completed")
 
 
-async def status_items(session: ImapSession, box: Mailbox, items: Sequence[str]) -> list[tuple[str, int]]:
+async def status_items(session: ImapSession, box: Mailbox, items: Sequence[str]) -> list[tuple[str, int | str]]:
     """The values of these items, in their order."""
-    values: list[tuple[str, int]] = []
+    values: list[tuple[str, int | str]] = []
     for item in items:
         if item == "RECENT":
             recent = box.first_recent_uid < box.uidnext and box.message_count > 0
             values.append((item, await session.store.read(messages.count_recent, box.id) if recent else 0))
+        elif item == "MAILBOXID":
+            values.append((item, f"({object_ids.mailbox_id(box)})"))
         else:
             if item == "HIGHESTMODSEQ":
                 session.condstore_used()  # RFC 7162 section 3.1
