@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pillarbox.cli.sendmail_client import Sent, Server, Unreachable
+from pillarbox.cli.sendmail_client import NotAllowed, Sent, Server, Unreachable
 from pillarbox.cli.sendmail_message import DataError, Message, read_message
 from pillarbox.cli.sendmail_options import Mode, Options, UsageError, parse_options
 from pillarbox.config.locate_sendmail import LocalServer, local_server
@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(EX_USAGE, f"{error}. `sendmail --help` tells more")
     except DataError as error:
         return _fail(EX_DATAERR, error)
+    except NotAllowed as error:
+        return _fail(EX_NOPERM, error)
     except KeyboardInterrupt:
         return 130
     except OSError as error:
@@ -164,10 +166,10 @@ def _report(sent: Sent) -> int:
     if not sent.refused:
         return EX_OK
     enhanced, code = sent.refused[0].answer.enhanced, sent.refused[0].answer.code
+    if enhanced.startswith(("5.1.3", "5.1.7", "5.6.", "5.3.4", "5.2.3")) or code in (501, 553):
+        return EX_DATAERR
     if enhanced.startswith("5.1."):
         return EX_NOUSER
-    if enhanced.startswith(("5.6.", "5.3.4", "5.2.3")) or code in (501, 553):
-        return EX_DATAERR
     return EX_NOPERM if enhanced.startswith("5.7.") else EX_UNAVAILABLE
 
 

@@ -40,6 +40,10 @@ class Unreachable(Exception):
     """The server is not there, sends us away for now, or the conversation broke: nothing more can be sent to it."""
 
 
+class NotAllowed(Exception):
+    """The server will never take mail from this user; the text is its answer."""
+
+
 class Refusal(NamedTuple):
     """What was said against a recipient, or with "" against the whole message."""
 
@@ -55,7 +59,7 @@ class Sent(NamedTuple):
 
 
 class Server:
-    """A conversation with the server. Raises Unreachable."""
+    """A conversation with the server. Raises Unreachable, and in the beginning NotAllowed."""
 
     def __init__(self, path: str, name: str, say: Callable[[str], None] | None = None) -> None:
         """Connect and greet as `name`. `say` is told every line of the conversation."""
@@ -69,8 +73,10 @@ class Server:
         self._socket.settimeout(PATIENCE)
         self._input: IO[bytes] = self._socket.makefile("rb")
         greeting = self._answer()
-        if not greeting.good:
+        if greeting.later:
             raise Unreachable(str(greeting))
+        if not greeting.good:
+            raise NotAllowed(str(greeting))
         self.hostname = greeting.text.split(" ", 1)[0] or "localhost"
         hello = self._ask(f"EHLO {name}")
         if not hello.good:
