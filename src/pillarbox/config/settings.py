@@ -84,6 +84,14 @@ class Settings:
     rate_limit_per_user: int
     rate_limit_window_seconds: int
     rate_limit_cleanup_interval: int
+    submission_show_client: bool
+    submission_max_priority: int
+    future_release_max: int
+    messages_per_hour: int
+    messages_per_day: int
+    recipients_per_hour: int
+    recipients_per_day: int
+    new_recipients_per_hour: int
     enable_dnsbl: bool
     enable_greylist: bool
     enable_spam_filter: bool

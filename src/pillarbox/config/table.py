@@ -178,6 +178,30 @@ _LIMITS = (
             "InvalidRateLimit", effect="none"),
 )
 
+_SUBMISSION = (
+    Setting("SMTP_SUBMISSION_SHOW_CLIENT", "submission.show_client", boolean(), False,
+            "The Received field of what an account sends names the address and the name of its client.",
+            "InvalidBoolean"),
+    Setting("SMTP_SUBMISSION_MAX_PRIORITY", "submission.max_priority", integer(-9, 9), 4,
+            "The highest priority that an account may give a message (MT-PRIORITY); a higher one becomes this one.",
+            "InvalidSubmission"),
+    Setting("SMTP_FUTURE_RELEASE_MAX", "submission.future_release_max", duration(0, 366 * 86_400),
+            Duration(30 * 86_400), "For how long an account may have a message held before it is sent (FUTURERELEASE); "
+            "0 does not offer it.", "InvalidSubmission"),
+    Setting("SMTP_MESSAGES_PER_HOUR", "submission.messages_per_hour", integer(0, 1_000_000), (0, 0, 200, 200),
+            "Messages that one account may send in an hour of the clock; 0 is no limit.", "InvalidRateLimit"),
+    Setting("SMTP_MESSAGES_PER_DAY", "submission.messages_per_day", integer(0, 10_000_000), (0, 0, 1000, 1000),
+            "Messages that one account may send in 24 hours; 0 is no limit.", "InvalidRateLimit"),
+    Setting("SMTP_RECIPIENTS_PER_HOUR", "submission.recipients_per_hour", integer(0, 1_000_000), (0, 0, 500, 500),
+            "Recipients of what one account sends in an hour of the clock; 0 is no limit.", "InvalidRateLimit"),
+    Setting("SMTP_RECIPIENTS_PER_DAY", "submission.recipients_per_day", integer(0, 10_000_000), (0, 0, 2000, 2000),
+            "Recipients of what one account sends in 24 hours; 0 is no limit.", "InvalidRateLimit"),
+    Setting("SMTP_NEW_RECIPIENTS_PER_HOUR", "submission.new_recipients_per_hour", integer(0, 1_000_000),
+            (0, 0, 150, 150), "Recipients that one account never wrote to before, in an hour of the clock. With more "
+            "of them its password was probably stolen: what it has in the queue is held and it can send nothing, until "
+            "`pillarbox user release` or `purge`. 0 is no limit.", "InvalidRateLimit"),
+)
+
 _ANTISPAM = (
     Setting("SMTP_ENABLE_DNSBL", "antispam.dnsbl", boolean(), False, "Clients on a DNS block list are refused.",
             "InvalidBoolean", effect="later"),
@@ -308,6 +332,7 @@ SETTINGS: tuple[Setting, ...] = (
     *_SECURITY,
     *_DATABASE,
     *_LIMITS,
+    *_SUBMISSION,
     *_ANTISPAM,
     *_WEBHOOK,
     *_OBSERVABILITY,

@@ -13,11 +13,9 @@ from typing import Any
 
 import structlog
 
-from pillarbox.access import sasl
-from pillarbox.access.authenticate import Identity, TemporaryFailure
-from pillarbox.access.exchange import Exchange
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
+from pillarbox.access.senders import Standing, standing
 from pillarbox.flow import route
 from pillarbox.flow.deliver import Recipient
 from pillarbox.flow.route import Refusal, Route
@@ -42,22 +40,22 @@ from pillarbox.store.errors import Busy, Full, Invalid, StoreError
 
 from . import smtp_replies as say
 from . import smtp_story as story
+from . import smtp_submission as submission
 from .node import Node
 from .peer import Peer
-from .smtp_connection import SmtpConnection, Work
+from .smtp_connection import Work
+from .smtp_login import LoginSession
 from .smtp_receive import Reception
+from .smtp_submission import NOTHING, Asked, Submission
 
 log = structlog.get_logger()
 
-AUTH_FAILURES = 3  # of one connection; the last closes it
 
-
-class SmtpSession(SmtpConnection):
+class SmtpSession(LoginSession):
     """One client's conversation."""
 
     def __init__(self, node: Node, role: Role = Role.SMTP, peer: Peer | None = None) -> None:
         super().__init__(node, role, peer)
-        self.identity: Identity | None = None
         self._hello = Hello("", False)
         self._mail: Mail | None = None
         self._message_id = ""
@@ -65,8 +63,7 @@ class SmtpSession(SmtpConnection):
         self._last_rcpt: Path | None = None
         self._spool: Spool | None = None
         self._reception: Reception | None = None
-        self._exchange: Exchange | None = None
-        self._auth_failures = 0
+        self._submission: Submission | None = None
 
     @property
     def hello(self) -> str:
@@ -76,89 +73,89 @@ class SmtpSession(SmtpConnection):
     def answer(self, event: Event) -> Work | None:
         return _ANSWERS[type(event)](self, event)
 
-    def forget(self) -> None:
-        self._end_transaction()
-        if self.identity is not None:
-            self.node.logins.remove(self.identity, self)
-            self.identity = None
-
-    def log_out(self, reason: str) -> None:
-        """The account's credentials have changed, see `watch.LoginWatch`."""
-        log.info("Session ended: %s", reason, peer=str(self.peer))
-        self.part_with(say.LOGGED_OUT)
-
-    def _end_transaction(self, *, stored: bool = False) -> None:
+    def end_transaction(self, *, stored: bool = False) -> None:
         if self._spool is not None:
             self._spool.close(stored=stored)
             self._spool = None
+        if self._submission is not None:
+            self._submission.close()
+            self._submission = None
         self._mail = self._reception = None
         self._recipients = []
 
-    # Greeting, TLS, AUTH.
-
     def _on_hello(self, event: Hello) -> None:
-        self._end_transaction()
+        self.end_transaction()
         self._hello = event
         self.heard()
         self.core.accept()
 
-    def _on_starttls(self, event: StartTls) -> Work | None:
-        self._end_transaction()
-        return self.start_tls()
-
-    def _on_auth(self, event: Auth) -> Work | None:
-        self._exchange = Exchange(
-            self.node.authenticator, event.mechanism, self.core.offer.auth, self.bindings, peer=self.peer.address
-        )
-        return self._authenticate(event.initial)
-
-    def _on_auth_response(self, event: AuthResponse) -> Work | None:
-        return self._authenticate(event.data)
-
-    async def _authenticate(self, response: bytes | None) -> None:
-        assert self._exchange is not None
-        try:
-            outcome = await self._exchange.step(response)
-        except TemporaryFailure:
-            self.core.reply(*say.AUTH_TEMPORARY)
-            return
-        if isinstance(outcome, sasl.Challenge):
-            self.core.challenge(outcome.data)
-        elif isinstance(outcome, Identity):
-            self._logged_in(outcome)
-        elif outcome.syntax:
-            self.core.reply(*say.AUTH_SYNTAX)
-        else:
-            self._auth_failed()
-
-    def _logged_in(self, identity: Identity) -> None:
-        self.core.accept()
-        if not self.closed:
-            self.identity = identity
-            self.node.logins.add(identity, self)
-
-    def _auth_failed(self) -> None:
-        self._auth_failures += 1
-        self.core.reply(*(say.AUTH_FAILED if self._auth_failures < AUTH_FAILURES else say.AUTH_TOO_OFTEN))
-
     # The envelope.
 
-    def _on_mail(self, event: Mail) -> None:
-        node, settings, lmtp = self.node, self._settings, self.role is Role.LMTP
-        self._message_id = node.ids()
-        if not lmtp:
-            if self.secured is None and (settings.refuse_cleartext_strangers or self._submits_too_early()):
-                return self._refuse_mail(event, say.NEEDS_TLS)
-            if self.identity is None and self._login_required():
-                return self._refuse_mail(event, say.NEEDS_AUTH)
-            if not self._within_rate():
-                log.warning(f"Security event from {self.peer}: Rate limit exceeded", message_id=self._message_id)
-                return self._refuse_mail(event, say.RATE_LIMITED)
-        if node.disk.is_low():
-            return self._refuse_mail(event, say.NO_ROOM)
+    def _on_mail(self, event: Mail) -> Work | None:
+        self._message_id = self.node.ids()
+        refusal = self._not_now()
+        if refusal is not None:
+            self._refuse_mail(event, refusal)
+            return None
+        if self.role is Role.SUBMISSION:
+            return self._submit(event)
         self._mail = event
         self.core.accept()
         return None
+
+    def _not_now(self) -> Reply | None:
+        """Why this client may begin no transaction, whoever the sender is."""
+        settings = self._settings
+        if self.role is not Role.LMTP:
+            if self.secured is None and (settings.refuse_cleartext_strangers or self._submits_too_early()):
+                return say.NEEDS_TLS
+            if self.identity is None and self._login_required():
+                return say.NEEDS_AUTH
+            if not self._within_rate():
+                log.warning(f"Security event from {self.peer}: Rate limit exceeded", message_id=self._message_id)
+                return say.RATE_LIMITED
+        return say.NO_ROOM if self.node.disk.is_low() else None
+
+    def _submit(self, event: Mail) -> Work | None:
+        """MAIL of an account: may it send, and as this sender?"""
+        assert self.identity is not None
+        wishes = submission.asked(event, self._settings, self.node.clock())
+        if isinstance(wishes, Reply):
+            self._refuse_mail(event, wishes)
+            return None
+        # The null sender is for what programs answer by themselves, such as disposition notifications (RFC 8098).
+        sender = [] if event.sender.is_null else [(event.sender.local, event.sender.domain_key)]
+        try:
+            found = self.node.store.peek(standing, self.identity.user_id, sender)
+        except Busy:
+            return self._submit_later(event, wishes, sender)
+        except StoreError as error:
+            self._store_failed(error)
+            return None
+        self._take_sender(event, wishes, found)
+        return None
+
+    async def _submit_later(self, event: Mail, wishes: Asked, sender: list[tuple[str, str]]) -> None:
+        assert self.identity is not None
+        try:
+            found = await self.node.store.read(standing, self.identity.user_id, sender)
+        except StoreError as error:
+            self._store_failed(error)
+            return
+        if not self.closed:
+            self._take_sender(event, wishes, found)
+
+    def _take_sender(self, event: Mail, wishes: Asked, found: Standing) -> None:
+        assert self.identity is not None
+        refusal = submission.refused_sender(found, event, self.identity)
+        if refusal is not None:
+            self._refuse_mail(event, refusal)
+            return
+        self._mail = event
+        self._submission = Submission(
+            self.identity, wishes, self._message_id, self.core.hostname, self.node.clock(), self.node.memory
+        )
+        self.core.reply(*wishes.reply)
 
     def _submits_too_early(self) -> bool:
         return self.role is Role.SUBMISSION and self.core.offer.starttls and not self.core.offer.auth_in_clear
@@ -223,7 +220,7 @@ class SmtpSession(SmtpConnection):
             return None
         if refusal in (Refusal.UNKNOWN, Refusal.NOT_OURS) and self._settings.accept_all and event.recipient.domain:
             return self._make_mailbox(event)
-        if refusal is Refusal.NOT_OURS and self._may_relay() and not event.recipient.is_literal:
+        if refusal is Refusal.NOT_OURS and self._may_relay():
             self._accept_rcpt(event, route.relayed(event.recipient.address))
             return None
         self._refuse_rcpt(event, say.ROUTES[refusal])
@@ -280,7 +277,7 @@ class SmtpSession(SmtpConnection):
         assert self._mail is not None
         if self.node.disk.is_low():
             self.core.reply(*say.NO_ROOM)
-            self._end_transaction()
+            self.end_transaction()
             return
         self._spool = Spool(self.node, self._mail.size or 0)
         self.core.accept()
@@ -292,7 +289,15 @@ class SmtpSession(SmtpConnection):
             self._spool.close()
             self._spool = None
             return None
-        pause = self._spool.feed(event.data)
+        data = event.data
+        if self._submission is not None:
+            data = self._submission.feed(data)
+            if self._submission.refusal is not None:
+                self._spool.close()
+                self._spool = None
+            if not data or self._spool is None:
+                return None
+        pause = self._spool.feed(data)
         if pause is None:
             return None
         self.stop_reading()
@@ -307,25 +312,80 @@ class SmtpSession(SmtpConnection):
             story.faulty(
                 self, self._message_id, event.fault, self._mail.sender.address if self._mail is not None else ""
             )
-            self._end_transaction()
+            self.end_transaction()
             return None
+        return self._receive() if self._submission is None else self._submitted(self._submission)
+
+    def _submitted(self, submitted: Submission) -> Work | None:
+        """The message of an account is complete: is it from who it says?"""
+        assert self.identity is not None
+        rest = submitted.finish()
+        if submitted.refusal is not None:
+            self._refuse_message(submitted.refusal)
+            return None
+        assert self._spool is not None
+        if rest:
+            self._spool.feed(rest)  # if it has to be waited for, `complete` does
+        authors = [(author.local, author.domain_key) for author in submitted.authors]
+        try:
+            found = self.node.store.peek(standing, self.identity.user_id, authors)
+        except Busy:
+            return self._submitted_later(submitted, authors)
+        except StoreError as error:
+            self._store_failed(error)
+            self.end_transaction()
+            return None
+        return self._take_authors(submitted, found)
+
+    async def _submitted_later(self, submitted: Submission, authors: list[tuple[str, str]]) -> None:
+        assert self.identity is not None
+        try:
+            found = await self.node.store.read(standing, self.identity.user_id, authors)
+        except StoreError as error:
+            self._store_failed(error)
+            self.end_transaction()
+            return
+        storing = self._take_authors(submitted, found)
+        if isinstance(storing, asyncio.Future):
+            await asyncio.wait((storing,))
+            self.resume(storing)
+        elif storing is not None:
+            await storing
+
+    def _take_authors(self, submitted: Submission, found: Standing) -> Work | None:
+        assert self.identity is not None
+        refusal = submission.refused_author(found, submitted.authors, self.identity)
+        if refusal is None:
+            return self._receive()
+        self._refuse_message(refusal)
+        return None
+
+    def _refuse_message(self, reply: Reply) -> None:
+        self.node.slot.add(Field.MESSAGES_REJECTED)
+        log.info("Message refused: %d %s", reply.code, reply.text, message_id=self._message_id, peer=str(self.peer))
+        sender = self._mail.sender.address if self._mail is not None else ""
+        story.refused(self, self._message_id, reply, "END", sender)
+        self.core.reply(*reply)
+        self.end_transaction()
+
+    def _receive(self) -> Work | None:
         assert self._mail is not None
         assert self._spool is not None
         only = self._last_rcpt if len(self._recipients) == 1 else None
         self._reception = Reception(
-            self, self._mail, self._hello, self._message_id, self._recipients, only, self._spool
+            self, self._mail, self._hello, self._message_id, self._recipients, only, self._spool, self._asked
         )
         try:
             message = self._reception.complete_now()
         except (SpoolError, StoreError) as error:
             self._reception.failed(error)
-            self._end_transaction()
+            self.end_transaction()
             return None
         if message is None:
             return self._receive_large()
         storing = self._reception.store(message)
         if storing is None:
-            self._end_transaction()
+            self.end_transaction()
         return storing
 
     async def _receive_large(self) -> None:
@@ -333,20 +393,24 @@ class SmtpSession(SmtpConnection):
         message = await self._reception.complete()
         storing = self._reception.store(message) if message is not None else None
         if storing is None:
-            self._end_transaction()
+            self.end_transaction()
             return
         await asyncio.wait((storing,))
         self.resume(storing)
 
+    @property
+    def _asked(self) -> Asked:
+        return NOTHING if self._submission is None else self._submission.asked
+
     def resume(self, done: asyncio.Future[Any]) -> None:
         assert self._reception is not None
-        self._end_transaction(stored=self._reception.stored(done))
+        self.end_transaction(stored=self._reception.stored(done))
 
     def _on_reset(self, event: Reset) -> None:
-        self._end_transaction()
+        self.end_transaction()
 
     def _on_quit(self, event: Quit) -> None:
-        self._end_transaction()
+        self.end_transaction()
         self.parted()
 
 
@@ -361,9 +425,9 @@ _ANSWERS: dict[type[Any], Callable[[SmtpSession, Any], Work | None]] = {
     Data: SmtpSession._on_data,
     Content: SmtpSession._on_content,
     ContentEnd: SmtpSession._on_content_end,
-    Auth: SmtpSession._on_auth,
-    AuthResponse: SmtpSession._on_auth_response,
-    StartTls: SmtpSession._on_starttls,
+    Auth: LoginSession.on_auth,
+    AuthResponse: LoginSession.on_auth_response,
+    StartTls: LoginSession.on_starttls,
     Reset: SmtpSession._on_reset,
     Quit: SmtpSession._on_quit,
 }

@@ -219,7 +219,8 @@ class SmtpConnection(asyncio.Protocol):
         """Limits and offer for this client as it is connected now."""
         settings, here = self._settings, is_loopback(self.peer.address) or not self.peer.address
         clear = self.role is Role.SUBMISSION and settings.cleartext_loopback and here and not self.peer.proxied
-        return policy(settings, bool(self.node.tls), self.role, clear, bool(self.bindings))
+        until = hold_limit(settings, self.node.clock()) if self.role is Role.SUBMISSION else 0
+        return policy(settings, bool(self.node.tls), self.role, clear, bool(self.bindings), until)
 
     def _pump(self) -> None:
         """Answer all that has arrived, up to the first that must wait."""
@@ -444,12 +445,26 @@ def shown(event: Event) -> str:
 
 
 @lru_cache(maxsize=64)
-def policy(settings: Settings, tls_ready: bool, role: Role, clear: bool, bound: bool) -> tuple[Limits, Offer]:
+def policy(
+    settings: Settings, tls_ready: bool, role: Role, clear: bool, bound: bool, hold_until: int
+) -> tuple[Limits, Offer]:
     """Limits and offer of a role. AUTH is offered on submission, and elsewhere when it is enabled; only under TLS
-    unless `clear`. `bound`: the connection has channel bindings."""
+    unless `clear`. `bound`: the connection has channel bindings. `hold_until`: see `hold_limit`."""
     limits = Limits(message_size=settings.max_message_size, recipients=settings.max_recipients)
-    if role is Role.SUBMISSION:
-        auth = offered(bound=bound)
-    else:
+    if role is not Role.SUBMISSION:
         auth = MECHANISMS if settings.enable_auth and role is Role.SMTP else ()
-    return limits, Offer(starttls=tls_ready, auth=auth, auth_in_clear=clear)
+        return limits, Offer(starttls=tls_ready, auth=auth)
+    return limits, Offer(
+        starttls=tls_ready,
+        auth=offered(bound=bound),
+        auth_in_clear=clear,
+        deliver_by=True,
+        hold_seconds=int(settings.future_release_max),  # a Duration is shown as 30d
+        hold_until=hold_until,
+        priority=True,
+    )
+
+
+def hold_limit(settings: Settings, now: float) -> int:
+    """Up to when a message may be held, in seconds since 1970; the same for a minute, so that policies are few."""
+    return (int(now) + settings.future_release_max) // 60 * 60

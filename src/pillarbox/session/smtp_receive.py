@@ -10,17 +10,21 @@ import structlog
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
 from pillarbox.flow import deliver as flow
+from pillarbox.flow.allowance import Held, OverLimit, Submitted, submit
 from pillarbox.flow.deliver import Envelope, Recipient, Result
 from pillarbox.flow.spool import Spool, SpoolError
 from pillarbox.smtp.address import Path
 from pillarbox.smtp.events import Hello, Mail
 from pillarbox.smtp.received import Trace, received, with_protocol
 from pillarbox.smtp.replies import ACCEPTED, Reply
+from pillarbox.store import queue
 from pillarbox.store.errors import Full, StoreError
-from pillarbox.store.records import NewMessage
+from pillarbox.store.records import NewMessage, QueueFilter
 
 from . import smtp_replies as say
 from . import smtp_story as story
+from . import smtp_submission as submission
+from .smtp_submission import NOTHING, Asked
 
 if TYPE_CHECKING:
     from .smtp import SmtpSession
@@ -33,7 +37,7 @@ MAX_HOPS = 100  # Received fields, RFC 5321 section 6.3
 class Reception:
     """One whole message of one session."""
 
-    __slots__ = ("_header_id", "_hello", "_mail", "_only", "_recipients", "_session", "_spool", "message_id")
+    __slots__ = ("_asked", "_header_id", "_hello", "_mail", "_only", "_recipients", "_session", "_spool", "message_id")
 
     def __init__(
         self,
@@ -44,14 +48,16 @@ class Reception:
         recipients: list[Recipient],
         only: Path | None,
         spool: Spool,
+        asked: Asked = NOTHING,
     ) -> None:
-        """`only`: the recipient, when there is a single one."""
+        """`only`: the recipient, when there is a single one. `asked`: what an account asks of delivery."""
         self._session = session
         self._mail = mail
         self._hello = hello
         self._recipients = tuple(recipients)
         self._only = only
         self._spool = spool
+        self._asked = asked
         self._header_id = ""
         self.message_id = message_id
 
@@ -67,7 +73,7 @@ class Reception:
         """The message, when it is small; None when it was refused or needs `complete`. Raises as the spool does."""
         return self._spool.finish_now()
 
-    def store(self, message: NewMessage) -> asyncio.Future[Result] | None:
+    def store(self, message: NewMessage) -> asyncio.Future[Result] | asyncio.Future[Submitted] | None:
         """Hand the message to the store; None when it was refused."""
         session = self._session
         if self._spool.hops > MAX_HOPS:
@@ -93,19 +99,35 @@ class Reception:
             ret=self._mail.ret,
             body=self._mail.body,
             smtputf8=self._mail.smtputf8,
+            user_id=session.identity.user_id if session.identity is not None else None,
+            priority=self._asked.priority,
+            not_before=self._asked.not_before,
+            deliver_by=self._asked.deliver_by,
+            deliver_mode=self._asked.deliver_mode,
         )
         planned = flow.plan(envelope, message, self._spool.head)
         size = len(message.packed) if message.packed is not None else 0
-        return session.node.store.write(flow.deliver, envelope, planned, message, self._spool.head, size=size)
+        given = (envelope, planned, message, self._spool.head)
+        store = session.node.store
+        if envelope.user_id is None:
+            return store.write(flow.deliver, *given, size=size)
+        return store.write(submit, submission.allowance(session.node.settings), *given, size=size)
 
-    def stored(self, done: asyncio.Future[Result]) -> bool:
+    def stored(self, done: asyncio.Future[Result] | asyncio.Future[Submitted]) -> bool:
         """Answer with what the store says; whether anything of the message was kept."""
         try:
             result = done.result()
         except StoreError as error:
             self.failed(error)
             return False
+        except (Held, OverLimit) as error:
+            self._over(error)
+            return False
         session = self._session
+        if isinstance(result, Submitted):
+            result, reason = result
+            if reason:
+                self._held(reason)
         slot = session.node.slot
         if None not in result.errors:
             slot.add(Field.MESSAGES_REJECTED)
@@ -122,6 +144,30 @@ class Reception:
             story.accepted(session, self.message_id, sender, result, self._spool.size, self._header_id)
         self._answer(result)
         return result.delivered + result.queued > 0
+
+    def _over(self, error: Held | OverLimit) -> None:
+        """The account may not send this, or nothing at all."""
+        node = self._session.node
+        node.slot.add(Field.MESSAGES_REJECTED)
+        node.slot.add(Field.RATE_LIMIT_HITS)
+        log.warning("Message refused: %s", error, message_id=self.message_id, peer=str(self._session.peer))
+        reply = submission.refused_by_limit(error, node.clock())
+        self._refused(reply)
+        self._answer_all(reply)
+
+    def _held(self, reason: str) -> None:
+        """The account is held since this message: so is the rest of what it has in the queue, page by page."""
+        session = self._session
+        identity = session.identity
+        assert identity is not None
+        log.warning(
+            "The account %s was held: %s", identity.username, reason, message_id=self.message_id, peer=str(session.peer)
+        )
+        session.node.story.note(self.message_id, "held", text=f"the account {identity.username} was held: {reason}")
+        rest = queue.in_pages(session.node.store, queue.hold, QueueFilter(user_id=identity.user_id))
+        task = asyncio.get_running_loop().create_task(rest)
+        _holding.add(task)
+        task.add_done_callback(_rest_held)
 
     def failed(self, error: Exception) -> None:
         """The message could not be kept for now: the client tries again."""
@@ -148,9 +194,10 @@ class Reception:
             auth=session.identity is not None,
             utf8=self._mail.smtputf8,
         )
+        shown = session.role is not Role.SUBMISSION or session.node.settings.submission_show_client
         trace = Trace(
-            helo=self._hello.name,
-            address=session.peer.address,
+            helo=self._hello.name if shown else "",
+            address=session.peer.address if shown else "",
             by=session.core.hostname,
             protocol=protocol,
             message_id=self.message_id,
@@ -163,9 +210,9 @@ class Reception:
         core = self._session.core
         if self._session.role is Role.LMTP:  # one reply a recipient, RFC 2033 section 4.2
             for error in result.errors:
-                core.reply(*(ACCEPTED if error is None else _outcome(error)))
+                core.reply(*(_accepted(self.message_id) if error is None else _outcome(error)))
         elif None in result.errors:
-            core.accept()
+            core.reply(*_accepted(self.message_id))
         else:
             core.reply(*_outcome(result.errors[0] or ""))
 
@@ -186,6 +233,20 @@ class Reception:
                 log.warning("Not delivered: TO=%s: %s", recipient.address, error, message_id=self.message_id)
         if result.dropped_reports:
             log.warning("%d failures without a report", result.dropped_reports, message_id=self.message_id)
+
+
+def _accepted(message_id: str) -> Reply:
+    code, enhanced, text = ACCEPTED
+    return Reply(code, enhanced, f"{text}, id {message_id}")
+
+
+_holding: set[asyncio.Task[int]] = set()  # a task that nobody holds may be collected before it ends
+
+
+def _rest_held(done: asyncio.Task[int]) -> None:
+    _holding.discard(done)
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("Not all of a held account's queue is held: `pillarbox user hold` does the rest", error=str(error))
 
 
 def _outcome(error: str) -> Reply:

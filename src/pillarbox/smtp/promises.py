@@ -31,7 +31,7 @@ class Wishes(NamedTuple):
 
 def keywords(offer: Offer) -> tuple[str, ...]:
     """The parameters of this kind that are offered."""
-    found = ("BY",) if offer.deliver_by else ()
+    found: tuple[str, ...] = ("BY",) if offer.deliver_by else ()
     found += ("HOLDFOR", "HOLDUNTIL") if offer.hold_seconds else ()
     return (*found, "MT-PRIORITY") if offer.priority else found
 

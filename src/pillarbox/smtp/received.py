@@ -20,6 +20,7 @@ class Trace(Struct, frozen=True):
     `helo` is what the client called itself, `address` its IP address ("" for a local socket), `host` its name by
     reverse lookup ("" unknown). `protocol` is what `with_protocol` gives. `message_id` is the server's own id of the
     message (an atom). `tls` is a remark on the encryption, `TLSv1.3 TLS_AES_256_GCM_SHA384`. `epoch` is in seconds.
+    Without `helo` and `address` it is not said where the message came from, for the privacy of a submitter.
     """
 
     helo: str
@@ -45,7 +46,9 @@ def with_protocol(*, esmtp: bool, lmtp: bool = False, tls: bool = False, auth: b
 def received(trace: Trace, recipient: Path | None = None) -> bytes:
     """The Received field, folded, with CRLF. Give `recipient` only when the transaction has a single one: `for` would
     tell the others who else got the message (RFC 5321 section 7.6)."""
-    words = [f"Received: from {_from(trace)}", f"by {trace.by}"]
+    words = [f"Received: by {trace.by}"]
+    if trace.helo or trace.address:
+        words = [f"Received: from {_from(trace)}", f"by {trace.by}"]
     words.append(f"with {trace.protocol}")
     if trace.tls:
         words.append(f"({_comment(trace.tls)})")

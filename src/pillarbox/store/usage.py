@@ -49,6 +49,12 @@ def totals(tx: Tx, user_id: int) -> Usage:
     return Usage(*hour, *(sum(row[column] for row in rows) for column in (1, 2, 3)))
 
 
+def hours(tx: Tx, user_id: int) -> list[tuple[int, int, int]]:
+    """What it has sent in each of the last 24 hours of the clock: (hours since 1970, messages, recipients)."""
+    rows = tx.rows(_DAY, (user_id, tx.now // HOUR - 24))
+    return [(hour, messages, recipients) for hour, messages, recipients, _ in rows]
+
+
 def unknown(tx: Tx, user_id: int, recipients: Collection[str]) -> int:
     """How many of these the account never sent to."""
     keys = {_key(recipient) for recipient in recipients}

@@ -1,8 +1,6 @@
 """Whole exchanges against a store: SCRAM and tokens end in an account, or fail slowly and alike."""
 
-import hmac
-from base64 import b64decode, b64encode
-from hashlib import pbkdf2_hmac, sha256
+from base64 import b64encode
 
 import pytest
 
@@ -14,6 +12,7 @@ from pillarbox.access.ledger import Field, Ledger
 from pillarbox.access.sasl import Challenge, Failure
 from pillarbox.store import directory, tokens
 from pillarbox.store.opening import open_store
+from scram_client import ScramClient
 
 BINDINGS = {"tls-server-end-point": b"hash"}
 
@@ -65,28 +64,17 @@ async def world(tmp_path):
     await store.close()
 
 
-def last_message(first, challenge, password, binding=b""):
-    fields = dict(field.split("=", 1) for field in challenge.data.decode().split(","))
-    salted = pbkdf2_hmac("sha256", password.encode(), b64decode(fields["s"]), int(fields["i"]))
-    header, bare = first[: first.index("n=")], first[first.index("n=") :]
-    final = f"c={b64encode(header.encode() + binding).decode()},r={fields['r']}"
-    key = hmac.digest(salted, b"Client Key", "sha256")
-    message = f"{bare},{challenge.data.decode()},{final}".encode()
-    signature = hmac.digest(sha256(key).digest(), message, "sha256")
-    return f"{final},p={b64encode(bytes(a ^ b for a, b in zip(key, signature, strict=True))).decode()}".encode()
-
-
 async def scram(house, name, password, mechanism="SCRAM-SHA-256", header="n,,", binding=b"", between=None, **options):
     exchange = house.exchange(mechanism, **options)
-    first = f"{header}n={name},r=abc"
-    challenge = await exchange.step(first.encode())
+    client = ScramClient(password, name, header=header, binding=binding)
+    challenge = await exchange.step(client.first())
     if not isinstance(challenge, Challenge):
         return challenge
     if between is not None:
         await between()
-    outcome = await exchange.step(last_message(first, challenge, password, binding))
+    outcome = await exchange.step(client.final(challenge.data))
     if isinstance(outcome, Challenge):
-        assert outcome.data.startswith(b"v=")
+        assert outcome.data == b"v=" + b64encode(client.server_proof)
         outcome = await exchange.step(b"")
     return outcome
 

@@ -13,9 +13,8 @@ async def test_a_message_is_in_the_mailbox_when_250_was_said(house):
     async with house() as h:
         client = await h.greeted()
         body = b"Subject: hello\r\n\r\n..dotted\r\nline\r\n"
-        assert await client.message("eve@example.org", "ada@example.com", body) == (
-            "250 2.0.0 OK: Message accepted for delivery"
-        )
+        reply = await client.message("eve@example.org", "ada@example.com", body)
+        assert re.fullmatch(r"250 2\.0\.0 OK: Message accepted for delivery, id [0-9A-Z]{14}", reply)
         (message,) = await h.mail("ada@example.com")
         prefix, _, content = message.partition(b"Subject:")
         assert content == b" hello\r\n\r\n.dotted\r\nline\r\n"

@@ -1,0 +1,92 @@
+"""Holding an account that sends as if its password was stolen: its owner and the postmaster are told, once."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+from pillarbox.mime.analysis import analyse
+from pillarbox.store import blobs, delivery, queue, senders
+from pillarbox.store.records import Delivery, NewMessage, Queued, QueueFilter, User
+from pillarbox.store.resolution import resolve
+from pillarbox.store.tx import Tx
+
+AT_ONCE = 5000  # queue rows held in the transaction that holds the account; the rest follows in pages
+
+
+def hold(tx: Tx, user: User, reason: str, *, hostname: str, message_id: str) -> None:
+    """Hold the account and what it has in the queue, and tell. Nothing when it is held already."""
+    if not senders.hold(tx, user.id, reason):
+        return
+    waiting = queue.hold(tx, QueueFilter(user_id=user.id), AT_ONCE)
+    _tell(tx, [(user.id, user.email)], [], _to_owner(user, reason, hostname, message_id, tx.now))
+    postmasters = resolve(tx, "postmaster", "")
+    boxes = [(user_id, f"postmaster@{hostname}") for user_id, _ in postmasters.users]
+    _tell(tx, boxes, postmasters.forward, _to_postmaster(user, reason, waiting, hostname, message_id, tx.now))
+
+
+def _tell(tx: Tx, boxes: list[tuple[int, str]], forward: list[str], content: bytes) -> None:
+    notice = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
+    plans: list[Delivery | Queued] = [
+        Delivery(address, user_id, prefix=f"Return-Path: <>\r\nDelivered-To: {address}\r\n".encode())
+        for user_id, address in boxes
+    ]
+    plans += [Queued(sender="", recipient=address) for address in forward]
+    if plans:
+        delivery.deliver(tx, notice, plans)  # a full mailbox is told nothing
+
+
+def _to_owner(user: User, reason: str, hostname: str, message_id: str, now: int) -> bytes:
+    return _message(
+        user.email,
+        "Your account cannot send mail for now",
+        f"{message_id}.owner",
+        hostname,
+        now,
+        f"This is the mail server {hostname}.",
+        "",
+        f"Your account {user.username} cannot send mail for now, because it has sent to",
+        f"{reason}.",
+        "",
+        "If that was not you, somebody else knows your password: change it, everywhere",
+        "you use it. What was not sent yet waits, and nothing of it is lost.",
+        "",
+        "Write to or call the postmaster of this server, who can let your account send",
+        "again. You still receive mail.",
+    )
+
+
+def _to_postmaster(user: User, reason: str, waiting: int, hostname: str, message_id: str, now: int) -> bytes:
+    name = user.username
+    return _message(
+        f"postmaster@{hostname}",
+        f"The account {name} was held",
+        f"{message_id}.postmaster",
+        hostname,
+        now,
+        f"The account {name} <{user.email}> has sent to",
+        f"{reason}.",
+        "Its password was probably stolen. It cannot send any more, and",
+        f"{'more than ' if waiting >= AT_ONCE else ''}{waiting} entries that it had in the queue are held.",
+        f"The message that led to this has the id {message_id}.",
+        "",
+        "To see them:               pillarbox queue list --status held",
+        f"To set another password:   pillarbox user password {name}",
+        f"To delete what is held:    pillarbox user purge {name}",
+        f"To let it send again:      pillarbox user release {name}",
+    )
+
+
+def _message(to: str, subject: str, name: str, hostname: str, now: int, *lines: str) -> bytes:
+    header = (
+        f"From: Mail Delivery System <MAILER-DAEMON@{hostname}>",
+        f"To: <{to}>",
+        f"Subject: {subject}",
+        f"Date: {formatdate(now)}",
+        f"Message-ID: <{name}@{hostname}>",
+        "Auto-Submitted: auto-generated",  # RFC 3834 section 5
+        "MIME-Version: 1.0",
+        "Content-Type: text/plain; charset=utf-8",
+        "Content-Transfer-Encoding: 8bit",
+        "",
+    )
+    return "".join(f"{line}\r\n" for line in (*header, *lines)).encode()
