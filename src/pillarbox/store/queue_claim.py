@@ -138,6 +138,19 @@ def claim(tx: Tx, destination_id: int, holder: str, limit: int, lease_seconds: i
         ids += [row[0] for row in tx.rows(due, (destination_id, priority, tx.now, limit - len(ids)))]
         if len(ids) >= limit:
             break
+    return _take(tx, ids, holder, lease_seconds)
+
+
+def claim_rows(tx: Tx, ids: Sequence[int], holder: str, lease_seconds: int) -> list[QueuedMessage]:
+    """Those of these rows that are due, wherever they go; as `claim` otherwise."""
+    condition, values = tx.among("id", ids)
+    due = f"SELECT id FROM message_queue WHERE next_retry_at <= ? AND {condition}"
+    found = tx.rows(due + tx.locking("FOR UPDATE SKIP LOCKED"), (tx.now, values))
+    return _take(tx, [row[0] for row in found], holder, lease_seconds)
+
+
+def _take(tx: Tx, ids: list[int], holder: str, lease_seconds: int) -> list[QueuedMessage]:
+    """Claim these; on PostgreSQL they are locked."""
     if not ids:
         return []
     condition, values = tx.among("id", ids)
@@ -147,15 +160,6 @@ def claim(tx: Tx, destination_id: int, holder: str, limit: int, lease_seconds: i
     if len(claimed) < len(ids):
         with_message(tx, [queue_id for queue_id in ids if queue_id not in claimed])
     return [claimed[queue_id] for queue_id in ids if queue_id in claimed]
-
-
-def claim_rows(tx: Tx, ids: Sequence[int], holder: str, lease_seconds: int) -> list[QueuedMessage]:
-    """Those of these rows that are due, wherever they go; as `claim` otherwise."""
-    condition, values = tx.among("id", ids)
-    tx.run(_CLAIM + condition, (holder, tx.now + lease_seconds, tx.now, tx.now, values))
-    condition, values = tx.among("q.id", ids)
-    rows = tx.rows(_CLAIMED + f"q.claimed_by = ? AND q.status = 'processing' AND {condition}", (holder, values))
-    return [_message(row) for row in rows]
 
 
 def _message(row: Row) -> QueuedMessage:

@@ -50,7 +50,8 @@ def hasten(tx: Tx, destination_id: int, limit: int, since: int) -> int:
             break
     if ids:
         condition, values = tx.among("id", ids)
-        tx.run(f"UPDATE message_queue SET next_retry_at = created_at WHERE {condition}", (values,))
+        # Asked again: on PostgreSQL one may have been claimed in the meantime, and its time is its lease.
+        tx.run(f"UPDATE message_queue SET next_retry_at = created_at WHERE status = 'retry' AND {condition}", (values,))
         tx.touch(*QUEUE)
     return len(ids)
 

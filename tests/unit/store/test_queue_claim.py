@@ -248,3 +248,13 @@ async def test_everything_is_found_with_many_rows(store: Store, clock: Clock) ->
     assert len(seen) == len(set(seen)) == 300
     await leave(store, destination)
     assert await store.read(queue_claim.next_due) is None
+
+
+async def test_rows_are_claimed_by_their_ids(store: Store, clock: Clock) -> None:
+    one, two = await put(store, "1@x", "2@y", to="")
+    (later,) = await put(store, "3@x", to="", not_before=clock.now + 1)
+    claimed = await store.write(queue_claim.claim_rows, [one, two, later, 99], "one", LEASE)
+    assert [row.id for row in claimed] == [one, two]
+    assert await store.write(queue_claim.claim_rows, [one, two], "one", LEASE) == []
+    clock.now += LEASE
+    assert len(await store.write(queue_claim.claim_rows, [one, two, later], "two", LEASE)) == 3
