@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import socket
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -240,6 +241,8 @@ class Facts:
         promise = f"\nAny other recipient gets a mailbox too, with the password of {first['username']}.\n"
         others = promise if self.accept_all else ""
         ports = ", ".join(f"{role} {port}" for role, port in self.ports.items())
+        commands = shlex.quote(os.path.dirname(sys.executable))
+        database = shlex.quote(str(self.folder / "smtp.db"))
         return f"""
 Pillarbox is ready (pid {os.getpid()}). Ctrl-C stops it; everything is in {self.folder}
 
@@ -256,6 +259,12 @@ or  swaks --server localhost:{smtp} --from you@example.net --to {first["username
 Read it:
 
   curl --cacert {ca} --user {login} 'imaps://localhost:{imaps}/INBOX;MAILINDEX=*'
+
+From a script, and what became of it:
+
+  export SMTP_DB_PATH={database} PATH={commands}:$PATH
+  printf 'Subject: hello\\n\\nIt works.\\n' | sendmail {first["username"]}
+  pillarbox trace {first["username"]}; pillarbox queue list
 
 A mail program: IMAP on localhost port {imaps} with TLS; trust {ca}.
 Ports: {ports}
