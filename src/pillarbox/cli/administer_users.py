@@ -31,6 +31,8 @@ def row_of(user: User) -> dict[str, Any]:
         "created_at": user.created_at,
         "updated_at": user.updated_at,
         "last_login": user.last_login,
+        "sending_held_at": user.sending_held_at,
+        "sending_held_reason": user.sending_held_reason,
     }
 
 

@@ -14,6 +14,8 @@ from pillarbox.cli import (
     administer_queue,
     administer_routes,
     administer_schema,
+    administer_sending,
+    administer_tokens,
     administer_trace,
     administer_upgrade,
     administer_users,
@@ -29,6 +31,8 @@ from pillarbox.store.opening import check_store
 
 app = group("Pillarbox, a mail server. `pillarbox COMMAND --help` tells more.")
 app.add_typer(administer_users.app, name="user")
+administer_sending.register(administer_users.app)
+app.add_typer(administer_tokens.app, name="token")
 app.add_typer(administer_addresses.domains, name="domain")
 app.add_typer(administer_addresses.aliases, name="alias")
 app.add_typer(administer_lists.app, name="list")

@@ -8,20 +8,31 @@ from pillarbox.mime.analysis import analyse
 from pillarbox.store import blobs, delivery, queue, senders
 from pillarbox.store.records import Delivery, NewMessage, Queued, QueueFilter, User
 from pillarbox.store.resolution import resolve
+from pillarbox.store.store import Store
 from pillarbox.store.tx import Tx
 
-AT_ONCE = 5000  # queue rows held in the transaction that holds the account; the rest follows in pages
+from . import queue_orders
+
+GUARD = "the limit of new recipients"  # who held it, in the story of a message
 
 
 def hold(tx: Tx, user: User, reason: str, *, hostname: str, message_id: str) -> None:
-    """Hold the account and what it has in the queue, and tell. Nothing when it is held already."""
+    """Hold the account and the first page of what it has in the queue, and tell; `hold_rest` does the other pages.
+
+    Nothing when it is held already.
+    """
     if not senders.hold(tx, user.id, reason):
         return
-    waiting = queue.hold(tx, QueueFilter(user_id=user.id), AT_ONCE)
+    waiting = queue_orders.apply(tx, "hold", QueueFilter(user_id=user.id), GUARD)
     _tell(tx, [(user.id, user.email)], [], _to_owner(user, reason, hostname, message_id, tx.now))
     postmasters = resolve(tx, "postmaster", "")
     boxes = [(user_id, f"postmaster@{hostname}") for user_id, _ in postmasters.users]
     _tell(tx, boxes, postmasters.forward, _to_postmaster(user, reason, waiting, hostname, message_id, tx.now))
+
+
+async def hold_rest(store: Store, user_id: int) -> None:
+    """After the transaction of `hold`. Raises StoreError."""
+    await queue_orders.carry_out(store, "hold", QueueFilter(user_id=user_id), GUARD)
 
 
 def _tell(tx: Tx, boxes: list[tuple[int, str]], forward: list[str], content: bytes) -> None:
@@ -66,7 +77,7 @@ def _to_postmaster(user: User, reason: str, waiting: int, hostname: str, message
         f"The account {name} <{user.email}> has sent to",
         f"{reason}.",
         "Its password was probably stolen. It cannot send any more, and",
-        f"{'more than ' if waiting >= AT_ONCE else ''}{waiting} entries that it had in the queue are held.",
+        f"{'more than ' if waiting >= queue.PAGE else ''}{waiting} entries that it had in the queue are held.",
         f"The message that led to this has the id {message_id}.",
         "",
         "To see them:               pillarbox queue list --status held",

@@ -57,7 +57,7 @@ async def carry_out(store: Store, order: Order, wanted: QueueFilter, operator: s
     """Do it to all rows that the filter means; how many were changed. `move` takes the id of a route, or None."""
     changed = 0
     async for ids in _pages(store, wanted):
-        changed += await store.write(_apply, order, msgspec.structs.replace(wanted, ids=ids), operator, args)
+        changed += await store.write(apply, order, msgspec.structs.replace(wanted, ids=ids), operator, args)
     return changed
 
 
@@ -77,7 +77,8 @@ async def _pages(store: Store, wanted: QueueFilter) -> Any:
         yield tuple(ids)
 
 
-def _apply(tx: Tx, order: Order, page: QueueFilter, operator: str, args: Sequence[Any]) -> int:
+def apply(tx: Tx, order: Order, page: QueueFilter, operator: str, args: Sequence[Any] = ()) -> int:
+    """A page of what `carry_out` does: at most `queue.PAGE` rows; how many were changed."""
     change = _CHANGES[order]
     rows = [row for row in queue.find(tx, page, queue.PAGE) if change.concerns(row)]
     if not rows:

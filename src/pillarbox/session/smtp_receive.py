@@ -10,6 +10,7 @@ import structlog
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
 from pillarbox.flow import deliver as flow
+from pillarbox.flow.account_hold import hold_rest
 from pillarbox.flow.allowance import Held, OverLimit, Submitted, submit
 from pillarbox.flow.deliver import Envelope, Recipient, Result
 from pillarbox.flow.spool import Spool, SpoolError
@@ -17,9 +18,8 @@ from pillarbox.smtp.address import Path
 from pillarbox.smtp.events import Hello, Mail
 from pillarbox.smtp.received import Trace, received, with_protocol
 from pillarbox.smtp.replies import ACCEPTED, Reply
-from pillarbox.store import queue
 from pillarbox.store.errors import Full, StoreError
-from pillarbox.store.records import NewMessage, QueueFilter
+from pillarbox.store.records import NewMessage
 
 from . import smtp_replies as say
 from . import smtp_story as story
@@ -164,8 +164,7 @@ class Reception:
             "The account %s was held: %s", identity.username, reason, message_id=self.message_id, peer=str(session.peer)
         )
         session.node.story.note(self.message_id, "held", text=f"the account {identity.username} was held: {reason}")
-        rest = queue.in_pages(session.node.store, queue.hold, QueueFilter(user_id=identity.user_id))
-        task = asyncio.get_running_loop().create_task(rest)
+        task = asyncio.get_running_loop().create_task(hold_rest(session.node.store, identity.user_id))
         _holding.add(task)
         task.add_done_callback(_rest_held)
 
@@ -240,10 +239,10 @@ def _accepted(message_id: str) -> Reply:
     return Reply(code, enhanced, f"{text}, id {message_id}")
 
 
-_holding: set[asyncio.Task[int]] = set()  # a task that nobody holds may be collected before it ends
+_holding: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before it ends
 
 
-def _rest_held(done: asyncio.Task[int]) -> None:
+def _rest_held(done: asyncio.Task[None]) -> None:
     _holding.discard(done)
     if not done.cancelled() and (error := done.exception()) is not None:
         log.error("Not all of a held account's queue is held: `pillarbox user hold` does the rest", error=str(error))
