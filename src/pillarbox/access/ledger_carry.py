@@ -12,6 +12,7 @@ import mmap
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import Self
 
 from .ledger import COUNTERS, Field, Slot
 from .ledger_layout import HEAD, read_layout
@@ -32,6 +33,16 @@ class ForeignLedger:
         self._step = layout.stride // 8
         self._map = mmap.mmap(descriptor, layout.octets)
         self._cells: memoryview[int] = memoryview(self._map).cast("q")
+
+    @classmethod
+    def unreadable(cls, descriptor: int) -> Self:
+        """One that nothing can be read of."""
+        ledger = cls.__new__(cls)
+        ledger.descriptor, ledger.slots, ledger._at = descriptor, 0, {}
+        return ledger
+
+    def knows(self, field: Field) -> bool:
+        return field.name in self._at
 
     def value(self, slot: int, field: Field) -> int:
         cell = self._at.get(field.name)
@@ -59,6 +70,8 @@ class Carry:
     def bring(self, living: Iterable[int]) -> None:
         """Counters as they are now, and the gauges of the slots of `living` workers."""
         for field in COUNTERS:
+            if not self.source.knows(field):
+                continue
             total = self.source.total(field)
             self._own.add(field, total - self.brought.get(field.name, 0))
             self.brought[field.name] = total

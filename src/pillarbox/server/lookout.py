@@ -55,7 +55,10 @@ class Lookout:
         if not someone.ready:
             return True  # the supervisor waits for that elsewhere
         ledger = someone.counts or self._own.ledger
-        silent = self._clock() - ledger.value(someone.slot, Field.HEARTBEAT_MS) / 1000
+        beat = ledger.value(someone.slot, Field.HEARTBEAT_MS)
+        if not beat and someone.counts:
+            return True  # another program's, that does not say so
+        silent = self._clock() - beat / 1000
         if silent > HUNG and not someone.asked:
             log.error("Worker hangs and is killed", worker=someone.index, pid=someone.pid, seconds=int(silent))
             with suppress(ProcessLookupError):

@@ -39,18 +39,18 @@ def take_over(ours: Supervisor, commons: Commons, inheritance: Inheritance) -> l
     commons.ledger.clear(SUPERVISOR)  # the gauges are ours to set
     ours.own = commons.ledger.attach(SUPERVISOR)
     return [
-        Carry(ours.own, foreign, counting.brought)
+        Carry(ours.own, _foreign(counting), counting.brought)
         for counting in left.ledgers
-        if counting.descriptor != commons.ledger.descriptor and (foreign := _foreign(counting)) is not None
+        if counting.descriptor != commons.ledger.descriptor
     ]
 
 
-def _foreign(counting: Counting) -> ForeignLedger | None:
+def _foreign(counting: Counting) -> ForeignLedger:
     try:
         return ForeignLedger(counting.descriptor)
     except Misfit as why:
         log.warning("What old workers count is lost", reason=str(why))
-        return None
+        return ForeignLedger.unreadable(counting.descriptor)
 
 
 def adopt_workers(ours: Supervisor, inheritance: Inheritance, carries: list[Carry]) -> None:

@@ -246,7 +246,7 @@ class Supervisor:
     # Running
 
     def _serve(self) -> None:
-        while not self._stopping or self.crew.workers:
+        while not self._stopping or self.crew.workers or self._waits_for_trial():
             for key, _ in self._selector.select(self._patience()):
                 key.data()
             self._look_after_workers()
@@ -255,6 +255,10 @@ class Supervisor:
             if now >= self._next_look:
                 self._next_look = now + LOOK
                 self._look_around()
+
+    def _waits_for_trial(self) -> bool:
+        """One that was killed may still have the database open for a moment."""
+        return self.upgrade.leaving and self.clock() < self._stopping + STOP_GRACE
 
     def _patience(self) -> float:
         """Seconds until something is due."""
@@ -348,8 +352,11 @@ class Supervisor:
         """Once a second."""
         self._lookout.look(self.settings, self.pair, self.crew.workers)
         self.renewal.check()
-        for carry in self.carries:
-            carry.bring(someone.slot for someone in self.crew.workers if someone.counts is carry.source)
+        for carry in list(self.carries):
+            slots = [someone.slot for someone in self.crew.workers if someone.counts is carry.source]
+            carry.bring(slots)
+            if not slots:
+                self.carries.remove(carry)  # that was the last of it
 
     # Stopping
 

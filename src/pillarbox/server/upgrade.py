@@ -78,6 +78,11 @@ class Upgrade:
     def under_way(self) -> bool:
         return self._process is not None or self._wanted > 0
 
+    @property
+    def leaving(self) -> bool:
+        """Processes of one that failed are still there."""
+        return self._leaving > 0
+
     def begin(self) -> None:
         """SIGUSR2 has come."""
         ours = self._supervisor

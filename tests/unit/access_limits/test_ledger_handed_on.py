@@ -112,4 +112,7 @@ def test_figures_of_a_ledger_of_another_layout_are_brought_over() -> None:
     assert new.total(Field.MESSAGES_RECEIVED) == 13
     carry.bring([])
     assert new.total(Field.CONNECTIONS_ACTIVE) == 0
+    lost = Carry(own, ForeignLedger.unreadable(os.dup(old.descriptor)), carry.brought)
+    lost.bring([1])
+    assert new.total(Field.MESSAGES_RECEIVED) == 13 and lost.source.value(1, Field.HEARTBEAT_MS) == 0
     assert new.total(Field.PID) == os.getpid()
