@@ -146,6 +146,11 @@ def test_who_may_not(tmp_path):
         running.stop()
 
 
+def test_no_standard_input(host):
+    command = f"{sys.executable} -m pillarbox.cli.sendmail {host.ada} <&-"
+    assert subprocess.run(["/bin/sh", "-c", command], env=host.env, timeout=30, check=False).returncode == 74
+
+
 def test_maintenance_puts_off(host):
     (host.data / "maintenance").touch()
     time.sleep(1.5)

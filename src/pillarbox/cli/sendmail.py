@@ -83,7 +83,8 @@ def _aliases() -> int:
 
 def send(options: Options, place: LocalServer) -> int:
     """Read a message and hand it over."""
-    message = read_message(sys.stdin.buffer, dots=options.dots)
+    with open(0, "rb", closefd=False) as stdin:  # standard input may be closed: an error as any other
+        message = read_message(stdin, dots=options.dots)
     try:
         return _send(options, place, message)
     finally:

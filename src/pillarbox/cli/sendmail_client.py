@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, NamedTuple
 
 PATIENCE = 300.0  # seconds for one reply (RFC 5321 section 4.5.3.2)
-CONNECTING = 10.0
+CONNECTING = 10.0  # seconds for each step up to its greeting: a server that hangs is as good as down
 _MAX_LINE = 4096
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3}) +(.*)", re.S)
 _TOO_MANY = "4.5.3"
@@ -70,7 +70,6 @@ class Server:
             self._socket.connect(path)
         except OSError as error:
             raise Unreachable(f"{path}: {(error.strerror or str(error)).lower()}") from error
-        self._socket.settimeout(PATIENCE)
         self._input: IO[bytes] = self._socket.makefile("rb")
         greeting = self._answer()
         if greeting.later:
@@ -81,6 +80,7 @@ class Server:
         hello = self._ask(f"EHLO {name}")
         if not hello.good:
             raise Unreachable(str(hello))
+        self._socket.settimeout(PATIENCE)
 
     def send(
         self,

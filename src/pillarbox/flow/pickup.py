@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -39,6 +40,7 @@ log = structlog.get_logger()
 LOOK = 1.0  # seconds between two looks at the folder
 AT_ONCE = 8  # files
 REST = 30.0  # seconds until a file that could not be taken in is tried again
+SETTLED = 2_000_000_000  # nanoseconds after which a folder that is empty can have changed only with its mtime
 LONG_REST = 3600.0  # the same for what is no message and cannot be moved away
 _REFUSED = {
     Refusal.UNKNOWN: ("5.1.1", "there is no such mailbox"),
@@ -89,6 +91,7 @@ class Pickup:
         self._task: asyncio.Task[None] | None = None
         self._put_off: dict[str, float] = {}  # name -> when to try again, by the monotonic clock
         self._seen = -1  # the folder's mtime at a look that found nothing
+        self._lost = False
 
     def start(self) -> None:
         """Begin; a folder that cannot be made is said in the log, and there is no pickup."""
@@ -115,13 +118,22 @@ class Pickup:
             try:
                 # What was begun is finished whatever comes: a message is taken in by one commit.
                 await _finished(self.look())
+                self._lost = False
             except OSError as error:
-                log.warning("The spool folder of sendmail cannot be read: %s", error.strerror, folder=self._folder)
-                self._seen = -1
+                self._find_again(error)
             except Exception:
                 self._host.slot.add(Field.ERRORS)
                 log.exception("Messages of sendmail were not taken in")
             await asyncio.sleep(LOOK)
+
+    def _find_again(self, error: OSError) -> None:
+        """Somebody took the folder away, or its rights: say it once, and make it anew when that can be done."""
+        if not self._lost:
+            self._lost = True
+            log.warning("The spool folder of sendmail cannot be read: %s", error.strerror, folder=self._folder)
+        self._seen = -1
+        with suppress(OSError):
+            pickup_file.prepare_folder(self._folder)
 
     async def look(self) -> int:
         """Take in what is there; how many messages that were."""
@@ -131,7 +143,8 @@ class Pickup:
         loop = asyncio.get_running_loop()
         names = await loop.run_in_executor(self._host.threads, pickup_file.waiting, self._folder, time.time())
         if not names:
-            self._seen = changed
+            # The clock of a file system has coarse ticks: what came in this one would not be seen.
+            self._seen = changed if time.time_ns() - changed > SETTLED else -1
             self._put_off.clear()
             return 0
         now = time.monotonic()

@@ -20,6 +20,7 @@ from .maildrop import FOLDER_MODE, MAGIC, MAX_ENVELOPE, UNFINISHED, BadFile, Env
 
 MOST = 500  # files of one look at the folder
 MOST_ENTRIES = 20_000  # that are looked at for them
+MOST_ASIDE = 1000  # files that are set aside and kept
 STALE = 36 * 3600.0  # seconds after which an unfinished file is a dead one's
 PIECE = 1 << 16
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -177,10 +178,14 @@ def remove(folder: str, name: str) -> None:
 
 
 def set_aside(folder: str, name: str) -> str:
-    """Out of the way into a folder of our own beside this one; where it is now. Raises OSError."""
+    """Out of the way into a folder of our own beside this one; where it is now. When that holds many the file is gone
+    for good, since anybody may make more. Raises OSError."""
     beside = f"{folder}.refused"
     with suppress(FileExistsError):
         os.mkdir(beside, 0o700)
+    if len(os.listdir(beside)) >= MOST_ASIDE:
+        os.unlink(os.path.join(folder, name))
+        return "nowhere: there are too many already"
     to = os.path.join(beside, name)
     os.rename(os.path.join(folder, name), to)
     return to

@@ -330,6 +330,51 @@ async def test_a_message_that_comes_while_we_look_is_seen(drop):
         assert await d.pickup.look() == 1
 
 
+async def test_a_message_of_the_same_tick_is_seen(drop):
+    async with drop as d:
+        before = os.stat(d.folder).st_mtime_ns
+        assert await d.pickup.look() == 0
+        d.leave(ADA)
+        os.utime(d.folder, ns=(before, before))
+        assert await d.pickup.look() == 1
+
+
+async def test_an_empty_folder_costs_a_look_at_its_time(drop, monkeypatch):
+    async with drop as d:
+        os.utime(d.folder, (1000, 1000))
+        assert await d.pickup.look() == 0
+        monkeypatch.setattr(pickup_file, "waiting", None)
+        assert await d.pickup.look() == 0
+
+
+async def test_a_folder_that_is_taken_away_is_made_anew(drop, monkeypatch):
+    monkeypatch.setattr(pickup, "LOOK", 0.01)
+    async with drop as d:
+        d.pickup.start()
+        os.rmdir(d.folder)
+        for _ in range(500):
+            if os.path.isdir(d.folder):
+                break
+            await asyncio.sleep(0.01)
+        d.leave(ADA)
+        for _ in range(500):
+            if not d.names():
+                break
+            await asyncio.sleep(0.01)
+        await d.pickup.stop()
+        assert len(await d.h.mail(ADA)) == 1
+
+
+async def test_what_is_set_aside_has_a_bound(drop, monkeypatch):
+    monkeypatch.setattr(pickup_file, "MOST_ASIDE", 2)
+    async with drop as d:
+        for n in range(5):
+            with open(f"{d.folder}/bad{n}", "wb") as file:
+                file.write(b"garbage")
+        await d.look()
+        assert d.names() == [] and len(d.aside()) == 2
+
+
 async def test_it_runs_by_itself_and_stops(drop, monkeypatch):
     monkeypatch.setattr(pickup, "LOOK", 0.01)
     async with drop as d:
