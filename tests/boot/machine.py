@@ -67,6 +67,8 @@ useradd -r -s /bin/false smtp
 mkdir -p /opt/smtp-server /var/lib/smtp-server /var/log/smtp-server /etc/smtp-server
 chown -R smtp:smtp /var/lib/smtp-server /var/log/smtp-server /etc/smtp-server
 cp /opt/pillarbox/.venv/bin/smtp-server /opt/pillarbox/.venv/bin/user-cli /opt/smtp-server/
+install -m 755 /opt/pillarbox/.venv/bin/sendmail /usr/sbin/sendmail
+install -m 755 /opt/pillarbox/.venv/bin/mailq /usr/bin/mailq
 chown root:smtp /opt/smtp-server/*
 chmod 750 /opt/smtp-server/*
 chown root:smtp /etc/smtp-server/config.env

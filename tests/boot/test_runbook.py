@@ -51,6 +51,28 @@ def test_a_message_is_received_and_the_log_says_so(machine):
     assert "Message received: FROM=t@elsewhere.test, recipients=1" in machine.run("journalctl -u smtp-server -o cat")
 
 
+def test_the_test_messages_by_sendmail(machine):
+    machine.run('echo "Test message" | sendmail -f test@example.com admin@example.com')
+    machine.run('echo "Test message" | sendmail admin@example.com')
+    assert machine.run("journalctl -u smtp-server -o cat | grep -c 'Message received'").strip() == "3"
+    machine.run("systemctl stop smtp-server")
+    machine.run('echo "Test message" | sendmail -f test@example.com admin@example.com')
+    assert "maildrop queue, sender UID 0" in machine.run("mailq")
+    machine.run("systemctl start smtp-server")
+    machine.until_healthy()
+    until(lambda: machine.run("mailq").strip() == "Mail queue is empty", 20)
+    assert machine.run("ls -A /var/lib/smtp-server/maildrop").strip() == ""
+
+
+def test_another_user_may_send_when_the_folder_lets_him_through(machine):
+    as_nobody = "echo 'Subject: x' | runuser -u nobody -- sendmail admin@example.com"
+    machine.run("chmod 750 /var/lib/smtp-server")
+    assert machine.try_run(as_nobody)[0] == 75
+    machine.run("chmod 711 /var/lib/smtp-server")
+    machine.run(as_nobody)
+    assert "uid 65534" in machine.run("journalctl -u smtp-server -o cat | grep 'Message received' | tail -1")
+
+
 def test_the_tree_stays_within_its_limits_and_writes_nowhere_else(machine):
     tasks = int(machine.run("ps -L -u smtp --no-headers | wc -l"))
     assert 3 <= tasks <= 100  # supervisor, two workers and their threads: two generations fit into LimitNPROC=512
