@@ -12,17 +12,20 @@ from pillarbox.store.queue import find
 from pillarbox.store.records import QueueFilter, QueueRow
 from pillarbox.store.tx import Tx
 
+ENOUGH = 20_000  # events of one address that are looked at: those of a list's sender are many for each message
 _HEADER = (
-    "SELECT DISTINCT message_key FROM message_events WHERE at >= ? AND detail LIKE ? ESCAPE '!' "
-    "ORDER BY message_key DESC LIMIT ?"
+    "SELECT message_key, max(id) FROM message_events WHERE at >= ? AND detail LIKE ? ESCAPE '!' "
+    "GROUP BY message_key ORDER BY 2 DESC LIMIT ?"
 )
 _ENTRY = (
     "SELECT u.username, b.name, m.uid, m.flags FROM messages m JOIN mailboxes b ON b.id = m.mailbox_id "
     "JOIN users u ON u.id = b.user_id WHERE "
 )
+# The latest first, so that a busy address needs no look at all there is.
 _LATEST = (
-    "SELECT message_key, max(id) FROM message_events WHERE at >= ? AND message_key <> '' AND "
-    "(lower(sender) = lower(?) OR lower(recipient) = lower(?)) GROUP BY message_key ORDER BY 2 DESC LIMIT ?"
+    "SELECT message_key, max(id) FROM (SELECT message_key, id FROM message_events WHERE at >= ? AND message_key <> '' "
+    f"AND (lower(sender) = lower(?) OR lower(recipient) = lower(?)) ORDER BY at DESC LIMIT {ENOUGH}) AS latest "
+    "GROUP BY message_key ORDER BY 2 DESC LIMIT ?"
 )
 
 
@@ -43,7 +46,7 @@ def keys_of_header(tx: Tx, header_id: str, since: int, limit: int = 20) -> list[
 
 
 def keys_of_address(tx: Tx, address: str, since: int, limit: int = 20) -> list[str]:
-    """The latest messages from or to an address, the latest first. Reads all events since then."""
+    """The latest messages from or to an address, the latest first. Reads events since then, the new ones first."""
     return [row[0] for row in tx.rows(_LATEST, (since, address, address, limit))]
 
 
