@@ -31,6 +31,8 @@ LIMITS = {field.name for field in dataclasses.fields(Limits)}
 
 
 class ImapPlayer(Player):
+    content = b""  # of the APPEND under way
+
     @classmethod
     def core_of(cls, options: list[str]) -> ImapCore:
         """TLS is on unless `plain` is among the options."""
@@ -71,9 +73,15 @@ class ImapPlayer(Player):
                 return core.logout()
             case events.Idle():
                 return core.continuation()
-            case events.AppendStart():
+            case events.AppendStart(_, args) if args.catenate:
+                return core.go_on()
+            case events.AppendStart() | events.CatenateText():
                 return core.accept_literal()
-            case events.AppendEnd(tag, str(fault)) | events.IdleDone(tag, str(fault)):
+            case events.CatenateUrl():
+                return core.go_on()
+            case events.AppendEnd(tag, str(fault), code, status):
+                return core.tagged(tag, status, fault, code)
+            case events.IdleDone(tag, str(fault)):
                 return core.tagged(tag, "BAD", fault)
             case events.AuthResponse(tag, None):
                 return core.tagged(tag, "BAD", "cancelled")
@@ -87,6 +95,8 @@ class ImapPlayer(Player):
             core.authenticated()
         elif name in ("SELECT", "EXAMINE"):
             core.selected()
+        elif name == "UNAUTHENTICATE":
+            core.unauthenticated()
         elif name in ("CLOSE", "UNSELECT"):
             core.unselected()
         elif name == "ENABLE":
@@ -99,13 +109,19 @@ class ImapPlayer(Player):
             case events.Command(_, name, args, uid):
                 return [" ".join((*(["UID"] if uid else []), name, *shown(args)))]
             case events.AppendStart(_, args):
-                self.content = b""
+                self.content += b" and " * bool(self.content)
                 return [" ".join(("APPEND", *shown(args)))]
             case events.LiteralChunk(data):
                 self.content += data
                 return []
+            case events.CatenateUrl(_, url):
+                self.content += f"<{url}>".encode()
+                return []
+            case events.CatenateText():
+                return []
             case events.AppendEnd(_, fault):
-                return [f"literal {repr(self.content)[2:-1]}" + (f" FAULT {fault}" if fault else "")]
+                content, self.content = self.content, b""
+                return [f"literal {repr(content)[2:-1]}" + (f" FAULT {fault}" if fault else "")]
             case events.Authenticate(_, mechanism, initial):
                 return [f"AUTHENTICATE {mechanism}" + ("" if initial is None else f" {ascii(initial)[1:]}")]
             case events.AuthResponse(_, data):

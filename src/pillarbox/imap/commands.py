@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pillarbox.imap.fetch import FetchItem
 from pillarbox.imap.search import Key
 from pillarbox.imap.sequence import SequenceSet
+from pillarbox.imap.sort import Criterion
 
 
 @dataclass(slots=True)
@@ -110,7 +111,12 @@ class Status:
 
 @dataclass(slots=True)
 class Append:
-    """APPEND up to its literal; `date` is seconds since 1970 UTC or None; `binary` when it came as literal8."""
+    """One message of APPEND or REPLACE up to its literal; `date` is seconds since 1970 UTC or None; `binary` when it
+    came as literal8.
+
+    With `catenate` it is put together of what follows, and `size` is 0 (RFC 4469). `replaces` names the message of
+    REPLACE (RFC 8508) by its number, or with `uid` by its UID.
+    """
 
     mailbox: str
     flags: int
@@ -118,14 +124,19 @@ class Append:
     date: int | None
     size: int
     binary: bool = False
+    catenate: bool = False
+    replaces: SequenceSet | None = None
+    uid: bool = False
 
 
 @dataclass(slots=True)
 class Search:
-    """SEARCH and UID SEARCH.
+    """SEARCH, SORT, THREAD, and with UID before them.
 
     `returns` is None without RETURN (answer with `* SEARCH`, unless IMAP4rev2 is enabled: then ESEARCH as for `ALL`);
-    else of MIN MAX ALL COUNT SAVE, never empty (`RETURN ()` is ALL, RFC 4731 section 3.1).
+    else of MIN MAX ALL COUNT SAVE PARTIAL, never empty (`RETURN ()` is ALL, RFC 4731 section 3.1).
+    `sort` are the criteria of SORT, `thread` the algorithm of THREAD, `partial` the range of PARTIAL (RFC 9394), and
+    `update` asks that changes of the result be told (RFC 5267 section 4.3).
     `modseq` says that a MODSEQ key is in it (then the answer carries MODSEQ, RFC 7162 section 3.1.5). With `refused`
     (text and code for NO) it asked for SAVE but cannot be done: there is no key, and the saved result is to be emptied.
     """
@@ -135,16 +146,24 @@ class Search:
     charset: str = "UTF-8"
     modseq: bool = False
     refused: tuple[str, str | None] | None = None
+    sort: tuple[Criterion, ...] = ()
+    thread: str = ""
+    partial: tuple[int, int] | None = None
+    update: bool = False
 
 
 @dataclass(slots=True)
 class Fetch:
-    """FETCH and UID FETCH. UID FETCH always has UID among the items; CHANGEDSINCE adds MODSEQ."""
+    """FETCH and UID FETCH. UID FETCH always has UID among the items; CHANGEDSINCE adds MODSEQ.
+
+    `partial`: of the messages that are left only these, counted as written (RFC 9394).
+    """
 
     sequence: SequenceSet
     items: tuple[FetchItem, ...]
     changed_since: int | None = None
     vanished: bool = False
+    partial: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)

@@ -19,17 +19,22 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import cast
 
+from pillarbox.imap import append_grammar
+from pillarbox.imap.append_grammar import End, Inside, NeedsLiteral, Segment, Step, Text, Url
 from pillarbox.imap.commands import Append, Args, Login
 from pillarbox.imap.events import (
     AppendEnd,
     AppendStart,
     Authenticate,
     AuthResponse,
+    CatenateText,
+    CatenateUrl,
     Command,
     Event,
     Idle,
@@ -62,7 +67,7 @@ class Limits:
 
 class _Hearing(Enum):
     COMMANDS = auto()
-    MESSAGE = auto()  # the literal of APPEND and the line after it
+    MESSAGE = auto()  # the literals of APPEND and what stands between them
     IDLE = auto()  # DONE
     SASL = auto()  # the answer to a challenge
     NOTHING = auto()  # STARTTLS was accepted: nothing is heard until `tls_started`
@@ -72,7 +77,7 @@ class _Hearing(Enum):
 _HEAD = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,255}) ((?:[Uu][Ii][Dd] )?[A-Za-z]{1,20})( |\Z)")
 _TAG = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,255})(?: |\Z)")
 _GO_ON = b"+ Ready for literal data\r\n"
-_ONLY_LITERAL = re.compile(rb"~?\{[0-9]+\+?\}\Z")
+_APPENDING = frozenset({"APPEND", "REPLACE"})
 
 
 class ImapCore:
@@ -94,6 +99,11 @@ class ImapCore:
         self._pending: Event | None = None
         self._tag = b""  # of the command that is being answered
         self._sync = True  # the literal of APPEND waits for a continuation
+        self._steps: deque[Step] = deque()  # of APPEND, not given out yet
+        self._inside = Inside.NOTHING
+        self._appending: Append | None = None  # the mailbox of the APPEND under way
+        self._literal8 = False  # the literal that comes may hold NUL
+        self._nul = False  # one that may not does
 
     # What comes in
 
@@ -121,11 +131,16 @@ class ImapCore:
         """The next event, or None: more bytes are needed, or the last event waits for its answer."""
         limits = self.limits
         while self._pending is None and self.state is not State.LOGOUT:
+            if self._steps:
+                return self._step()
             before = self.state is State.NOT_AUTHENTICATED
             frame = self._intake.next(limits.command_before_login if before else limits.command)
             if frame is None:
                 break
-            event = self._complete(frame) if isinstance(frame, bytes) else self._partly(frame)
+            if self._hearing is _Hearing.MESSAGE:
+                event = self._more(frame)
+            else:
+                event = self._complete(frame) if isinstance(frame, bytes) else self._partly(frame)
             if event is not None:
                 if not isinstance(event, LiteralChunk):
                     self._pending = event
@@ -170,6 +185,8 @@ class ImapCore:
             return
         self._pending = None
         self._hearing = _Hearing.COMMANDS
+        self._steps.clear()
+        self._appending = None
         self._intake.forget()
         self._out.write(b"%b %b %b\r\n" % (tag, status.encode("ascii"), response_text(text, code, self.utf8)))
         if status == "OK":
@@ -194,12 +211,17 @@ class ImapCore:
         self._intake.plain_line()
 
     def accept_literal(self) -> None:
-        """Answer AppendStart: the literal may come."""
+        """Answer AppendStart or CatenateText: the literal may come."""
         if self._sync:
             self._out.write(_GO_ON)
         self._pending = None
         self._hearing = _Hearing.MESSAGE
+        self._nul = False
         self._intake.hand_out()
+
+    def go_on(self) -> None:
+        """Answer AppendStart of a message that is put together, or CatenateUrl."""
+        self._pending = None
 
     def greet(self, text: str = "Pillarbox IMAP ready") -> None:
         """The greeting, with the capabilities (RFC 9051 section 7.1)."""
@@ -239,6 +261,12 @@ class ImapCore:
         self.state = State.AUTHENTICATED
         self.errors = 0
 
+    def unauthenticated(self) -> None:
+        """Nobody is logged in any more, and nothing is enabled (RFC 8437 section 3)."""
+        self.state = State.NOT_AUTHENTICATED
+        self.enabled.clear()
+        self.errors = 0
+
     def selected(self) -> None:
         self.state = State.SELECTED
 
@@ -273,10 +301,6 @@ class ImapCore:
         match self._hearing:
             case _Hearing.SASL:
                 return AuthResponse(self._tag, None if line is None or line == b"*" else unbase64(line))
-            case _Hearing.MESSAGE:
-                # With MULTIAPPEND or CATENATE there may be more.
-                good = line is not None and not line.strip(b" ")
-                return AppendEnd(self._tag, None if good else "nothing but CRLF follows the message")
             case _:
                 good = line is not None and line.rstrip(b" ").upper() == b"DONE"
                 return IdleDone(self._tag, None if good else "only DONE ends IDLE, RFC 9051 section 6.3.13")
@@ -289,9 +313,22 @@ class ImapCore:
         if head is None or rule is None:
             self._refuse(start, "BAD", self._why_not(head))
             return None
-        if rule.name == "APPEND" and not (frame.first and _ONLY_LITERAL.match(start, head.end())):
+        if rule.name in _APPENDING:
             self._tag = head[1]
-            return self._message(frame, head.end())
+            try:
+                segment = cast(Segment, rule.parse(self._cursor(self._intake.text(), head.end())))
+            except NeedsLiteral:
+                pass
+            except (BadSyntax, Refused) as error:
+                self.tagged(self._tag, *_reason(error))
+                return None
+            else:
+                return self._segment(segment, frame)
+        self._string(frame, start, rule)
+        return None
+
+    def _string(self, frame: Announced, start: bytes, rule: Rule) -> None:
+        """The announced literal is a string of the command, if it may be."""
         limits = self.limits
         before = self.state is State.NOT_AUTHENTICATED
         if rule.bare:
@@ -302,20 +339,71 @@ class ImapCore:
             if frame.sync:
                 self._out.write(_GO_ON)
             self._intake.collect()
-        return None
 
-    def _message(self, frame: Announced, start: int) -> Event | None:
-        """The literal of APPEND is announced: the session says whether it may come."""
+    def _segment(self, segment: Segment, frame: Announced | None) -> Event | None:
+        """A part of APPEND is understood, up to a literal (`frame`) or to the end: its steps, the session's to take."""
+        last = segment.steps[-1]
+        if isinstance(last, Append | Text) and last.size > self.limits.append:  # RFC 7889 section 3
+            return self._broken(f"a message has at most {self.limits.append} octets", "TOOBIG", "NO")
+        if frame is None and last is not End.END:
+            return self._broken("the literal is missing")
+        self._sync = frame is None or frame.sync
+        self._appending, self._inside = segment.head, segment.inside
+        self._steps.extend(segment.steps)
+        return self._step()
+
+    def _step(self) -> Event:
+        """The next step of APPEND."""
+        tag = self._tag
+        match self._steps.popleft():
+            case Append() as args:
+                self._literal8 = args.binary
+                event: Event = AppendStart(tag, args)
+            case Text(size, binary):
+                self._literal8 = binary
+                event = CatenateText(tag, size, binary)
+            case Url(url):
+                event = CatenateUrl(tag, url)
+            case End():
+                event = AppendEnd(tag)
+        self._pending = event
+        return event
+
+    def _more(self, frame: bytes | Announced | TooLong | Chunk | Line) -> Event | None:
+        """APPEND goes on: octets of a literal, or what follows one."""
+        assert self._appending is not None
+        match frame:
+            case Chunk(data):
+                self._nul = self._nul or (not self._literal8 and b"\0" in data)
+                return LiteralChunk(data)
+            case TooLong() | Line():
+                return self._broken("the command line is too long", "TOOBIG")
+        if self._nul:
+            return self._broken("a literal holds no NUL, RFC 9051 section 4.3; a literal8 may")
+        announced = frame if isinstance(frame, Announced) else None
+        text = frame if isinstance(frame, bytes) else self._intake.text()
         try:
-            args = cast(Append, COMMANDS["APPEND"].parse(self._cursor(self._intake.text(), start)))
+            segment = append_grammar.more(self._cursor(text, 0), self._appending, self._inside)
+        except NeedsLiteral:
+            if announced is None:
+                return self._broken("the literal is missing")
+            if announced.literals > self.limits.literals:
+                return self._broken("the literal is too long", "TOOBIG")
+            if announced.sync:
+                self._out.write(_GO_ON)
+            self._intake.collect()
+            return None
         except (BadSyntax, Refused) as error:
-            self.tagged(self._tag, *_reason(error))
+            status, why, code = _reason(error)
+            return self._broken(why, code, status)
+        return self._segment(segment, announced)
+
+    def _broken(self, why: str, code: str | None = None, status: str = "BAD") -> Event | None:
+        """APPEND ends here. The session is to hear of it, if it has heard of its beginning."""
+        if self._appending is None:
+            self.tagged(self._tag, status, why, code)
             return None
-        if args.size > self.limits.append:  # RFC 7889 section 3
-            self.tagged(self._tag, "NO", f"a message has at most {self.limits.append} octets", "TOOBIG")
-            return None
-        self._sync = frame.sync
-        return AppendStart(self._tag, args)
+        return AppendEnd(self._tag, why, code, status)
 
     def _cursor(self, text: bytes, at: int) -> Cursor:
         return Cursor(text, at, utf8=self.utf8, qresync="QRESYNC" in self.enabled)
@@ -355,9 +443,14 @@ class ImapCore:
         self._tag = tag = head[1]
         try:
             args = rule.parse(self._cursor(line, head.end()))
+        except NeedsLiteral:
+            self.tagged(tag, "BAD", "the literal is missing")
+            return None
         except (BadSyntax, Refused) as error:
             self.tagged(tag, *_reason(error))
             return None
+        if isinstance(args, Segment):
+            return self._segment(args, None)
         match rule.name:
             case "CAPABILITY":
                 self.untagged(self.capability_code().encode("ascii"))

@@ -5,9 +5,12 @@
 | Command       | `tagged` (after any `untagged`)                                          |
 | Authenticate  | `challenge(data)` -> AuthResponse, or `tagged`                           |
 | AuthResponse  | `challenge(data)` again, or `tagged`                                     |
-| AppendStart   | `accept_literal()` -> LiteralChunk..., AppendEnd; or `tagged` to refuse  |
+| AppendStart   | `accept_literal()` -> LiteralChunk...; with `args.catenate`: `go_on()`   |
+| CatenateText  | `accept_literal()` -> LiteralChunk...                                    |
+| CatenateUrl   | `go_on()`                                                                |
+|               | each of the three: or `tagged` to refuse; then the next of them          |
 | LiteralChunk  | nothing: just ask for the next event                                     |
-| AppendEnd     | `tagged`                                                                 |
+| AppendEnd     | `tagged` (also after the last of the above)                              |
 | Idle          | `continuation("idling")` -> IdleDone; or `tagged` to refuse              |
 | IdleDone      | `tagged`                                                                 |
 | StartTls      | write `output()`, upgrade the transport, `tls_started()`                 |
@@ -50,9 +53,10 @@ class AuthResponse:
 
 @dataclass(slots=True)
 class AppendStart:
-    """APPEND up to the message literal, which is not read until `accept_literal()`.
+    """A message of APPEND or REPLACE begins. Its literal is not read until `accept_literal()`.
 
-    A size over `Limits.append` was refused already. Refusing with `tagged` skips a non-synchronizing literal.
+    Another AppendStart with the same tag is another message of the same command (RFC 3502): all of them or none. A
+    size over `Limits.append` was refused already. Refusing with `tagged` skips a non-synchronizing literal.
     """
 
     tag: bytes
@@ -68,10 +72,29 @@ class LiteralChunk:
 
 @dataclass(slots=True)
 class AppendEnd:
-    """The literal is complete. With a `fault` the command was malformed after it: store nothing, answer BAD."""
+    """All has come. With a `fault` the command went wrong after it began: store nothing, answer with the rest."""
 
     tag: bytes
     fault: str | None = None
+    code: str | None = None
+    status: str = "BAD"
+
+
+@dataclass(slots=True)
+class CatenateUrl:
+    """The octets of this URL are the next part of the message (RFC 4469)."""
+
+    tag: bytes
+    url: str
+
+
+@dataclass(slots=True)
+class CatenateText:
+    """A literal is the next part of the message; as AppendStart."""
+
+    tag: bytes
+    size: int
+    binary: bool = False
 
 
 @dataclass(slots=True)
@@ -104,5 +127,16 @@ class Logout:
 
 
 Event = (
-    Command | Authenticate | AuthResponse | AppendStart | LiteralChunk | AppendEnd | Idle | IdleDone | StartTls | Logout
+    Command
+    | Authenticate
+    | AuthResponse
+    | AppendStart
+    | CatenateUrl
+    | CatenateText
+    | LiteralChunk
+    | AppendEnd
+    | Idle
+    | IdleDone
+    | StartTls
+    | Logout
 )

@@ -7,10 +7,12 @@ small cache (by the exact text, short texts only).
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 
 from pillarbox.imap.commands import Copy, Expunge, Fetch, Store
 from pillarbox.imap.fetch import FetchItem, Item, Section
+from pillarbox.imap.return_grammar import partial_range
 from pillarbox.imap.syntax import MAX_NUMBER64, BadSyntax, Cursor, flag_words
 
 MAX_ITEMS = 200  # of one FETCH; each may read the whole message
@@ -47,7 +49,8 @@ _SECTIONS = {  # name before "[" -> kind, peek
     b"BINARY.SIZE": ("BINARY.SIZE", True),
 }
 
-Tail = tuple[tuple[FetchItem, ...], int | None, bool]  # items, CHANGEDSINCE, VANISHED
+Partial = tuple[int, int]
+Tail = tuple[tuple[FetchItem, ...], int | None, bool, Partial | None]  # items, CHANGEDSINCE, VANISHED, PARTIAL
 
 
 def fetch(cursor: Cursor) -> Fetch:
@@ -65,12 +68,12 @@ def _fetch(cursor: Cursor, uid: bool) -> Fetch:
     cursor.space()
     text = cursor.text[cursor.at :]
     if len(text) <= _CACHED:
-        items, since, vanished = _cached_tail(text, uid)
+        items, since, vanished, partial = _cached_tail(text, uid)
     else:
-        items, since, vanished = _tail(text, uid)
+        items, since, vanished, partial = _tail(text, uid)
     if vanished and not cursor.qresync:
         raise BadSyntax("VANISHED needs ENABLE QRESYNC first, RFC 7162 section 3.2.6")
-    return Fetch(sequence, items, since, vanished)
+    return Fetch(sequence, items, since, vanished, partial)
 
 
 def _tail(text: bytes, uid: bool) -> Tail:
@@ -78,9 +81,12 @@ def _tail(text: bytes, uid: bool) -> Tail:
     items = _items(cursor)
     since: int | None = None
     vanished = False
+    partial: Partial | None = None
     if cursor.skip(b" "):
-        since, vanished = _modifiers(cursor)
+        since, vanished, partial = _modifiers(cursor)
     cursor.end()
+    if partial is not None and not uid:
+        raise BadSyntax("PARTIAL goes with UID FETCH, RFC 9394 section 3.4")
     if vanished and (not uid or since is None):
         raise BadSyntax("VANISHED goes with UID FETCH and CHANGEDSINCE, RFC 7162 section 3.2.6")
     wanted = dict.fromkeys(items)
@@ -88,7 +94,7 @@ def _tail(text: bytes, uid: bool) -> Tail:
         wanted = dict.fromkeys((Item.UID, *wanted))
     if since is not None:
         wanted[Item.MODSEQ] = None  # RFC 7162 section 3.1.4.1
-    return tuple(wanted), since, vanished
+    return tuple(wanted), since, vanished, partial
 
 
 _cached_tail = lru_cache(maxsize=256)(_tail)
@@ -124,6 +130,14 @@ def _item(cursor: Cursor) -> FetchItem:
     if item is Item.PREVIEW and (lazy := _LAZY.match(cursor.text, cursor.at)):
         cursor.at = lazy.end()  # RFC 8970 section 3.2: previews are made at delivery, so a lazy one is there too
     return item
+
+
+def section_of(text: bytes, partial: tuple[int, int] | None) -> Section:
+    """`1.2.MIME`, as it stands between the brackets of BODY[]. Raises BadSyntax."""
+    cursor = Cursor(text + b"]")
+    found = _section(cursor, "BODY", peek=True)
+    cursor.end()
+    return replace(found, partial=partial)
 
 
 def _section(cursor: Cursor, kind: str, peek: bool) -> Section:
@@ -194,24 +208,28 @@ def _partial(cursor: Cursor) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
-def _modifiers(cursor: Cursor) -> tuple[int | None, bool]:
-    # RFC 7162 sections 3.1.4.1 and 3.2.6
+def _modifiers(cursor: Cursor) -> tuple[int | None, bool, Partial | None]:
+    # RFC 7162 sections 3.1.4.1 and 3.2.6, RFC 9394 section 3.4
     since: int | None = None
     vanished = False
+    partial: Partial | None = None
 
     def modifier(cursor: Cursor) -> None:
-        nonlocal since, vanished
+        nonlocal since, vanished, partial
         name = cursor.word("a FETCH modifier")
         if name == "CHANGEDSINCE":
             cursor.space()
             since = cursor.number(name="a mod-sequence")
         elif name == "VANISHED":
             vanished = True
+        elif name == "PARTIAL":
+            cursor.space()
+            partial = partial_range(cursor)
         else:
             raise BadSyntax(f"there is no FETCH modifier {name[:40]}")
 
     cursor.parenthesized(modifier, 10, "FETCH modifiers")
-    return since, vanished
+    return since, vanished, partial
 
 
 _cached_flags = lru_cache(maxsize=256)(flag_words)

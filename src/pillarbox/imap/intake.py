@@ -113,7 +113,7 @@ class Intake:
         self._mode = _Mode.LITERAL
 
     def hand_out(self) -> None:
-        """The announced literal comes out as Chunks and the rest of its line as Line."""
+        """The announced literal comes out as Chunks; what follows is as a command again, by itself."""
         self._mode, self._unwanted = _Mode.HANDED, _Mode.COMMAND
         self._begin()
 
@@ -152,7 +152,7 @@ class Intake:
                     chunk = self._reader.take(self._left)
                     self._left -= len(chunk)
                     return Chunk(chunk) if chunk else _MORE
-                self._mode = _Mode.LINE
+                self._mode = _Mode.COMMAND
             case _Mode.LINE:
                 return self._plain_line(limit)
             case _Mode.SKIP:

@@ -1,10 +1,10 @@
-"""The commands about mailboxes: SELECT, CREATE, LIST, STATUS, APPEND and their kin (RFC 9051 section 6.3)."""
+"""The commands about mailboxes: SELECT, CREATE, LIST, STATUS and their kin (RFC 9051 section 6.3)."""
 
 from __future__ import annotations
 
 import re
 
-from pillarbox.imap.commands import Append, Create, List, Mailbox, QResync, Rename, Select, Status
+from pillarbox.imap.commands import Create, List, Mailbox, QResync, Rename, Select, Status
 from pillarbox.imap.mailbox_name import DELIMITER
 from pillarbox.imap.sequence import MAX_NUMBER
 from pillarbox.imap.syntax import BadSyntax, Cursor, Refused
@@ -32,7 +32,6 @@ SPECIAL_USES = {  # RFC 6154 section 2, RFC 8457; \All and \Flagged are views th
 }
 _OTHER_USES = frozenset({"\\all", "\\flagged"})
 
-_LITERAL_NOW = re.compile(rb"(~?)\{([0-9]{1,19})(\+?)\}\Z")
 _USE = re.compile(rb"\\[A-Za-z-]{1,40}")
 
 
@@ -204,22 +203,3 @@ def _status_item(cursor: Cursor) -> str:
     if item not in STATUS_ITEMS:
         raise BadSyntax(f"there is no STATUS item {item[:40]}")
     return item
-
-
-def append(cursor: Cursor) -> Append:
-    """APPEND up to and with the announcement of its literal, which ends the text of the cursor (section 6.3.12)."""
-    mailbox = cursor.mailbox()
-    cursor.space()
-    bits = 0
-    keywords: tuple[str, ...] = ()
-    date: int | None = None
-    if cursor.peek(b"("):
-        bits, keywords = cursor.flag_list()
-        cursor.space()
-    if cursor.peek(b'"'):
-        date = cursor.date_time()
-        cursor.space()
-    found = _LITERAL_NOW.match(cursor.text, cursor.at)
-    if found is None:
-        cursor.fail("the message as a literal")
-    return Append(mailbox, bits, keywords, date, int(found[2]), bool(found[1]))

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pillarbox.imap import fetch_grammar, mailbox_grammar, search_grammar, session_grammar
-from pillarbox.imap.commands import Append, Args
+from pillarbox.imap import append_grammar, fetch_grammar, mailbox_grammar, search_grammar, session_grammar, sort_grammar
+from pillarbox.imap.append_grammar import Segment
+from pillarbox.imap.commands import Args
 from pillarbox.imap.state import State
 from pillarbox.imap.syntax import Cursor
 
-Parsed = Args | Append | tuple[str, bytes | None] | None
+Parsed = Args | Segment | tuple[str, bytes | None] | None
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,22 +54,29 @@ _TABLE: tuple[tuple[str, frozenset[State], Callable[[Cursor], Parsed], str], ...
     ("LSUB", _AFTER, mailbox_grammar.lsub, "RFC 3501 6.3.9"),
     ("NAMESPACE", _AFTER, session_grammar.nothing, "RFC 9051 6.3.10"),
     ("STATUS", _AFTER, mailbox_grammar.status, "RFC 9051 6.3.11"),
-    ("APPEND", _AFTER, mailbox_grammar.append, "RFC 9051 6.3.12"),
+    ("APPEND", _AFTER, append_grammar.append, "RFC 9051 6.3.12, RFC 3502, RFC 4469"),
     ("IDLE", _AFTER, session_grammar.nothing, "RFC 9051 6.3.13"),
+    ("UNAUTHENTICATE", _AFTER, session_grammar.nothing, "RFC 8437 3"),
     ("CHECK", _SELECTED, session_grammar.nothing, "RFC 3501 6.4.1"),
     ("CLOSE", _SELECTED, session_grammar.nothing, "RFC 9051 6.4.1"),
     ("UNSELECT", _SELECTED, session_grammar.nothing, "RFC 9051 6.4.2"),
     ("EXPUNGE", _SELECTED, session_grammar.nothing, "RFC 9051 6.4.3"),
     ("SEARCH", _SELECTED, search_grammar.search, "RFC 9051 6.4.4, RFC 4731, RFC 5182"),
+    ("SORT", _SELECTED, sort_grammar.sort, "RFC 5256 3, RFC 5267 3, RFC 5957"),
+    ("THREAD", _SELECTED, sort_grammar.thread, "RFC 5256 3"),
     ("FETCH", _SELECTED, fetch_grammar.fetch, "RFC 9051 6.4.5, RFC 3516, RFC 7162"),
     ("STORE", _SELECTED, fetch_grammar.store, "RFC 9051 6.4.6, RFC 7162 3.1.3"),
     ("COPY", _SELECTED, fetch_grammar.copy, "RFC 9051 6.4.7"),
     ("MOVE", _SELECTED, fetch_grammar.copy, "RFC 9051 6.4.8"),
+    ("REPLACE", _SELECTED, append_grammar.replace, "RFC 8508 3"),
     ("UID SEARCH", _SELECTED, search_grammar.search, "RFC 9051 6.4.9"),
+    ("UID SORT", _SELECTED, sort_grammar.sort, "RFC 5256 3"),
+    ("UID THREAD", _SELECTED, sort_grammar.thread, "RFC 5256 3"),
     ("UID FETCH", _SELECTED, fetch_grammar.uid_fetch, "RFC 9051 6.4.9"),
     ("UID STORE", _SELECTED, fetch_grammar.store, "RFC 9051 6.4.9"),
     ("UID COPY", _SELECTED, fetch_grammar.copy, "RFC 9051 6.4.9"),
     ("UID MOVE", _SELECTED, fetch_grammar.copy, "RFC 9051 6.4.9"),
+    ("UID REPLACE", _SELECTED, append_grammar.uid_replace, "RFC 8508 3"),
     ("UID EXPUNGE", _SELECTED, fetch_grammar.uid_expunge, "RFC 9051 6.4.9, RFC 4315 2.1"),
 )
 

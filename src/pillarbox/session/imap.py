@@ -21,6 +21,8 @@ from pillarbox.imap.events import (
     AppendStart,
     Authenticate,
     AuthResponse,
+    CatenateText,
+    CatenateUrl,
     Command,
     Event,
     Idle,
@@ -35,7 +37,7 @@ from pillarbox.store import Store, mailboxes, messages
 from pillarbox.store.errors import Busy, NotFound, StoreError
 
 from . import imap_append, imap_login
-from .connection import Connection, Lost
+from .connection import LOGIN_PATIENCE, Connection, Lost
 from .imap_answers import Answer, Refuse, Work, bad, refusal
 from .imap_commands import HANDLERS
 from .imap_selected import Selected
@@ -49,7 +51,7 @@ IDLE_PATIENCE = 1800.0  # seconds without a word from the client, in IDLE too (R
 SPACING = 0.02  # seconds between two looks at a mailbox that changes all the time, in IDLE
 LINES = 512  # untagged responses between two looks at the transport
 
-_NO_EXPUNGE = frozenset({"FETCH", "STORE", "SEARCH"})  # by message numbers: RFC 9051 section 7.5.1
+_NO_EXPUNGE = frozenset({"FETCH", "STORE", "SEARCH", "SORT", "THREAD"})  # by numbers: RFC 9051 7.5.1
 
 
 class ImapSession(Connection[ImapCore]):
@@ -132,6 +134,17 @@ class ImapSession(Connection[ImapCore]):
         self.deadline = self._loop.time() + IDLE_PATIENCE
         self.core.authenticated()
         self.node.logins.add(identity, self)
+
+    def logged_out(self) -> None:
+        """UNAUTHENTICATE: as after the greeting, but for TLS."""
+        self.deselect()
+        if self.identity is not None:
+            self.node.logins.remove(self.identity, self)
+            self.identity = None
+        self.exchange = None
+        self.core.unauthenticated()
+        self.deadline = self._loop.time() + LOGIN_PATIENCE
+        self.node.deadlines.watch(self)
 
     def select(self, selected: Selected) -> None:
         """This is the mailbox from now on."""
@@ -243,7 +256,7 @@ class ImapSession(Connection[ImapCore]):
             self._timer.cancel()
             self._timer = None
         if self._appending is not None:
-            self._appending.spool.close()
+            self._appending.close()
             self._appending = None
         if self.identity is not None:
             self.node.logins.remove(self.identity, self)
@@ -281,7 +294,7 @@ class ImapSession(Connection[ImapCore]):
             case LiteralChunk():
                 if self._appending is not None:
                     await imap_append.chunk(self._appending, event)
-            case AppendStart(tag):
+            case AppendStart(tag) | CatenateUrl(tag) | CatenateText(tag):
                 await self._append(tag, event)
             case AppendEnd(tag):
                 appending, self._appending = self._appending, None
@@ -345,13 +358,27 @@ class ImapSession(Connection[ImapCore]):
                 code = f"HIGHESTMODSEQ {self.selected.highestmodseq}"
         self.core.tagged(tag, answer.status, answer.text, code)
 
-    async def _append(self, tag: bytes, event: AppendStart) -> None:
+    async def _append(self, tag: bytes, event: AppendStart | CatenateUrl | CatenateText) -> None:
+        """A message, or a part of one, is announced. A refusal ends the command, and nothing of it is kept."""
+        answer: Answer
         try:
-            self._appending = await imap_append.begin(self, event)
+            appending = self._appending
+            if appending is None:
+                assert isinstance(event, AppendStart)
+                self._appending = await imap_append.begin(self, event)
+            elif isinstance(event, AppendStart):
+                await imap_append.another(self, appending, event)
+            else:
+                await imap_append.part(self, appending, event)
+            return
         except Refuse as refused:
-            await self._finish(tag, refused.answer, expunge=True)
+            answer = refused.answer
         except StoreError as error:
-            await self._finish(tag, refusal(error).answer, expunge=True)
+            answer = refusal(error).answer
+        if self._appending is not None:
+            self._appending.close()
+            self._appending = None
+        await self._finish(tag, answer, expunge=True)
 
     async def _authenticate(self, tag: bytes, event: Authenticate | AuthResponse) -> None:
         try:

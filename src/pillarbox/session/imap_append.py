@@ -1,16 +1,21 @@
-"""APPEND: the literal goes through the spool as it comes, the message into the mailbox in one transaction."""
+"""APPEND and REPLACE: literals and URLs go through spools as they come, all messages into the mailbox in one
+transaction (RFC 9051 section 6.3.12, RFC 3502, RFC 4469, RFC 8508).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
 from pillarbox.flow.spool import Spool, SpoolError
+from pillarbox.imap import flags
 from pillarbox.imap.commands import Append
-from pillarbox.imap.events import AppendEnd, AppendStart, LiteralChunk
+from pillarbox.imap.events import AppendEnd, AppendStart, CatenateText, CatenateUrl, LiteralChunk
 from pillarbox.imap.responses import appenduid
-from pillarbox.session.imap_answers import Answer, Refuse, bad, no_mailbox
+from pillarbox.session.imap_answers import Answer, Refuse, gone, no_mailbox
+from pillarbox.session.imap_urls import octets_of
 from pillarbox.store import Tx, mailboxes, messages
 from pillarbox.store.errors import NotFound
 from pillarbox.store.records import Appended, NewMessage
@@ -20,64 +25,159 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+MOST_MESSAGES = 1000  # of one command: each leaves what was computed of it in memory until the end
+MOST_HELD = 4 << 20  # octets of small messages that wait in memory for the others; what is over goes to the store
+
+New = tuple[Append, NewMessage]
+
+
+class _SourceGone(NotFound):
+    """The message that is to be replaced is not there any more."""
+
 
 class Appending:
-    """One APPEND from its literal to its end."""
+    """One APPEND or REPLACE from its first message to its end."""
 
-    __slots__ = ("args", "spool", "tag")
+    __slots__ = ("args", "finished", "held", "replaced", "spool", "spools", "tag")
 
-    def __init__(self, tag: bytes, args: Append, spool: Spool) -> None:
+    def __init__(self, tag: bytes, args: Append, replaced: tuple[int, int] | None) -> None:
         self.tag = tag
-        self.args = args
-        self.spool = spool
+        self.args = args  # of the message that comes
+        self.replaced = replaced  # mailbox and UID
+        self.spool: Spool | None = None  # of the message that comes
+        self.spools: list[Spool] = []
+        self.finished: list[New] = []
+        self.held = 0
+
+    def close(self, *, stored: bool = False) -> None:
+        """Give back what the messages hold."""
+        for spool in self.spools:
+            spool.close(stored=stored)
+        self.spools.clear()
 
 
 async def begin(session: ImapSession, event: AppendStart) -> Appending:
-    """Take the literal, or refuse it before it is sent (when the client waits for us)."""
+    """The first message is announced: take it, or refuse it before it is sent (when the client waits for us)."""
     args = event.args
+    replaced: tuple[int, int] | None = None
+    if args.replaces is not None:
+        selected = session.writable()
+        picks = session.pick(args.replaces, uid=args.uid)
+        if not picks:
+            raise Refuse("There is no such message", "NONEXISTENT")
+        replaced = (selected.mailbox_id, selected.uids[picks[0].start])
     box = await session.store.read(mailboxes.find, session.user_id, args.mailbox)
     if box is None:
         raise no_mailbox(args.mailbox, try_create=True)
-    if args.size == 0:
-        raise Refuse("An empty message cannot be stored", "CANNOT")
+    appending = Appending(event.tag, args, replaced)
+    try:
+        await another(session, appending, event)
+    except BaseException:
+        appending.close()
+        raise
+    return appending
+
+
+async def another(session: ImapSession, appending: Appending, event: AppendStart) -> None:
+    """A message begins; the one before it is complete (RFC 3502)."""
+    await _finish(appending)
+    args = appending.args = event.args
+    if args.size == 0 and not args.catenate:
+        raise Refuse("An empty message cannot be stored", "CANNOT")  # it also cancels the others, RFC 3502 section 6.3
+    if len(appending.spools) >= MOST_MESSAGES:
+        raise Refuse(f"One command takes at most {MOST_MESSAGES} messages", "LIMIT")
     if session.node.disk.is_low():
         raise Refuse("The server's disk is almost full, try again later", "UNAVAILABLE")
-    session.core.accept_literal()
-    return Appending(event.tag, args, Spool(session.node, args.size))
+    appending.spool = Spool(session.node, args.size)
+    appending.spools.append(appending.spool)
+    if args.catenate:
+        session.core.go_on()
+    else:
+        session.core.accept_literal()
+
+
+async def part(session: ImapSession, appending: Appending, event: CatenateUrl | CatenateText) -> None:
+    """The next part of a message that is put together (RFC 4469)."""
+    spool = appending.spool
+    assert spool is not None
+    most = session.core.limits.append
+    if isinstance(event, CatenateText):
+        if spool.size + event.size > most:
+            raise Refuse(f"A message has at most {most} octets", "TOOBIG")
+        session.core.accept_literal()
+        return
+    async for octets in octets_of(session, event.url):
+        if spool.size + len(octets) > most:
+            raise Refuse(f"A message has at most {most} octets", "TOOBIG")
+        pause = spool.feed(octets)
+        if pause is not None:
+            await pause
+    session.core.go_on()
 
 
 async def chunk(appending: Appending, event: LiteralChunk) -> None:
     """Keep some more octets; waits while memory or the store are busy, and the client with it."""
+    assert appending.spool is not None
     pause = appending.spool.feed(event.data)
     if pause is not None:
         await pause
 
 
+async def _finish(appending: Appending) -> None:
+    """The message that came is whole."""
+    spool, appending.spool = appending.spool, None
+    if spool is None:
+        return
+    if spool.size == 0:
+        raise Refuse("An empty message cannot be stored", "CANNOT")
+    if appending.held + spool.size > MOST_HELD and appending.finished and spool.held:
+        spool.spill()
+    try:
+        message = spool.finish_now() or await spool.finish()
+    except SpoolError as error:
+        raise Refuse(f"Not now: {error}", "UNAVAILABLE") from None
+    if message.packed is not None:
+        appending.held += spool.size
+    appending.finished.append((appending.args, message))
+
+
 async def end(session: ImapSession, appending: Appending, event: AppendEnd) -> Answer:
-    """Store the message and answer with APPENDUID once it is committed."""
-    spool, args = appending.spool, appending.args
+    """Store the messages and answer with APPENDUID once they are committed."""
+    args = appending.args
     stored = False
     try:
         if event.fault:
-            raise bad(event.fault)
+            raise Refuse(event.fault, event.code, status=event.status)
+        await _finish(appending)
+        new = appending.finished
+        size = sum(len(message.packed) for _, message in new if message.packed is not None)
         try:
-            message = spool.finish_now() or await spool.finish()
-        except SpoolError as error:
-            raise Refuse(f"Not now: {error}", "UNAVAILABLE") from None
-        try:
-            size = len(message.packed) if message.packed is not None else 0
-            made = await session.store.write(_appended, session.user_id, args, message, size=size)
+            made = await session.store.write(_appended, session.user_id, new, appending.replaced, size=size)
+        except _SourceGone:
+            raise gone() from None
         except NotFound:
             raise no_mailbox(args.mailbox, try_create=True) from None
         stored = True
-        log.info("Message appended", mailbox=args.mailbox, uid=made.uid, size=spool.size, user=session.username)
+        octets = sum(spool.size for spool in appending.spools)
+        log.info("Message appended", mailbox=args.mailbox, uid=made[-1].uid, size=octets, user=session.username)
     finally:
-        spool.close(stored=stored)
-    return Answer("APPEND completed", appenduid(made.uidvalidity, [made.uid]))
+        appending.close(stored=stored)
+    code = appenduid(made[0].uidvalidity, [one.uid for one in made])
+    if appending.replaced is None:
+        return Answer("APPEND completed", code)
+    session.core.condition("OK", "the replacement is stored", code)  # before the EXPUNGE, RFC 8508 section 3.4
+    return Answer("REPLACE completed", expunged=True)
 
 
-def _appended(tx: Tx, user_id: int, args: Append, message: NewMessage) -> Appended:
-    box = mailboxes.find(tx, user_id, args.mailbox)  # it may have been renamed or deleted since the command began
+def _appended(tx: Tx, user_id: int, new: Sequence[New], replaced: tuple[int, int] | None) -> list[Appended]:
+    """All of the messages, and the one that they replace goes: or nothing."""
+    target = new[0][0].mailbox
+    box = mailboxes.find(tx, user_id, target)  # it may have been renamed or deleted since the command began
     if box is None:
-        raise NotFound(args.mailbox)
-    return messages.append(tx, box.id, message, args.flags, args.keywords, args.date)
+        raise NotFound(target)
+    if replaced is not None:
+        mailbox_id, uid = replaced
+        messages.store_flags(tx, mailbox_id, [uid], "add", flags.DELETED)
+        if not messages.expunge(tx, mailbox_id, [uid]).uids:
+            raise _SourceGone(target)
+    return [messages.append(tx, box.id, message, args.flags, args.keywords, args.date) for args, message in new]

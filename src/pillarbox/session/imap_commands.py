@@ -17,6 +17,7 @@ from . import (
     imap_select,
     imap_status,
     imap_store,
+    imap_thread,
 )
 from .imap_answers import Work
 
@@ -32,6 +33,7 @@ HANDLERS: dict[str, Handler] = {
     "ID": imap_login.identify,
     "ENABLE": imap_login.enable,
     "LOGIN": imap_login.login,
+    "UNAUTHENTICATE": imap_login.unauthenticate,
     "NAMESPACE": imap_mailboxes.namespace,
     "CREATE": imap_mailboxes.create,
     "DELETE": imap_mailboxes.delete,
@@ -47,6 +49,8 @@ HANDLERS: dict[str, Handler] = {
     "UNSELECT": imap_select.close,
     "FETCH": imap_fetch.fetch,
     "SEARCH": imap_search.search,
+    "SORT": imap_search.search,
+    "THREAD": imap_thread.thread,
     "STORE": imap_store.store,
     "EXPUNGE": imap_store.expunge,
     "COPY": imap_copy.copy,

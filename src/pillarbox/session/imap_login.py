@@ -66,6 +66,12 @@ async def _check(session: ImapSession, username: str, password: str) -> Answer:
     return _logged_in(session, identity)
 
 
+async def unauthenticate(session: ImapSession, command: Command) -> Answer:
+    """Answer UNAUTHENTICATE (RFC 8437): another account may log in on this connection."""
+    session.logged_out()
+    return Answer("UNAUTHENTICATE completed", session.core.capability_code())
+
+
 def _temporary() -> Refuse:
     return Refuse("Passwords cannot be checked now, try again later", "UNAVAILABLE")
 

@@ -52,8 +52,8 @@ class Cut:
     def binary(self) -> bool:
         return self.section.kind == "BINARY"
 
-    def value(self, octets: bytes) -> bytes:
-        """The item of the FETCH response, made of the octets that were cut (without `head`)."""
+    def content(self, octets: bytes) -> bytes:
+        """What is made of the octets that were cut (without `head`)."""
         if self.head:
             octets = self.head + octets
         if self.fields:
@@ -63,6 +63,11 @@ class Cut:
         if self.window is not None:
             origin, length = self.window
             octets = octets[origin : origin + length]
+        return octets
+
+    def value(self, octets: bytes) -> bytes:
+        """The item of the FETCH response, made of the octets that were cut (without `head`)."""
+        octets = self.content(octets)
         label = self.section.label
         if self.section.kind == "BINARY.SIZE":
             return b"%b %d" % (label, len(octets))

@@ -6,7 +6,7 @@ from pillarbox.store.copying import copy, expunge, long_histories, move, trim_hi
 from pillarbox.store.delivery import append, deliver
 from pillarbox.store.flagging import store_flags
 from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued
-from pillarbox.store.views import changes, claim_recent, count_recent, open_view, rendered
+from pillarbox.store.views import by_uid, changes, claim_recent, count_recent, open_view, rendered
 
 __all__ = [
     "Delivery",
@@ -14,6 +14,7 @@ __all__ = [
     "Outcome",
     "Queued",
     "append",
+    "by_uid",
     "changes",
     "claim_recent",
     "copy",

@@ -91,6 +91,12 @@ def rendered(tx: Tx, ids: Sequence[int]) -> list[Rendered]:
     return [Rendered(*found[id]) for id in ids if id in found]
 
 
+def by_uid(tx: Tx, mailbox_id: int, uid: int) -> int | None:
+    """The row id of a message, for `rendered`, or None."""
+    row = tx.row("SELECT id FROM messages WHERE mailbox_id = ? AND uid = ?", (mailbox_id, uid))
+    return None if row is None else row[0]
+
+
 def claim_recent(tx: Tx, mailbox_id: int) -> int:
     """From which UID on messages are \\Recent for the session that selects now; later sessions get higher ones.
 
