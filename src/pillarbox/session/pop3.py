@@ -14,6 +14,7 @@ import structlog
 
 from pillarbox.access import sasl
 from pillarbox.access.authenticate import Identity, TemporaryFailure
+from pillarbox.access.exchange import Exchange, offered
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
 from pillarbox.flow.owner import alive
@@ -24,6 +25,7 @@ from pillarbox.store.errors import NotFound, StoreError
 
 from .connection import Connection, Lost
 from .pop3_maildrop import Maildrop, open_inbox, update
+from .tls import bindings
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,6 +42,7 @@ FAILURES = 3  # logins of one connection; the last one closes it
 PIECE = 256 * 1024  # octets of a message that are held at once
 LINES = 1000  # lines of a listing in one piece
 
+_TEMPORARY = Reply(False, "passwords cannot be checked now, try again later", "SYS/TEMP")
 _GONE = Reply(False, "that message is gone", "SYS/PERM")
 _serial = itertools.count()
 
@@ -47,7 +50,7 @@ _serial = itertools.count()
 class Pop3Session(Connection[Pop3Core]):
     """One client's conversation."""
 
-    __slots__ = ("_failures", "_lease", "_maildrop", "_mechanism", "_renewal")
+    __slots__ = ("_exchange", "_failures", "_lease", "_maildrop", "_renewal", "bindings")
 
     role = Role.POP3
     idle_patience = IDLE_PATIENCE
@@ -55,7 +58,8 @@ class Pop3Session(Connection[Pop3Core]):
     def __init__(self, node: Node, peer: Peer | None = None) -> None:
         super().__init__(node, peer)
         self._maildrop: Maildrop | None = None
-        self._mechanism: sasl.Mechanism | None = None
+        self._exchange: Exchange | None = None
+        self.bindings: dict[str, bytes] = {}  # of the TLS connection, for SCRAM
         self._failures = 0
         self._lease: tuple[str, str] | None = None  # name and holder, when the maildrop is ours alone
         self._renewal: asyncio.TimerHandle | None = None
@@ -64,7 +68,15 @@ class Pop3Session(Connection[Pop3Core]):
 
     def make_core(self, *, tls: bool) -> Pop3Core:
         node = self.node
-        return Pop3Core(node.settings.hostname, tls=tls, starttls=bool(node.tls), mechanisms=tuple(sasl.MECHANISMS))
+        return Pop3Core(node.settings.hostname, tls=tls, starttls=bool(node.tls), mechanisms=self._mechanisms())
+
+    def _mechanisms(self) -> tuple[str, ...]:
+        self.bindings = bindings(self.transport, self.peer)
+        return offered(bound=bool(self.bindings))
+
+    async def start_tls(self) -> None:
+        await super().start_tls()
+        self.core.mechanisms = self._mechanisms()
 
     def bye(self, text: str, *, unavailable: bool = False) -> None:
         self.core.close(text, "SYS/TEMP" if unavailable else "")
@@ -98,10 +110,17 @@ class Pop3Session(Connection[Pop3Core]):
             case Login(username, password):
                 await self._check(username, password)
             case Auth(mechanism, initial):
-                self._mechanism = sasl.mechanism_for(mechanism)
+                self._exchange = Exchange(
+                    self.node.authenticator,
+                    mechanism,
+                    self.core.mechanisms,
+                    self.bindings,
+                    peer=self.peer.address,
+                    protocol="pop3",
+                )
                 await self._step(initial)
             case AuthResponse(None):
-                self._mechanism = None
+                self._exchange = None
                 self.core.reply(Reply(False, "the exchange was cancelled, or that was no base64"))
             case AuthResponse(data):
                 await self._step(data)
@@ -115,20 +134,24 @@ class Pop3Session(Connection[Pop3Core]):
     # Logging in.
 
     async def _step(self, response: bytes | None) -> None:
-        assert self._mechanism is not None
-        match self._mechanism.step(response):
-            case sasl.Challenge(data):
-                self.core.challenge(data)
-            case sasl.Credentials(username, password):
-                await self._check(username, password)
-            case sasl.Failure(reason, _):
-                self._refuse(reason)
+        assert self._exchange is not None
+        try:
+            outcome = await self._exchange.step(response)
+        except TemporaryFailure:
+            self.core.reply(_TEMPORARY)
+            return
+        if isinstance(outcome, sasl.Challenge):
+            self.core.challenge(outcome.data)
+        elif isinstance(outcome, Identity):
+            await self._open(outcome)
+        else:
+            self._refuse(outcome.reason)
 
     async def _check(self, username: str, password: str) -> None:
         try:
             identity = await self.node.authenticator.check(username, password, self.peer.address, "pop3")
         except TemporaryFailure:
-            self.core.reply(Reply(False, "passwords cannot be checked now, try again later", "SYS/TEMP"))
+            self.core.reply(_TEMPORARY)
             return
         if identity is None:
             self._refuse("wrong name or password")

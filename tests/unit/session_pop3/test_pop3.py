@@ -2,15 +2,19 @@
 
 import asyncio
 import poplib
+from base64 import b64decode, b64encode
 from contextlib import asynccontextmanager
 
 import pytest
 
 from house import ADA, MESSAGE
+from pillarbox.access.bearer import make_token, token_hash
+from pillarbox.access.passwords import scram_keys
 from pillarbox.session import pop3
 from pillarbox.session.pop3 import Pop3Session
-from pillarbox.store import directory, mailboxes, messages
+from pillarbox.store import directory, mailboxes, messages, tokens
 from pillarbox.store.errors import Full
+from scram_client import ScramClient
 
 DOTS = b"Subject: dots\r\n\r\n.\r\n..\r\nend\r\n"
 LONG = b"Subject: long\r\n\r\n" + b"".join(b"line %d\r\n" % n for n in range(60_000))
@@ -179,6 +183,32 @@ async def test_three_wrong_passwords_close_the_connection(maildrop, monkeypatch)
         with pytest.raises((poplib.error_proto, OSError)):
             await client.user(ADA)
             await client.user(ADA)
+
+
+async def auth(client, mechanism, *responses):
+    """The last answer to AUTH; `responses` are functions of the challenge, decoded, or the initial response."""
+    first, *others = responses
+    reply = await client._shortcmd(f"AUTH {mechanism} {b64encode(first).decode()}")
+    for response in others:
+        reply = await client._shortcmd(b64encode(response(b64decode(reply[2:]))).decode())
+    return reply
+
+
+async def test_scram_and_tokens(maildrop):
+    async with maildrop() as (h, connect):
+        await h.node.store.write(directory.set_password, ADA, "!", scram_keys("secret"))
+        token = make_token()
+        await h.node.store.write(tokens.add, 1, token_hash(token), scope="pop3", expires_at=None)
+        capabilities = await (await connect(login=False)).capa()
+        assert capabilities["SASL"] == ["SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2"]
+        scram = ScramClient("secret", ADA)
+        reply = await auth(await connect(login=False), "SCRAM-SHA-256", scram.first(), scram.final, lambda _: b"")
+        assert reply.startswith(b"+OK")
+        bearer = f"n,,\x01auth=Bearer {token}\x01\x01".encode()
+        assert (await auth(await connect(login=False), "OAUTHBEARER", bearer)).startswith(b"+OK")
+        wrong = ScramClient("wrong", ADA)
+        with pytest.raises(poplib.error_proto, match=r"\[AUTH\] the proof is not that of the password"):
+            await auth(await connect(login=False), "SCRAM-SHA-256", wrong.first(), wrong.final)
 
 
 async def test_an_exclusive_maildrop_has_one_session(maildrop):
