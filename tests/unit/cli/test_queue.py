@@ -117,7 +117,7 @@ def on(tmp_path: Path, fn: Callable[..., Any], *args: Any) -> Any:
         ("--account ada@example.com", "e"),
         (f"--message {KEYS[1]}", "e"),
         ("--older-than 1h", ""),
-        ("--older-than 0s --limit 2", ""),
+        ("--older-than 1d --limit 2", ""),
         ("--domain y.test --status pending", "bd"),
         ("--limit 2", "bc"),
     ],
