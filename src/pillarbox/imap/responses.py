@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from pillarbox.imap import mailbox_name
 from pillarbox.imap.flags import NAMES
+from pillarbox.imap.return_grammar import positions
 from pillarbox.imap.sequence import render_numbers
 
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]{0,1000}\Z")  # any 7-bit but NUL, CR, LF; lines stay short
@@ -115,13 +116,30 @@ def search(numbers: Iterable[int], modseq: int | None = None) -> bytes:
     return line if modseq is None else line + b" (MODSEQ %d)" % modseq
 
 
-def esearch(tag: bytes, uid: bool, numbers: Sequence[int], returns: Iterable[str], modseq: int | None = None) -> bytes:
-    """ESEARCH (RFC 9051 section 7.3.4): of MIN MAX ALL COUNT those in `returns`; SAVE writes nothing.
+def sort(numbers: Iterable[int], modseq: int | None = None) -> bytes:
+    """The SORT response (RFC 5256 section 4), with MODSEQ as SEARCH has it."""
+    return search(numbers, modseq).replace(b"SEARCH", b"SORT", 1)
 
-    `numbers` ascend. MIN, MAX and ALL are left out when nothing was found.
+
+def esearch(
+    tag: bytes,
+    uid: bool,
+    numbers: Sequence[int],
+    returns: Iterable[str],
+    modseq: int | None = None,
+    *,
+    partial: tuple[int, int] | None = None,
+    in_order: bool = False,
+    source: bytes = b"",
+) -> bytes:
+    """ESEARCH (RFC 9051 section 7.3.4): of MIN MAX ALL COUNT PARTIAL those in `returns`; SAVE writes nothing.
+
+    `numbers` ascend, or with `in_order` are sorted by something else, which ALL and PARTIAL then keep (RFC 5267 section
+    3). MIN, MAX and ALL are left out when nothing was found. `partial`: the range of PARTIAL. `source` goes behind the
+    tag: where the messages are (RFC 7377).
     """
     wanted = set(returns)
-    parts = [b"ESEARCH (TAG %b)" % string(tag)]
+    parts = [b"ESEARCH (TAG %b%b)" % (string(tag), source)]
     if uid:
         parts.append(b"UID")
     if numbers:
@@ -130,12 +148,21 @@ def esearch(tag: bytes, uid: bool, numbers: Sequence[int], returns: Iterable[str
         if "MAX" in wanted:
             parts.append(b"MAX %d" % numbers[-1])
         if "ALL" in wanted:
-            parts.append(b"ALL " + render_numbers(numbers))
+            parts.append(b"ALL " + numbers_told(numbers, in_order=in_order))
     if "COUNT" in wanted:
         parts.append(b"COUNT %d" % len(numbers))
+    if partial is not None and "PARTIAL" in wanted:
+        shown = [numbers[at] for at in positions(partial, len(numbers))]
+        told = numbers_told(shown, in_order=in_order) if shown else b"NIL"
+        parts.append(b"PARTIAL (%d:%d %b)" % (*partial, told))
     if modseq is not None and numbers:
         parts.append(b"MODSEQ %d" % modseq)
     return b" ".join(parts)
+
+
+def numbers_told(numbers: Sequence[int], *, in_order: bool) -> bytes:
+    """Numbers as a set; those that do not ascend one by one, so that no range hides their order."""
+    return b",".join(b"%d" % number for number in numbers) if in_order else render_numbers(numbers)
 
 
 def vanished(uids: Sequence[int], *, earlier: bool = False) -> Iterator[bytes]:

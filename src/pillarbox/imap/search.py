@@ -70,6 +70,14 @@ class Received:
 
 
 @dataclass(slots=True, frozen=True)
+class Within:
+    """OLDER and YOUNGER (RFC 5032): the internal date, in seconds before the moment of the search."""
+
+    older: bool
+    seconds: int
+
+
+@dataclass(slots=True, frozen=True)
 class Sent:
     """SENTBEFORE, SENTON, SENTSINCE: the Date header; as `Received`."""
 
@@ -158,6 +166,7 @@ Key = (
     | Body
     | Text
     | Received
+    | Within
     | Sent
     | Saved
     | EmailId

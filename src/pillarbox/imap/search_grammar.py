@@ -1,4 +1,4 @@
-"""SEARCH (RFC 9051 section 6.4.4) with RETURN (RFC 4731, RFC 5182), CHARSET and MODSEQ (RFC 7162 section 3.1.5)."""
+"""SEARCH (RFC 9051 section 6.4.4) with RETURN, CHARSET, MODSEQ (RFC 7162 section 3.1.5) and WITHIN (RFC 5032)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pillarbox.imap import flags
 from pillarbox.imap.commands import Search
+from pillarbox.imap.return_grammar import return_options
 from pillarbox.imap.search import (
     All,
     And,
@@ -28,23 +29,20 @@ from pillarbox.imap.search import (
     Text,
     ThreadId,
     Uids,
+    Within,
 )
+from pillarbox.imap.sort import Criterion
 from pillarbox.imap.syntax import BadSyntax, Cursor, Refused
+from pillarbox.mime.charset import codec_of
 
 MAX_DEPTH = 50  # of parentheses, NOT and OR; deeper needs stack here and in whoever evaluates it
 MAX_KEYS = 1000  # in all
 MAX_TEXT = 8192  # octets of one text to look for
 
-RETURN_OPTIONS = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE"})
+# What BADCHARSET names; every other charset that mail has is taken too.
+CHARSETS = ("US-ASCII", "UTF-8", "ISO-8859-1", "ISO-8859-15", "WINDOWS-1252", "KOI8-R", "ISO-2022-JP", "GB18030")
 
-# IANA name -> Python codec; what RFC 9051 asks for and the few that clients still send.
-CHARSETS = {
-    "US-ASCII": "ascii",
-    "UTF-8": "utf-8",
-    "ISO-8859-1": "iso8859-1",
-    "ISO-8859-15": "iso8859-15",
-    "WINDOWS-1252": "cp1252",
-}
+_NOT_HERE = frozenset({"utf_7"})  # half surrogate pairs
 
 _SIMPLE: dict[str, Key] = {
     "ALL": All(),
@@ -67,40 +65,43 @@ _SIMPLE: dict[str, Key] = {
 
 def search(cursor: Cursor) -> Search:
     """`search` after the space that follows the command's name."""
-    returns: frozenset[str] | None = None
-    if cursor.keyword(b"RETURN "):
-        options = cursor.parenthesized(_option, 20, "RETURN options")
-        returns = frozenset(options) or frozenset({"ALL"})
-        cursor.space()
+    return program(cursor, None)
+
+
+Criteria = Callable[[Cursor], tuple[Criterion, ...]]
+
+
+def program(cursor: Cursor, criteria: Criteria | None, *, charset: bool = False, returns: bool = True) -> Search:
+    """`[RETURN (...)] [criteria] [CHARSET x] keys`. `charset`: it stands there without the word, as SORT has it."""
+    wanted = return_options(cursor) if returns else None
     try:
-        return _searched(cursor, returns)
+        order = criteria(cursor) if criteria is not None else ()
+        found = _searched(cursor, charset=charset)
     except Refused as refused:
-        if returns is None or "SAVE" not in returns:
+        if wanted is None or "SAVE" not in wanted.names:
             raise
-        return Search(All(), returns, refused=(str(refused), refused.code))  # RFC 5182 section 2.1
+        return Search(All(), wanted.names, refused=(str(refused), refused.code))  # RFC 5182 section 2.1
+    if wanted is not None:
+        found.returns, found.partial, found.update = wanted.names, wanted.partial, wanted.update
+    found.sort = order
+    return found
 
 
-def _searched(cursor: Cursor, returns: frozenset[str] | None) -> Search:
-    charset = "UTF-8"  # without CHARSET: ASCII, of which UTF-8 is the lenient reading
-    if cursor.keyword(b"CHARSET "):
-        charset = cursor.astring("a charset").decode("ascii", "replace").upper()
-        if charset not in CHARSETS:
-            raise Refused("the charset is not known", f"BADCHARSET ({' '.join(CHARSETS)})")
+def _searched(cursor: Cursor, *, charset: bool) -> Search:
+    name = "UTF-8"  # without CHARSET: ASCII, of which UTF-8 is the lenient reading
+    if charset or cursor.keyword(b"CHARSET "):
+        name = cursor.astring("a charset").decode("ascii", "replace").upper()
         cursor.space()
-    program = _Program(CHARSETS[charset])
-    keys = [program.key(cursor, 1)]
+    codec = codec_of(name)
+    if codec is None or codec in _NOT_HERE:
+        raise Refused("the charset is not known", f"BADCHARSET ({' '.join(CHARSETS)})")
+    parser = _Program(codec)
+    keys = [parser.key(cursor, 1)]
     while not cursor.done:
         cursor.space()
-        keys.append(program.key(cursor, 1))
+        keys.append(parser.key(cursor, 1))
     key = keys[0] if len(keys) == 1 else And(tuple(keys))
-    return Search(key, returns, charset, program.modseq)
-
-
-def _option(cursor: Cursor) -> str:
-    option = cursor.word("a RETURN option")
-    if option not in RETURN_OPTIONS:
-        raise BadSyntax(f"there is no RETURN option {option[:40]}")
-    return option
+    return Search(key, None, name, parser.modseq)
 
 
 class _Program:
@@ -144,7 +145,7 @@ class _Program:
             raise Refused(f"a text to look for has at most {MAX_TEXT} octets", "LIMIT")
         try:
             return raw.decode(self.codec)
-        except UnicodeDecodeError:
+        except UnicodeError:
             raise BadSyntax("a text does not fit its charset") from None
 
     def negated(self, cursor: Cursor, depth: int) -> Key:
@@ -205,6 +206,14 @@ def _saved(relation: str) -> Argument:
     return lambda program, cursor, depth: Saved(relation, cursor.date())
 
 
+def _interval(cursor: Cursor) -> int:
+    """Seconds, at least one (RFC 5032 section 4)."""
+    seconds = cursor.number(0xFFFFFFFF, "an interval")
+    if not seconds:
+        raise BadSyntax("an interval is at least one second")
+    return seconds
+
+
 def _object_id(cursor: Cursor) -> str:
     """`objectid`, RFC 8474 section 7."""
     word = cursor.astring("an object id")
@@ -231,6 +240,8 @@ _ARGUMENTS: dict[str, Argument] = {
     "UNKEYWORD": _keyword(False),
     "LARGER": lambda program, cursor, depth: Size(True, cursor.number(name="a size")),
     "SMALLER": lambda program, cursor, depth: Size(False, cursor.number(name="a size")),
+    "OLDER": lambda program, cursor, depth: Within(True, _interval(cursor)),
+    "YOUNGER": lambda program, cursor, depth: Within(False, _interval(cursor)),
     "UID": lambda program, cursor, depth: Uids(cursor.sequence()),
     "MODSEQ": _Program.since_modseq,
     "NOT": _Program.negated,

@@ -11,17 +11,40 @@ _LEADER = re.compile(rf"[ ]+|(?:{_BLOB})*(?:re|fwd?)[ ]*(?:{_BLOB})?:", re.IGNOR
 _PREFIX_BLOB = re.compile(_BLOB)
 
 
+_REFWD = re.compile(r"(?:re|fwd?)[ ]*(?:\[[^\[\]]*\][ ]*)?:\Z", re.IGNORECASE)
+
+
 def base_subject(subject: str) -> str:
     """The subject (already decoded) without reply and forward marks and list tags; case is kept."""
+    return _extracted(subject)[0]
+
+
+def is_reply(subject: str) -> bool:
+    """Does the subject say by its marks that the message answers or forwards another."""
+    return _extracted(subject)[1]
+
+
+def _extracted(subject: str) -> tuple[str, bool]:
     text = " ".join(subject[:MAX_SUBJECT].split())
+    reply = False
     while True:
-        text = _without_trailer(text)
-        start = _after_leaders(text)
-        text = text[start:]
+        shorter = _without_trailer(text)
+        reply = reply or shorter != text.rstrip(" ")
+        start = _after_leaders(shorter)
+        reply = reply or any(map(_REFWD.search, _leaders(shorter, start)))
+        text = shorter[start:]
         if text[:5].lower() == "[fwd:" and text.endswith("]"):  # step 6
-            text = text[5:-1]
+            text, reply = text[5:-1], True
             continue
-        return text
+        return text, reply
+
+
+def _leaders(text: str, end: int) -> list[str]:
+    found, start = [], 0
+    while start < end and (match := _LEADER.match(text, start) or _PREFIX_BLOB.match(text, start)) is not None:
+        found.append(match[0])
+        start = match.end()
+    return found
 
 
 def _without_trailer(text: str) -> str:

@@ -20,6 +20,7 @@ from pillarbox.imap.dates import internal_date
 from pillarbox.imap.events import Command
 from pillarbox.imap.fetch import FetchItem, Item, Section
 from pillarbox.imap.responses import string
+from pillarbox.imap.return_grammar import positions
 from pillarbox.imap.sequence import SequenceSet, compact
 from pillarbox.session.imap_answers import Answer, Refuse, gone
 from pillarbox.session.imap_sections import Cut, Piece, Sections
@@ -59,6 +60,8 @@ async def fetch(session: ImapSession, command: Command) -> Answer:
         await _vanished(session, selected, args.sequence, args.changed_since)
     if args.changed_since is not None:
         picks = _changed_since(selected, picks, args.changed_since)
+    if args.partial is not None:
+        picks = _partial(picks, args.partial)
     failure: Refuse | None = None
     if _COLUMNS.issuperset(items):
         await _from_columns(session, selected, items, picks)
@@ -72,6 +75,19 @@ async def fetch(session: ImapSession, command: Command) -> Answer:
 def _changed_since(selected: Selected, picks: list[range], modseq: int) -> list[range]:
     found = [at for pick in picks for at in pick if selected.modseqs[at] > modseq]
     return [range(low, high + 1) for low, high in compact(found)]
+
+
+def _partial(picks: list[range], partial: tuple[int, int]) -> list[range]:
+    """Of all picked messages those at these positions (RFC 9394 section 3.4)."""
+    wanted = positions(partial, sum(map(len, picks)))
+    found: list[range] = []
+    at = 0
+    for pick in picks:
+        part = pick[max(0, wanted.start - at) : max(0, wanted.stop - at)]
+        if part:
+            found.append(part)
+        at += len(pick)
+    return found
 
 
 async def _vanished(session: ImapSession, selected: Selected, uids: SequenceSet, since: int) -> None:

@@ -56,9 +56,12 @@ class Plan:
         return max((p.cost for p in self.predicates), default=NOTHING_READ)
 
 
-def plan(key: search.Key, selected: Selected) -> Plan:
-    """What is to be done for a search program. The predicates of the result stand in the order of their cost."""
-    made = _Planner(selected).plan(key)
+def plan(key: search.Key, selected: Selected, now: float = 0.0) -> Plan:
+    """What is to be done for a search program. The predicates of the result stand in the order of their cost.
+
+    `now` (epoch seconds) is what OLDER and YOUNGER count from.
+    """
+    made = _Planner(selected, now).plan(key)
     made.predicates.sort(key=lambda p: p.cost)
     return made
 
@@ -69,8 +72,9 @@ def indexes(mask: int, size: int) -> list[int]:
 
 
 class _Planner:
-    def __init__(self, selected: Selected) -> None:
+    def __init__(self, selected: Selected, now: float) -> None:
         self.selected = selected
+        self.now = int(now)
         self.size = len(selected)
         self.ones = int.from_bytes(b"\1" * self.size, "little")
         self.by_keyword: dict[str, list[int]] | None = None  # lower-case name -> indexes of those that have it
@@ -125,6 +129,10 @@ class _Planner:
             case search.Received(relation, day):
                 start, end = _span(relation, day)
                 return int.from_bytes(bytes([start <= date < end for date in selected.dates]), "little")
+            case search.Within(older, seconds):
+                limit = self.now - seconds
+                test = limit.__ge__ if older else limit.__le__
+                return int.from_bytes(bytes(map(test, selected.dates)), "little")
             case search.Saved(relation, day):
                 start, end = _span(relation, day)
                 return int.from_bytes(bytes([start <= date < end for date in selected.save_dates]), "little")

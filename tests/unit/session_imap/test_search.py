@@ -61,6 +61,8 @@ KEYS_AND_FOUND = {
     "OR SEEN FLAGGED": "1 2",
     "OR SEEN OR FLAGGED DELETED": "1 2 3",
     "(OR SEEN FLAGGED) NOT 1": "2",
+    "OLDER 86400": "1 2 3 4",
+    "YOUNGER 86400": "",
     "LARGER 1000": "3",
     "SMALLER 1000": "1 2 4",
     "BEFORE 12-Jan-1970": "1",
@@ -180,9 +182,9 @@ async def test_a_search_that_the_grammar_refuses_saves_nothing_either(box):
 async def test_columns_of_a_large_mailbox_are_looked_through_in_a_thread(box, monkeypatch):
     threads = []
 
-    def noted(key, selected):
+    def noted(key, selected, now):
         threads.append(threading.current_thread())
-        return plan(key, selected)
+        return plan(key, selected, now)
 
     monkeypatch.setattr("pillarbox.session.imap_search.plan", noted)
     assert await box.ok("SEARCH 1:2") == [b"SEARCH 1 2"]

@@ -1,0 +1,68 @@
+"""What SORT and SEARCH ask of a stored ENVELOPE: the addresses of a field, without reading the message again."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from pillarbox.mime.encoded_word import decode_words
+
+FIELDS = {"from": 2, "sender": 3, "reply-to": 4, "to": 5, "cc": 6, "bcc": 7}
+
+_TOKEN = re.compile(rb'[ ]*(?:"((?:[^"\\]|\\.)*)"|(NIL)|([()])|\{([0-9]+)\}\r\n)', re.DOTALL)
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+
+
+class Address(NamedTuple):
+    """Of a group's beginning `host` is "" and `mailbox` its name; of its end both are ""."""
+
+    name: str
+    mailbox: str
+    host: str
+
+
+def addresses(envelope: bytes, field: str, most: int = 10_000) -> list[Address]:
+    """The addresses of a field of FIELDS, display names decoded; at most `most` of them."""
+    wanted, at, element, depth = FIELDS[field], 0, -1, 0
+    found: list[Address] = []
+    values: list[bytes] = []
+    while (match := _TOKEN.match(envelope, at)) is not None:
+        at = match.end()
+        quoted, nil, bracket, size = match.groups()
+        if bracket == b"(":
+            depth += 1
+            element += depth == 2
+            values = []
+        elif bracket == b")":
+            if depth == 3 and element == wanted and len(values) == 4:
+                found.append(_address(values))
+                if len(found) >= most:
+                    break
+            depth -= 1
+            if depth == 1 and element >= wanted:
+                break
+        elif depth == 1:
+            element += 1
+            if element > wanted:
+                break
+        else:
+            if size is not None:
+                quoted, at = envelope[at : at + int(size)], at + int(size)
+            elif nil is not None:
+                quoted = b""
+            elif b"\\" in quoted:
+                quoted = _ESCAPED.sub(rb"\1", quoted)
+            values.append(quoted)
+            continue
+        if size is not None:  # a literal among the texts of the envelope itself
+            at += int(size)
+    return found
+
+
+def _address(values: list[bytes]) -> Address:
+    name, _, mailbox, host = values
+    return Address(decode_words(name) if name else "", _text(mailbox), _text(host))
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")

@@ -1,0 +1,43 @@
+"""The order of SORT (RFC 5256 section 3, RFC 5957): criteria, and messages put in order by them.
+
+What a message is sorted by is handed in as columns, one entry a message; nothing here reads a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pillarbox.imap.collation import casemap
+
+CRITERIA = frozenset({"ARRIVAL", "CC", "DATE", "FROM", "SIZE", "SUBJECT", "TO", "DISPLAYFROM", "DISPLAYTO"})
+
+
+@dataclass(slots=True, frozen=True)
+class Criterion:
+    """One sort key, a name of CRITERIA; `reverse` turns its order round."""
+
+    name: str
+    reverse: bool = False
+
+
+def in_order(
+    messages: Sequence[int], criteria: Sequence[Criterion], column: Callable[[str], Sequence[Any]]
+) -> list[int]:
+    """Positions in `messages` sorted: positions in the columns, in the order of the mailbox where all criteria tie.
+
+    `column(name)` gives for each message, in mailbox order, what that criterion compares. `messages` are the mailbox
+    positions that belong to the entries of the columns, ascending. REVERSE does not turn ties round: they stay in the
+    order of the mailbox (RFC 5256 section 3).
+    """
+    order = list(range(len(messages)))
+    for criterion in reversed(criteria):  # sorting is stable: the last criterion first
+        order.sort(key=column(criterion.name).__getitem__, reverse=criterion.reverse)
+    return [messages[at] for at in order]
+
+
+def display(name: str, mailbox: str, host: str) -> str:
+    """The sort key of DISPLAYFROM and DISPLAYTO: the display name, else the address (RFC 5957 section 3)."""
+    shown = " ".join(name.split())
+    return casemap(shown or (f"{mailbox}@{host}" if host else mailbox))

@@ -1,0 +1,89 @@
+"""SORT: what a search found, put in order in a reader thread by stored columns (RFC 5256, RFC 5957)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pillarbox.imap import envelope_reader
+from pillarbox.imap import sort as sorting
+from pillarbox.imap.collation import casemap
+from pillarbox.session.imap_selected import Selected
+from pillarbox.store import Tx
+from pillarbox.store.search_facts import facts
+
+if TYPE_CHECKING:
+    from pillarbox.session.imap import ImapSession
+
+_ADDRESSES = {"CC": "cc", "FROM": "from", "TO": "to", "DISPLAYFROM": "from", "DISPLAYTO": "to"}
+
+
+async def in_order(
+    session: ImapSession, selected: Selected, criteria: Sequence[sorting.Criterion], found: Sequence[int]
+) -> list[int]:
+    """Indexes of messages, ascending before, in the order of SORT."""
+    if len(found) < 2:
+        return list(found)
+    ids, dates = picked(selected, found)
+    sizes = [selected.sizes[at] for at in found]
+    return await session.store.scan(arranged, criteria, found, ids, dates, sizes)
+
+
+def picked(selected: Selected, found: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Row ids and internal dates of the messages at these indexes."""
+    return [selected.ids[at] for at in found], [selected.dates[at] for at in found]
+
+
+def arranged(
+    tx: Tx,
+    criteria: Sequence[sorting.Criterion],
+    found: Sequence[int],
+    ids: Sequence[int],
+    dates: Sequence[int],
+    sizes: Sequence[int],
+) -> list[int]:
+    """`found` in the order of the criteria; the others are columns for it: row ids, internal dates, sizes."""
+    names = {criterion.name for criterion in criteria}
+    columns: dict[str, Sequence[Any]] = {"ARRIVAL": dates, "SIZE": sizes}
+    stored: list[str] = []
+    if "DATE" in names:
+        stored.append("sent_at")
+    if "SUBJECT" in names:
+        stored.append("base_subject")
+    if names & _ADDRESSES.keys():
+        stored.append("envelope")
+    if stored:
+        made: list[tuple[str, list[Any], Callable[[Any], Any]]] = []
+        for name in names & (_ADDRESSES.keys() | {"DATE", "SUBJECT"}):
+            values: list[Any] = []
+            columns[name] = values
+            made.append((_stored_in(name), values, _key_of(name)))
+        for at, row in enumerate(facts(tx, ids, stored)):
+            values_of = dict(zip(stored, row, strict=True)) if row is not None else {}
+            for column, values, key in made:
+                value = values_of.get(column)
+                if column == "sent_at":
+                    values.append(dates[at] if value is None else value)  # RFC 5256 section 2.2
+                else:
+                    values.append("" if value is None else key(value))
+    return sorting.in_order(found, criteria, columns.__getitem__)
+
+
+def _stored_in(name: str) -> str:
+    """The column that a criterion needs."""
+    return {"DATE": "sent_at", "SUBJECT": "base_subject"}.get(name, "envelope")
+
+
+def _key_of(name: str) -> Callable[[Any], Any]:
+    if name not in _ADDRESSES:
+        return casemap if name == "SUBJECT" else int
+    field, shown = _ADDRESSES[name], name.startswith("DISPLAY")
+
+    def key(envelope: bytes) -> str:
+        first = envelope_reader.addresses(envelope, field, 1)
+        if not first:
+            return ""
+        name, mailbox, host = first[0]
+        return sorting.display(name, mailbox, host) if shown else casemap(mailbox)
+
+    return key
