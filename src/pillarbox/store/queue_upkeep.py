@@ -28,6 +28,12 @@ def is_due(tx: Tx, destination_id: int) -> bool:
     )
 
 
+def blocked(tx: Tx) -> int:
+    """How many destinations are left alone for now."""
+    (count,) = tx.row("SELECT count(*) FROM destinations WHERE blocked_until > ?", (tx.now,)) or (0,)
+    return int(count)
+
+
 def claimed(tx: Tx, ids: Sequence[int], holder: str) -> dict[int, bool]:
     """Those of `ids` that are still in the queue, and whether they are still the holder's claim: an operator may have
     held, moved or deleted them, or the lease may have ended.

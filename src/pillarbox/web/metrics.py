@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from pillarbox.access.ledger import Field
-from pillarbox.store import StoreError
+from pillarbox.store import StoreError, Tx, queue_upkeep
 from pillarbox.store import queue as mail_queue
 from pillarbox.store.records import QueueCounts
 
@@ -54,6 +54,16 @@ _COUNTERS: tuple[tuple[str, str, Field], ...] = (
     ("pillarbox_loop_stalls", "Times an event loop was late by more than 50 ms", Field.LOOP_STALLS),
     ("pillarbox_workers_died", "Workers that ended without being asked", Field.WORKERS_DIED),
     ("pillarbox_reloads", "Reloads of the settings", Field.RELOADS),
+    ("pillarbox_reports_sent", "Delivery reports of the queue", Field.REPORTS_SENT),
+    ("pillarbox_outgoing_connections", "Connections to next hops begun", Field.OUTGOING_CONNECTIONS),
+    ("pillarbox_outgoing_failures", "Next hops that would not talk to us", Field.OUTGOING_FAILURES),
+)
+_DELIVERIES: tuple[tuple[str, Field], ...] = (
+    ("relayed", Field.QUEUE_RELAYED),
+    ("deferred", Field.QUEUE_DEFERRED),
+    ("bounced", Field.QUEUE_BOUNCED),
+    ("expired", Field.QUEUE_EXPIRED),
+    ("dead", Field.QUEUE_DEAD),
 )
 _GAUGES: tuple[tuple[str, str, Field], ...] = (
     ("lmtp_connections_active", "Open LMTP connections", Field.LMTP_CONNECTIONS_ACTIVE),
@@ -62,6 +72,9 @@ _GAUGES: tuple[tuple[str, str, Field], ...] = (
     ("pop3_connections_active", "Open POP3 connections", Field.POP3_CONNECTIONS_ACTIVE),
     ("pillarbox_spool_bytes", "Octets of messages in transfer held in memory", Field.SPOOL_BYTES),
     ("pillarbox_maintenance", "1 while new SMTP connections are sent away", Field.MAINTENANCE),
+    ("pillarbox_outgoing_connections_active", "Open connections to next hops", Field.OUTGOING_ACTIVE),
+    ("pillarbox_outgoing_connections_slow", "Those of them that wait for a slow server", Field.OUTGOING_SLOW),
+    ("pillarbox_destinations_active", "Destinations that mail is being sent to", Field.DESTINATIONS_ACTIVE),
 )
 _GROUPS: tuple[tuple[str, Field], ...] = (
     ("1", Field.COMMIT_LE_1),
@@ -78,6 +91,7 @@ class LedgerCollector(Collector):
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
         self.queue: QueueCounts | None = None
+        self.blocked = 0  # destinations that are left alone
 
     def collect(self) -> Iterator[Family]:
         figures = self._figures
@@ -87,6 +101,10 @@ class LedgerCollector(Collector):
         attempts.add_metric(["success"], figures.total(Field.AUTH_SUCCESSES))
         attempts.add_metric(["failure"], figures.total(Field.AUTH_FAILURES))
         yield attempts
+        deliveries = CounterMetricFamily("pillarbox_deliveries", "Tries of queue entries by result", labels=["result"])
+        for result, field in _DELIVERIES:
+            deliveries.add_metric([result], figures.total(field))
+        yield deliveries
         for name, text, field in _GAUGES:
             yield GaugeMetricFamily(name, text, value=figures.total(field))
         yield from self._of_the_server()
@@ -102,6 +120,8 @@ class LedgerCollector(Collector):
             for status in mail_queue.STATUSES:
                 states.add_metric([status], getattr(self.queue, status))
             yield states
+            text = "Destinations that are left alone after failures"
+            yield GaugeMetricFamily("pillarbox_destinations_blocked", text, value=self.blocked)
 
     def _of_the_server(self) -> Iterator[Family]:
         figures = self._figures
@@ -151,9 +171,13 @@ def routes(figures: Figures) -> dict[str, Handler]:
     async def metrics(_: Request) -> Answer:
         try:
             async with asyncio.timeout(DEADLINE):
-                collector.queue = await figures.store.scan(mail_queue.counts)
+                collector.queue, collector.blocked = await figures.store.scan(queue_figures)
         except (StoreError, TimeoutError):
             collector.queue = None
         return Answer(200, generate_latest(registry), CONTENT_TYPE)
 
     return {"/metrics": metrics}
+
+
+def queue_figures(tx: Tx) -> tuple[QueueCounts, int]:
+    return mail_queue.counts(tx), queue_upkeep.blocked(tx)

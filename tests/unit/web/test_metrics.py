@@ -43,6 +43,8 @@ async def test_values_are_sums_over_the_workers(server: Any) -> None:
     for field, n in ((Field.COMMIT_LE_1, 1), (Field.COMMIT_LE_16, 2), (Field.COMMIT_MORE, 1)):
         one.add(field, n)
     one.add(Field.COMMIT_FUNCTIONS, 123)
+    one.add(Field.QUEUE_RELAYED, 6)
+    two.set(Field.OUTGOING_ACTIVE, 8)
     found = await samples(server)
     expected = {
         "smtp_messages_received_total": 5,
@@ -53,6 +55,9 @@ async def test_values_are_sums_over_the_workers(server: Any) -> None:
         "smtp_uptime_seconds": 100,
         "smtp_queue_size": 2,
         "smtp_queue_entries{status=retry}": 1,
+        "pillarbox_deliveries_total{result=relayed}": 6,
+        "pillarbox_outgoing_connections_active": 8,
+        "pillarbox_destinations_blocked": 4,
         "pillarbox_loop_lag_seconds{worker=2}": 0.0025,
         "pillarbox_tls_certificate_expiry_timestamp_seconds": 1_800_000_000,
         "pillarbox_commit_size_bucket{le=1}": 1,

@@ -155,6 +155,8 @@ class LaneRunner:
             self._carried = 0
             return
         self._carried += 1
+        if parts.clock() - began < SLOW_AFTER / 4:
+            parts.slots.forget(run.name)
         feels = feeling(outcomes)
         if feels == "good":
             run.well()
