@@ -133,7 +133,7 @@ class Renewal:
         log.info(f"Starting {size} new worker(s); the running ones go on until they are ready")
         self.coming = Coming(generation, size, settings, pair, ours.clock() + START_PATIENCE)
         for index in range(size):
-            ours.hire(generation, index)
+            ours.staff.hire(generation, index)
 
     def _promote(self, coming: Coming) -> None:
         """The new generation is ready: the old one may leave."""

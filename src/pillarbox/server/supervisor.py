@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 
 from pillarbox import __version__
-from pillarbox.access.ledger import SUPERVISOR, Field, Slot
+from pillarbox.access.ledger import SUPERVISOR, Slot
 from pillarbox.access.ledger_carry import Carry
 from pillarbox.config import Loaded, Settings
 
@@ -29,7 +29,7 @@ from . import worker
 from .certificates import CertificateError, KeyPair
 from .children import ChildFailed, in_child
 from .commons import Commons, cpus
-from .crew import Backoff, Crew, NoSlot, Worker
+from .crew import Crew, Worker
 from .inheritance import Inheritance, InheritanceError
 from .listeners import ListenError, Listeners, wanted
 from .lookout import Lookout
@@ -52,6 +52,7 @@ from .privileges import RunAs
 from .program import Program
 from .renewal import Renewal
 from .signals import Signals
+from .staff import Staff
 from .standing import Board, Standing, started
 from .succession import adopt_workers, take_over
 from .upgrade import Upgrade
@@ -61,7 +62,6 @@ log = structlog.get_logger()
 STOP_PATIENCE = 9.0  # seconds that a stop gives to sessions, so that all of it takes no more than ten
 STOP_GRACE = 3.0  # more seconds for a worker to close its store
 LOOK = 1.0  # seconds between two looks around
-START_TRIES = 3  # deaths at start that end a server which was never ready
 
 
 class Supervisor:
@@ -97,13 +97,11 @@ class Supervisor:
         self.upgrade = Upgrade(self, program)
         self.carries: list[Carry] = []
         self._board = Board(settings.runtime_dir)
-        self._vacant: list[tuple[float, int, int]] = []  # when, generation, index: workers to be replaced
-        self._backoff = Backoff()
+        self.staff = Staff(self)
         self.was_ready = False
         self._stopping = 0.0  # when to give up waiting; 0 while running
         self._failed = False
         self._next_look = 0.0
-        self._left = 0  # connections that had to be cut
 
     @property
     def stopping(self) -> bool:
@@ -160,7 +158,7 @@ class Supervisor:
         self._settle_in()
         log.info(f"Starting {self.size} worker(s)", configured=settings.worker_threads, cpus=cpus())
         for index in range(self.size):
-            self.hire(self.generation, index)
+            self.staff.hire(self.generation, index)
 
     def _succeed(self, inheritance: Inheritance) -> None:
         """In the place of another program, which was this process until now."""
@@ -180,7 +178,7 @@ class Supervisor:
         self._settle_in()
         adopt_workers(self, inheritance, self.carries)
         for someone in self.crew.workers:
-            self.watch(someone.orders, partial(self._hear, someone))
+            self.listen_to(someone)
         self.was_ready = True
         self.commons.listeners.say()
         self.upgrade.succeeded(left)
@@ -220,15 +218,9 @@ class Supervisor:
             )
         )
 
-    def hire(self, generation: int, index: int) -> None:
-        try:
-            someone = self.crew.hire(generation, index)
-        except (NoSlot, OSError) as error:
-            log.error("No worker can be started now", worker=index, error=str(error) or "no slot is free")
-            self._vacant.append((self.clock() + 1.0, generation, index))
-            return
+    def listen_to(self, someone: Worker) -> None:
+        """To what a worker reports."""
         self.watch(someone.orders, partial(self._hear, someone))
-        log.debug("Worker started", worker=index, pid=someone.pid, generation=generation)
 
     def _be_worker(self, slot: int, generation: int, index: int, orders: socket.socket) -> int:
         """In the child."""
@@ -249,7 +241,7 @@ class Supervisor:
         while not self._stopping or self.crew.workers or self._waits_for_trial():
             for key, _ in self._selector.select(self._patience()):
                 key.data()
-            self._look_after_workers()
+            self.staff.look_after()
             self.upgrade.check()
             now = self.clock()
             if now >= self._next_look:
@@ -263,9 +255,7 @@ class Supervisor:
     def _patience(self) -> float:
         """Seconds until something is due."""
         now = self.clock()
-        due = [self._next_look, *(when for when, _, _ in self._vacant)]
-        due += [w.deadline for w in self.crew.workers if w.asked]
-        return max(0.0, min(1.0, min(due) - now))
+        return max(0.0, min(1.0, min([self._next_look, *self.staff.due()]) - now))
 
     def _take_signals(self) -> None:
         numbers = self._signals.take()
@@ -303,51 +293,6 @@ class Supervisor:
             except OSError as error:  # nobody reads what it prints
                 log.warning("Nobody could be told that the server is ready", error=str(error))
 
-    def _look_after_workers(self) -> None:
-        watched = {worker: worker.orders.fileno() for worker in self.crew.workers}
-        gone = self.crew.reap()
-        for someone, _ in gone:  # all of them before a new one gets one of their descriptors
-            self.unwatch(watched[someone])
-        for someone, how in gone:
-            self._ended(someone, how)
-        self.crew.kill_late()
-        now = self.clock()
-        due = [vacancy for vacancy in self._vacant if vacancy[0] <= now]
-        self._vacant = [vacancy for vacancy in self._vacant if vacancy[0] > now]
-        for _, generation, index in due:
-            if not self._stopping and generation in self._living_generations():
-                self.hire(generation, index)
-
-    def _living_generations(self) -> set[int]:
-        coming = self.renewal.coming
-        return {self.generation} | ({coming.generation} if coming else set())
-
-    def _ended(self, someone: Worker, how: str) -> None:
-        if someone.asked:
-            self._left += someone.left
-            log.debug("Worker ended", worker=someone.index, pid=someone.pid, how=how)
-            return
-        self.own.add(Field.WORKERS_DIED)
-        reason = {"reason": someone.failure} if someone.failure else {}
-        log.error("Worker died", worker=someone.index, pid=someone.pid, how=how, **reason)
-        if self._stopping:
-            return
-        if someone.generation != self.generation:
-            self.renewal.abandon(f"a new worker died ({someone.failure or how})")
-            return
-        served = None if someone.ready_since is None else self.clock() - someone.ready_since
-        wait = self._backoff.died(someone.index, served=served)
-        if not self.was_ready and self._backoff.deaths(someone.index) >= START_TRIES:
-            log.critical("The workers cannot start", **reason)
-            self._failed = True
-            self._stop()
-            return
-        if wait:
-            log.warning(f"Worker {someone.index} is started again in {wait:.1f} s")
-            self._vacant.append((self.clock() + wait, someone.generation, someone.index))
-        else:
-            self.hire(someone.generation, someone.index)
-
     def _look_around(self) -> None:
         """Once a second."""
         self._lookout.look(self.settings, self.pair, self.crew.workers)
@@ -360,6 +305,11 @@ class Supervisor:
 
     # Stopping
 
+    def give_up(self) -> None:
+        """Stop, and say by the exit status that it failed."""
+        self._failed = True
+        self._stop()
+
     def _stop(self) -> None:
         again = bool(self._stopping)
         if not again:
@@ -368,7 +318,7 @@ class Supervisor:
             self.upgrade.abandon("the server stops")
         patience = 0.0 if again else STOP_PATIENCE  # asked twice: at once
         self._stopping = self.clock() + patience
-        self._vacant.clear()
+        self.staff.hire_no_more()
         for someone in self.crew.workers:
             self.crew.dismiss(someone, patience, now=True, grace=STOP_GRACE)
         self.commons.listeners.close()
@@ -376,8 +326,8 @@ class Supervisor:
     def _end(self) -> int:
         with suppress(ChildFailed):
             in_child(lambda: self._parts.conclude(self.settings), self._user)
-        if self._left:
-            log.warning(f"Shutdown timeout: {self._left} connections still active")
+        if self.staff.left:
+            log.warning(f"Shutdown timeout: {self.staff.left} connections still active")
         else:
             log.info("All connections closed gracefully")
         log.info("=== SMTP Server Shutdown Complete ===")

@@ -64,7 +64,7 @@ class Trial:
         self._handed = handed
         self._report = socket.socket(fileno=handed.report)
         self._report.setblocking(True)
-        self._inherited = [*handed.descriptors()]
+        self._inherited = set(handed.estate.descriptors())  # these stay open, so that no new one has their number
 
     def run(self) -> int:
         """Returns when it failed, the exit status; a good end is the process's."""
@@ -150,7 +150,7 @@ class Trial:
             workers=[someone.employed() for someone in self._crew.workers],
             settled=pickle.dumps((self._settings, self._pair)),
         )
-        fresh = sorted(set(made.descriptors()) - set(self._inherited))
+        fresh = sorted(set(made.descriptors()) - self._inherited)
         self._send(Word(state="ready", made=msgspec.Raw(msgspec.json.encode(made)), descriptors=fresh))
         for begin in range(0, len(fresh), AT_ONCE):
             socket.send_fds(self._report, [b"more"], fresh[begin : begin + AT_ONCE])
