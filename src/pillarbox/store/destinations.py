@@ -13,6 +13,7 @@ from pillarbox.store.records import Destination
 from pillarbox.store.tx import QUEUE, Tx
 
 IDLE = 3600  # seconds a destination without rows is kept for what was learnt of it
+FEW = 50  # rows of a destination that are looked at one by one
 ABOVE = 2**31  # above every priority
 
 # When it can be leased next. The text is that of the index (step 3 of the schema), or the index is not found.
@@ -33,6 +34,8 @@ _STRAY = (
     "SELECT id FROM message_queue WHERE next_retry_at IS NULL AND status IN ('pending', 'processing', 'retry') LIMIT ?"
 )
 
+_ROWS = "FROM message_queue WHERE destination_id = ? AND next_retry_at IS NOT NULL"
+_FEW = f"SELECT priority, next_retry_at, id {_ROWS} LIMIT ?"
 _NEXT_PRIORITY = (
     "SELECT max(priority) FROM message_queue WHERE destination_id = ? AND priority < ? AND next_retry_at IS NOT NULL"
 )
@@ -70,8 +73,16 @@ def page(tx: Tx, limit: int = 100, after_id: int = 0) -> list[Destination]:
     return [Destination(*row) for row in rows]
 
 
+def few_rows(tx: Tx, destination_id: int) -> list[tuple[int, int, int]] | None:
+    """Priority, `next_retry_at` and id of all its rows, by one look into the index; None when there are many."""
+    rows = tx.rows(_FEW, (destination_id, FEW + 1))
+    return [(priority, due_at, queue_id) for priority, due_at, queue_id in rows] if len(rows) <= FEW else None
+
+
 def true_due(tx: Tx, destination_id: int) -> int | None:
-    """The least `next_retry_at` of its rows: one seek for each priority there is."""
+    """The least `next_retry_at` of its rows: where there are many, two seeks for each priority there is."""
+    if (few := few_rows(tx, destination_id)) is not None:
+        return min((due_at for _, due_at, _ in few), default=None)
     least: int | None = None
     priority = ABOVE
     while (row := tx.row(_NEXT_PRIORITY, (destination_id, priority))) and row[0] is not None:

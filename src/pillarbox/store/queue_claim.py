@@ -132,21 +132,46 @@ def claim(tx: Tx, destination_id: int, holder: str, limit: int, lease_seconds: i
     """Up to `limit` due rows of a destination, by priority, then by how long they are due. They are the holder's until
     they are settled (`queue_settle`) or the lease ends.
     """
+    few = destinations.few_rows(tx, destination_id)
+    if few is not None:
+        due = sorted((-priority, due_at, queue_id) for priority, due_at, queue_id in few if due_at <= tx.now)
+        ids = _free(tx, [queue_id for _, _, queue_id in due[:limit]])
+    else:
+        ids = _due(tx, destination_id, limit)
+    return _take(tx, ids, holder, lease_seconds)
+
+
+def _due(tx: Tx, destination_id: int, limit: int) -> list[int]:
+    """The first due rows of a destination that has many; nobody else can take them."""
     due = _DUE + tx.locking("FOR UPDATE SKIP LOCKED")
     ids: list[int] = []
     for priority in _down(tx, _NEXT_DUE, destination_id):
         ids += [row[0] for row in tx.rows(due, (destination_id, priority, tx.now, limit - len(ids)))]
         if len(ids) >= limit:
             break
-    return _take(tx, ids, holder, lease_seconds)
+    return ids
+
+
+def _free(tx: Tx, ids: list[int]) -> list[int]:
+    """Those of these due rows that nobody else is claiming just now; nobody can any more."""
+    lock = tx.locking("FOR UPDATE SKIP LOCKED")
+    if not lock or not ids:
+        return ids
+    condition, values = tx.among("id", ids)
+    found = {
+        row[0]
+        for row in tx.rows(
+            f"SELECT id FROM message_queue WHERE next_retry_at <= ? AND {condition}{lock}", (tx.now, values)
+        )
+    }
+    return [queue_id for queue_id in ids if queue_id in found]
 
 
 def claim_rows(tx: Tx, ids: Sequence[int], holder: str, lease_seconds: int) -> list[QueuedMessage]:
     """Those of these rows that are due, wherever they go; as `claim` otherwise."""
     condition, values = tx.among("id", ids)
-    due = f"SELECT id FROM message_queue WHERE next_retry_at <= ? AND {condition}"
-    found = tx.rows(due + tx.locking("FOR UPDATE SKIP LOCKED"), (tx.now, values))
-    return _take(tx, [row[0] for row in found], holder, lease_seconds)
+    due = tx.rows(f"SELECT id FROM message_queue WHERE next_retry_at <= ? AND {condition}", (tx.now, values))
+    return _take(tx, _free(tx, [row[0] for row in due]), holder, lease_seconds)
 
 
 def _take(tx: Tx, ids: list[int], holder: str, lease_seconds: int) -> list[QueuedMessage]:

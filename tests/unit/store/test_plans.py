@@ -73,6 +73,7 @@ QUEUE_STATEMENTS = {
     queue_settle._GIVE_BACK + QUEUE_IDS: BY_KEY,
     destinations._BY_NAME: "sqlite_autoindex_destinations_1 (name=?)",
     destinations._NEXT_PRIORITY: "idx_queue_due (destination_id=? AND priority<?)",
+    destinations._FEW: "COVERING INDEX idx_queue_due (destination_id=?)",
     destinations._FIRST_DUE: "idx_queue_due (destination_id=? AND priority=? AND next_retry_at>?)",
     destinations._NEXT_IN_QUEUE: "COVERING INDEX idx_queue_due (destination_id>?)",
     destinations._STRAY: "COVERING INDEX idx_queue_resting (next_retry_at=? AND status=?)",
