@@ -127,6 +127,10 @@ class ImapCore:
         if self._hearing is not _Hearing.NOTHING and self.state is not State.LOGOUT:
             self._intake.feed(data)
 
+    def take_buffered(self) -> bytes:
+        """Octets that came and were not understood yet: they are not what they seem (COMPRESS)."""
+        return self._intake.take()
+
     def next_event(self) -> Event | None:
         """The next event, or None: more bytes are needed, or the last event waits for its answer."""
         limits = self.limits

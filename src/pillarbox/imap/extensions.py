@@ -81,7 +81,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("4469", "CATENATE", "CATENATE"),
     _have("4731", "ESEARCH", "ESEARCH"),
     _have("4959", "SASL-IR", "SASL-IR", BEFORE_LOGIN),
-    _missing("4978", "COMPRESS", "COMPRESS=DEFLATE", commands="COMPRESS"),
+    _have("4978", "COMPRESS", "COMPRESS=DEFLATE"),
     _have("5032", "WITHIN", "WITHIN"),
     _have("5161", "ENABLE", "ENABLE", ALWAYS),
     _have("5182", "SEARCHRES", "SEARCHRES"),

@@ -96,6 +96,10 @@ class Intake:
     def feed(self, data: bytes) -> None:
         self._reader.feed(data)
 
+    def take(self) -> bytes:
+        """All that is in no frame yet."""
+        return self._reader.take(self.buffered)
+
     def clear(self) -> None:
         """Forget all that came (STARTTLS, the end)."""
         self._reader.clear()

@@ -56,6 +56,13 @@ def unbase64(text: bytes) -> bytes | None:
         return None
 
 
+def compress(cursor: Cursor) -> None:
+    """COMPRESS, RFC 4978: there is one algorithm."""
+    if cursor.word("an algorithm") != "DEFLATE":
+        raise BadSyntax("the one compression algorithm is DEFLATE")
+    cursor.end()
+
+
 def enable(cursor: Cursor) -> Enable:
     names = [cursor.word("a capability")]
     while cursor.skip(b" "):

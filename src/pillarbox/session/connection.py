@@ -18,6 +18,7 @@ from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Admission, Role
 
 from . import tls
+from .compression import BadStream, Compression
 from .node import Node
 from .peer import Peer, peer_of
 
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol, Generic[C]):
         "_paused",
         "_peer_known",
         "closed",
+        "compression",
         "core",
         "deadline",
         "identity",
@@ -92,6 +94,7 @@ class Connection(asyncio.Protocol, Generic[C]):
         self.transport: asyncio.Transport
         self.identity: Identity | None = None
         self.closed = False  # the transport has gone
+        self.compression: Compression | None = None  # once the client has asked for it
         self.deadline = float("inf")
         self.turn = -1
         self._loop = asyncio.get_running_loop()
@@ -156,7 +159,8 @@ class Connection(asyncio.Protocol, Generic[C]):
             for _ in core.output():
                 pass
             return
-        self.transport.writelines(list(core.output()))
+        pieces = list(core.output())
+        self.transport.writelines(pieces if self.compression is None else self.compression.outgoing(pieces))
 
     def work(self) -> None:
         """Answer events, and push news, in a task; there is none yet."""
@@ -195,12 +199,15 @@ class Connection(asyncio.Protocol, Generic[C]):
         if self._early is not None:
             self._early.append(data)
             return
-        self.core.receive(data)
+        if self.compression is None:
+            self.core.receive(data)
+        else:
+            self.compression.hold(data)
         if self.identity is not None and self._goodbye is None:
             self.deadline = self._loop.time() + self.idle_patience
         if self._busy is None:
             self.work()
-        elif self.core.buffered > UNREAD and not self._paused:
+        elif self._unread() and not self._paused:
             self._paused = True
             self.transport.pause_reading()
 
@@ -309,6 +316,11 @@ class Connection(asyncio.Protocol, Generic[C]):
                     await self.push()
                 event = core.next_event()
                 if event is None:
+                    if self._expand():
+                        answered += 1
+                        if answered % TURN == 0:
+                            await asyncio.sleep(0)
+                        continue
                     if self.has_news():
                         continue
                     break
@@ -321,7 +333,7 @@ class Connection(asyncio.Protocol, Generic[C]):
                     await asyncio.sleep(0)
                 if self._drained is not None:
                     await self.drained()
-                if self._paused and core.buffered <= UNREAD:
+                if self._paused and not self._unread():
                     self._paused = False
                     self.transport.resume_reading()
         except Lost:
@@ -333,6 +345,23 @@ class Connection(asyncio.Protocol, Generic[C]):
         finally:
             self._busy = None
             self._rest()
+
+    def _unread(self) -> bool:
+        """More has arrived than is kept for later."""
+        return self.core.buffered > UNREAD or (self.compression is not None and self.compression.held > UNREAD)
+
+    def _expand(self) -> bool:
+        """Give the core more of what arrived compressed; False when there is none."""
+        if self.compression is None:
+            return False
+        try:
+            piece = self.compression.incoming()
+        except BadStream as error:
+            log.info("A client's compressed stream is broken", peer=str(self.peer), error=str(error))
+            self.abort()
+            raise Lost from None
+        self.core.receive(piece)
+        return bool(piece)
 
     def _rest(self) -> None:
         """No event is left to be answered."""

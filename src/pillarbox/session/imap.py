@@ -37,6 +37,7 @@ from pillarbox.store import Store, mailboxes, messages
 from pillarbox.store.errors import Busy, NotFound, StoreError
 
 from . import imap_append, imap_login
+from .compression import Compression
 from .connection import LOGIN_PATIENCE, Connection, Lost
 from .imap_answers import Answer, Refuse, Work, bad, refusal
 from .imap_commands import HANDLERS
@@ -60,7 +61,17 @@ class ImapSession(Connection[ImapCore]):
     role = Role.IMAP
     idle_patience = IDLE_PATIENCE
 
-    __slots__ = ("_appending", "_dirty", "_idling", "_pushed_at", "_timer", "bindings", "exchange", "selected")
+    __slots__ = (
+        "_appending",
+        "_dirty",
+        "_idling",
+        "_pushed_at",
+        "_timer",
+        "bindings",
+        "exchange",
+        "selected",
+        "switch_compression",
+    )
 
     def __init__(self, node: Node, peer: Peer | None = None) -> None:
         super().__init__(node, peer)
@@ -68,6 +79,7 @@ class ImapSession(Connection[ImapCore]):
         self.exchange: Exchange | None = None
         self.bindings: dict[str, bytes] = {}  # of the TLS connection, for SCRAM
         self._appending: imap_append.Appending | None = None
+        self.switch_compression = False  # after the answer that is being made
         self._idling = False
         self._dirty = False  # the watch says that the mailbox has changed
         self._pushed_at = 0.0
@@ -318,6 +330,18 @@ class ImapSession(Connection[ImapCore]):
     async def _command(self, command: Command) -> None:
         expunge = command.uid or command.name not in _NO_EXPUNGE
         await self._carry_out(command.tag, HANDLERS[command.name](self, command), expunge=expunge)
+        if self.switch_compression:
+            self._switch()
+
+    def _switch(self) -> None:
+        """From here on what is said is compressed, or is not any more."""
+        self.flush()
+        self.switch_compression = False
+        if self.compression is None:
+            self.compression = Compression()
+            self.compression.hold(self.core.take_buffered())
+        else:
+            self.compression = None
 
     async def _carry_out(self, tag: bytes, work: Work, *, expunge: bool) -> None:
         await self._finish(tag, await self._outcome(work), expunge=expunge)

@@ -34,6 +34,7 @@ HANDLERS: dict[str, Handler] = {
     "ENABLE": imap_login.enable,
     "LOGIN": imap_login.login,
     "UNAUTHENTICATE": imap_login.unauthenticate,
+    "COMPRESS": imap_login.compress,
     "NAMESPACE": imap_mailboxes.namespace,
     "CREATE": imap_mailboxes.create,
     "DELETE": imap_mailboxes.delete,

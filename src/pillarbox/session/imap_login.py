@@ -69,6 +69,7 @@ async def _check(session: ImapSession, username: str, password: str) -> Answer:
 async def unauthenticate(session: ImapSession, command: Command) -> Answer:
     """Answer UNAUTHENTICATE (RFC 8437): another account may log in on this connection."""
     session.logged_out()
+    session.switch_compression = session.compression is not None  # only TLS stays
     return Answer("UNAUTHENTICATE completed", session.core.capability_code())
 
 
@@ -98,6 +99,14 @@ async def enable(session: ImapSession, command: Command) -> Answer:
 
 def _spelt(name: str) -> str:
     return "IMAP4rev2" if name == "IMAP4REV2" else name
+
+
+async def compress(session: ImapSession, command: Command) -> Answer:
+    """Answer COMPRESS DEFLATE (RFC 4978): it begins after the OK."""
+    if session.compression is not None:
+        raise Refuse("DEFLATE is on already", "COMPRESSIONACTIVE")
+    session.switch_compression = True
+    return Answer("DEFLATE begins now")
 
 
 async def noop(session: ImapSession, command: Command) -> Answer:
