@@ -64,7 +64,7 @@ def render(message: Reported, recipients: list[Told], hostname: str) -> bytes:
         *(["Content-Transfer-Encoding: 8bit"] if internationalized else []),
         "",
         f"Reporting-MTA: dns; {hostname}",
-        *([f"Original-Envelope-Id: {plain(message.envid, _FIELD)}"] if message.envid else []),
+        *([f"Original-Envelope-Id: {_value(message.envid, internationalized)}"] if message.envid else []),
         f"Arrival-Date: {formatdate(message.arrived)}",
     ]
     for told in recipients:
@@ -82,29 +82,37 @@ def render(message: Reported, recipients: list[Told], hostname: str) -> bytes:
 
 def _fields(told: Told, internationalized: bool) -> list[str]:
     """The fields of one recipient, RFC 3464 section 2.3."""
-    lines = [f"Original-Recipient: {plain(told.orcpt, _FIELD)}"] if told.orcpt else []
+
+    def value(text: str) -> str:
+        return _value(text, internationalized)
+
+    lines = [f"Original-Recipient: {value(told.orcpt)}"] if told.orcpt else []
     kind = "utf-8" if internationalized else "rfc822"
-    lines += [f"Final-Recipient: {kind}; {plain(told.address, _FIELD)}"]
+    lines += [f"Final-Recipient: {kind}; {value(told.address)}"]
     lines += [f"Action: {told.action}", f"Status: {told.status}"]
     if told.host:
-        lines.append(f"Remote-MTA: dns; {plain(told.host, _FIELD)}")
+        lines.append(f"Remote-MTA: dns; {value(told.host)}")
     if told.said:
-        said = plain(told.said, _FIELD)
-        lines.append(f"Diagnostic-Code: smtp; {said if internationalized else _ascii(said)}")
+        lines.append(f"Diagnostic-Code: smtp; {value(told.said)}")
     elif told.action in ("failed", "delayed") and told.reason:
-        reason = plain(told.reason, _FIELD)
-        lines.append(f"Diagnostic-Code: X-Pillarbox; {reason if internationalized else _ascii(reason)}")
+        lines.append(f"Diagnostic-Code: X-Pillarbox; {value(told.reason)}")
     if told.last_attempt is not None:
         lines.append(f"Last-Attempt-Date: {formatdate(told.last_attempt)}")
     if told.log_id:
-        lines.append(f"Final-Log-ID: {plain(told.log_id, _FIELD)}")
+        lines.append(f"Final-Log-ID: {value(told.log_id)}")
     if told.retry_until is not None:
         lines.append(f"Will-Retry-Until: {formatdate(told.retry_until)}")
     return lines
 
 
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode()
+def _value(text: str, internationalized: bool) -> str:
+    """Text from outside as the value of a field."""
+    line = plain(text, _FIELD)
+    if not internationalized:
+        line = line.encode("ascii", "replace").decode()
+    while len(line.encode()) > _FIELD:  # octets count where characters have several
+        line = line[: len(line) * 3 // 4]
+    return line
 
 
 def _text(lines: list[str], ascii_only: bool) -> list[str]:

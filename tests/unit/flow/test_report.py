@@ -3,6 +3,9 @@
 import email
 import email.policy
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from pillarbox.flow.report import Reported, Told, render
 
 MESSAGE = b"From: ada@example.org\r\nSubject: =?utf-8?q?h=C3=B6?=\r\n\r\nbody\r\n"
@@ -68,3 +71,76 @@ def test_eight_bit_headers_are_declared():
 def test_the_same_arguments_give_the_same_octets():
     told = Told("bob@example.com", "failed", "5.2.2", "full")
     assert report(told) == report(told)
+
+
+LATER = 1_700_100_000
+SOME = st.text(max_size=2000)
+
+
+def remote(action="failed", **more):
+    return Told(
+        "bob@example.net",
+        action,
+        "5.1.1",
+        "",
+        host="mx.example.net",
+        place="192.0.2.1:25",
+        said="550 5.1.1 no such user",
+        stage="RCPT",
+        last_attempt=LATER,
+        **more,
+    )
+
+
+def test_the_servers_words_are_quoted_with_its_name():
+    message = parsed(report(remote(log_id="0ABC.7")))
+    text, status, _ = message.get_payload()
+    assert "mx.example.net (192.0.2.1:25) said when it was told this recipient:" in text.get_content()
+    told = status.get_payload()[1]
+    assert told["Remote-MTA"] == "dns; mx.example.net"
+    assert told["Diagnostic-Code"] == "smtp; 550 5.1.1 no such user"
+    assert told["Final-Log-ID"] == "0ABC.7"
+    assert told["Last-Attempt-Date"].startswith("Thu, 16 Nov 2023")
+
+
+def test_a_delay_report_says_until_when_and_never_brings_the_message_back():
+    told = remote("delayed", retry_until=LATER + 86_400)
+    message = parsed(report(told, full=True))
+    assert message["subject"].startswith("Delayed")
+    text, status, returned = message.get_payload()
+    assert status.get_payload()[1]["Will-Retry-Until"].startswith("Fri, 17 Nov 2023")
+    assert "you need not send it again" in text.get_content()
+    assert returned.get_content_type() == "text/rfc822-headers"
+
+
+def test_words_beyond_ascii_are_quoted_printable_and_the_fields_ascii():
+    told = remote()._replace(said="550 5.1.1 existiert nicht, schöne Grüße")
+    data = report(told)
+    assert data.isascii()
+    text, status, _ = parsed(data).get_payload()
+    assert "schöne Grüße" in text.get_content()
+    assert status.get_payload()[1]["Diagnostic-Code"] == "smtp; 550 5.1.1 existiert nicht, sch?ne Gr??e"
+
+
+def test_what_is_no_text_comes_back_as_a_header_alone():
+    for bad in (b"Subject: x\r\n\r\n\0", b"Subject: x\r\n\r\na\nb", b"Subject: x\r\n\r\na\rb"):
+        last = parsed(report(remote(), full=True, head=bad)).get_payload()[-1]
+        assert last.get_content_type() == "text/rfc822-headers"
+    assert b"Subject: a b" in report(remote(), head=b"Subject: a\0b\r\n\r\n")
+
+
+@given(SOME, SOME, SOME, SOME, st.binary(max_size=500))
+def test_nothing_from_outside_breaks_the_report(said, host, orcpt, envid, head):
+    told = remote()._replace(said=said, host=host, orcpt=f"rfc822;{orcpt}", reason=said)
+    reported = Reported("0ABC", "ada@example.org", envid, True, LATER, head, True, LATER, "1.")
+    data = render(reported, [told, remote("delayed")], "mx.example.com")
+    lines = data.split(b"\r\n")
+    assert max(map(len, lines)) <= 998
+    assert not any(b"\n" in line or b"\r" in line for line in lines)
+    message = email.message_from_bytes(data, policy=email.policy.compat32)
+    assert len(message.get_payload()) == 3
+    status = message.get_payload()[1]
+    if status.get_content_type() == "message/delivery-status":
+        _, first, second = status.get_payload()
+        assert (first["Action"], second["Action"]) == ("failed", "delayed")
+        assert data[: data.index(b"\r\n\r\n--", data.index(b"Reporting-MTA"))].isascii()
