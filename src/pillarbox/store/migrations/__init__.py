@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pillarbox.store.migrations import m0001_initial, m0002_directory_triggers, m0003_outbound
+from pillarbox.store.migrations import m0001_initial, m0002_directory_triggers, m0003_outbound, m0004_undelete
 
 Words = Mapping[str, str]
 
@@ -44,4 +44,5 @@ ALL: tuple[Migration, ...] = (
     Migration(1, "initial", m0001_initial.up, m0001_initial.down),
     Migration(2, "directory_triggers", m0002_directory_triggers.up, m0002_directory_triggers.down),
     Migration(3, "outbound", m0003_outbound.up, m0003_outbound.down),
+    Migration(4, "undelete", m0004_undelete.up, m0004_undelete.down),
 )
