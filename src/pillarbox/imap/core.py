@@ -77,6 +77,7 @@ class _Hearing(Enum):
 _HEAD = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,255}) ((?:[Uu][Ii][Dd] )?[A-Za-z]{1,20})( |\Z)")
 _TAG = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,255})(?: |\Z)")
 _GO_ON = b"+ Ready for literal data\r\n"
+_UID_REQUIRED = ("message numbers are not used once UIDONLY is enabled, RFC 9586 section 3", "UIDREQUIRED")
 _APPENDING = frozenset({"APPEND", "REPLACE"})
 
 
@@ -114,8 +115,8 @@ class ImapCore:
 
     @property
     def utf8(self) -> bool:
-        """Names and quoted strings go out in UTF-8: IMAP4rev2 is enabled."""
-        return "IMAP4REV2" in self.enabled
+        """Names and quoted strings go out in UTF-8: IMAP4rev2 or UTF8=ACCEPT is enabled."""
+        return "IMAP4REV2" in self.enabled or "UTF8=ACCEPT" in self.enabled
 
     @property
     def buffered(self) -> int:
@@ -317,6 +318,9 @@ class ImapCore:
         if head is None or rule is None:
             self._refuse(start, "BAD", self._why_not(head))
             return None
+        if rule.numbers and "UIDONLY" in self.enabled:
+            self._refuse(start, "BAD", *_UID_REQUIRED)
+            return None
         if rule.name in _APPENDING:
             self._tag = head[1]
             try:
@@ -410,7 +414,7 @@ class ImapCore:
         return AppendEnd(self._tag, why, code, status)
 
     def _cursor(self, text: bytes, at: int) -> Cursor:
-        return Cursor(text, at, utf8=self.utf8, qresync="QRESYNC" in self.enabled)
+        return Cursor(text, at, utf8=self.utf8, enabled=self.enabled)
 
     def _legal(self, head: re.Match[bytes]) -> Rule | None:
         rule = COMMANDS.get(head[2].upper().decode("ascii"))
@@ -443,6 +447,9 @@ class ImapCore:
         rule = self._legal(head) if head else None
         if head is None or rule is None:
             self._refuse(line, "BAD", self._why_not(head))
+            return None
+        if rule.numbers and "UIDONLY" in self.enabled:
+            self._refuse(line, "BAD", *_UID_REQUIRED)
             return None
         self._tag = tag = head[1]
         try:
@@ -499,4 +506,4 @@ class ImapCore:
 
 
 def _reason(error: BadSyntax | Refused) -> tuple[str, str, str | None]:
-    return ("NO", str(error), error.code) if isinstance(error, Refused) else ("BAD", str(error), None)
+    return ("NO", str(error), error.code) if isinstance(error, Refused) else ("BAD", str(error), error.code)

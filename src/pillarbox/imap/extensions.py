@@ -99,7 +99,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("6154", "SPECIAL-USE (+CREATE-)", "SPECIAL-USE CREATE-SPECIAL-USE"),
     _missing("6203", "SEARCH=FUZZY", "SEARCH=FUZZY", "needs the search index, which is not there yet"),
     _have("6851", "MOVE", "MOVE"),
-    _missing("6855/9755", "UTF8=ACCEPT", "UTF8=ACCEPT", "not written yet; names in UTF-8 come with IMAP4rev2 enabled"),
+    _have("6855/9755", "UTF8=ACCEPT", "UTF8=ACCEPT", reason="UTF8 () of APPEND is taken too; no UTF8=ONLY"),
     _have("7162", "CONDSTORE", "CONDSTORE"),
     _have("7162", "QRESYNC", "QRESYNC"),
     _missing("7377", "MULTISEARCH", "MULTISEARCH", commands="ESEARCH"),
@@ -114,7 +114,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("8970", "PREVIEW", "PREVIEW"),
     _have("9394", "PARTIAL", "PARTIAL"),
     _missing("9585", "INPROGRESS", "INPROGRESS"),
-    _missing("9586", "UIDONLY", "UIDONLY"),
+    _have("9586", "UIDONLY", "UIDONLY"),
     _missing("9590", "LIST-METADATA", "LIST-METADATA", "needs METADATA, which is not there yet"),
     _missing("9698", "JMAPACCESS", "JMAPACCESS", "advertised once JMAP is there", "GETJMAPACCESS"),
     _missing("9738", "MESSAGELIMIT/SAVELIMIT", "MESSAGELIMIT=n"),
@@ -140,7 +140,7 @@ EXTENSIONS: tuple[Extension, ...] = (
 )
 
 # What ENABLE turns on; every other name is ignored (RFC 5161 section 3.1).
-ENABLES = frozenset({"IMAP4REV2", "CONDSTORE", "QRESYNC"})
+ENABLES = frozenset({"IMAP4REV2", "CONDSTORE", "QRESYNC", "UTF8=ACCEPT", "UIDONLY"})
 
 
 def _missing_commands() -> Iterator[tuple[str, Extension]]:

@@ -73,6 +73,8 @@ def _qresync(cursor: Cursor) -> QResync:
         if not cursor.peek(b"("):
             args.known_uids = cursor.known_set()
         if args.known_uids is None or cursor.skip(b" "):
+            if "UIDONLY" in cursor.enabled:
+                raise BadSyntax("message numbers are not used once UIDONLY is enabled", "UIDREQUIRED")
             cursor.expect(b"(", "known message numbers and UIDs in parentheses")
             numbers = cursor.known_set()
             cursor.space()

@@ -27,6 +27,7 @@ class Rule:
     parse: Callable[[Cursor], Parsed]
     rfc: str
     bare: bool  # nothing may follow the name, not even a space
+    numbers: bool  # it speaks of messages by their numbers (RFC 9586 section 3)
 
 
 _ANY = frozenset({State.NOT_AUTHENTICATED, State.AUTHENTICATED, State.SELECTED})
@@ -81,7 +82,17 @@ _TABLE: tuple[tuple[str, frozenset[State], Callable[[Cursor], Parsed], str], ...
     ("UID EXPUNGE", _SELECTED, fetch_grammar.uid_expunge, "RFC 9051 6.4.9, RFC 4315 2.1"),
 )
 
+_BY_NUMBER = frozenset({"FETCH", "STORE", "SEARCH", "COPY", "MOVE", "REPLACE", "SORT", "THREAD"})
+
 COMMANDS: dict[str, Rule] = {
-    name: Rule(name.removeprefix("UID "), name.startswith("UID "), states, parse, rfc, parse is session_grammar.nothing)
+    name: Rule(
+        name.removeprefix("UID "),
+        name.startswith("UID "),
+        states,
+        parse,
+        rfc,
+        parse is session_grammar.nothing,
+        name in _BY_NUMBER,
+    )
     for name, states, parse, rfc in _TABLE
 }

@@ -90,6 +90,8 @@ def program(cursor: Cursor, criteria: Criteria | None, *, charset: bool = False,
 def _searched(cursor: Cursor, *, charset: bool) -> Search:
     name = "UTF-8"  # without CHARSET: ASCII, of which UTF-8 is the lenient reading
     if charset or cursor.keyword(b"CHARSET "):
+        if not charset and "UTF8=ACCEPT" in cursor.enabled:
+            raise BadSyntax("no CHARSET once UTF8=ACCEPT is enabled: it is UTF-8, RFC 9755 section 3")
         name = cursor.astring("a charset").decode("ascii", "replace").upper()
         cursor.space()
     codec = codec_of(name)
@@ -121,7 +123,10 @@ class _Program:
         if cursor.skip(b"("):
             return self._group(cursor, depth)
         if cursor.text[cursor.at : cursor.at + 1] in _SET_START:
-            return Numbers(cursor.sequence())
+            numbers = cursor.sequence()
+            if numbers.ranges and "UIDONLY" in cursor.enabled:
+                raise BadSyntax("message numbers are not used once UIDONLY is enabled", "UIDREQUIRED")
+            return Numbers(numbers)
         name = cursor.word("a search key")
         simple = _SIMPLE.get(name)
         if simple is not None:

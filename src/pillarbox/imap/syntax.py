@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import NoReturn, TypeVar
 
 from pillarbox.imap import dates, flags, mailbox_name, sequence
@@ -32,7 +33,11 @@ _DATE = re.compile(rb'"([^"\\\r\n]{1,20})"|([0-9A-Za-z-]{1,20})')
 
 
 class BadSyntax(Exception):
-    """The command is not as the grammar wants it: answered BAD with this text."""
+    """The command is not as the grammar wants it: answered BAD with this text and perhaps a code."""
+
+    def __init__(self, text: str, code: str | None = None) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Refused(Exception):
@@ -44,15 +49,21 @@ class Refused(Exception):
 
 
 class Cursor:
-    """A position in the octets of one command. `utf8`: names come in UTF-8; `qresync`: QRESYNC is enabled."""
+    """A position in the octets of one command. `enabled` is what ENABLE has turned on; `utf8`: names come in UTF-8."""
 
-    __slots__ = ("at", "qresync", "text", "utf8")
+    __slots__ = ("at", "enabled", "text", "utf8")
 
-    def __init__(self, text: bytes, at: int = 0, *, utf8: bool = False, qresync: bool = False) -> None:
+    def __init__(
+        self, text: bytes, at: int = 0, *, utf8: bool = False, enabled: AbstractSet[str] = frozenset()
+    ) -> None:
         self.text = text
         self.at = at
         self.utf8 = utf8
-        self.qresync = qresync
+        self.enabled = enabled
+
+    @property
+    def qresync(self) -> bool:
+        return "QRESYNC" in self.enabled
 
     def fail(self, wanted: str) -> NoReturn:
         """Raise `BadSyntax`, saying what was expected and what stands there."""

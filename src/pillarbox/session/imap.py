@@ -104,12 +104,22 @@ class ImapSession(Connection[ImapCore]):
     @property
     def rev2(self) -> bool:
         """IMAP4rev2 is enabled."""
-        return self.core.utf8
+        return "IMAP4REV2" in self.core.enabled
 
     @property
     def recent_shown(self) -> bool:
         """The client knows \\Recent, which IMAP4rev2 has not."""
-        return not self.core.utf8
+        return "IMAP4REV2" not in self.core.enabled
+
+    @property
+    def utf8(self) -> bool:
+        """Names and quoted strings go out in UTF-8."""
+        return self.core.utf8
+
+    @property
+    def uid_only(self) -> bool:
+        """No message numbers are told (RFC 9586)."""
+        return "UIDONLY" in self.core.enabled
 
     @property
     def condstore(self) -> bool:
@@ -211,7 +221,13 @@ class ImapSession(Connection[ImapCore]):
         selected = self.selected
         if selected is None:
             return
-        told = selected.tell(expunge=expunge, vanished=self.qresync, modseq=self.condstore, recent=self.recent_shown)
+        told = selected.tell(
+            expunge=expunge,
+            vanished=self.qresync or self.uid_only,
+            modseq=self.condstore,
+            recent=self.recent_shown,
+            uid_only=self.uid_only,
+        )
         for count, response in enumerate(told, 1):
             self.core.untagged(response)
             if count % LINES == 0:

@@ -107,7 +107,8 @@ async def _from_columns(
     for pick in picks:
         for start in range(pick.start, pick.stop, _LINES):
             stop = min(start + _LINES, pick.stop)
-            rows = zip(range(start + 1, stop + 1), *(column(start, stop) for column in columns), strict=True)
+            first = selected.uids[start:stop] if session.uid_only else range(start + 1, stop + 1)
+            rows = zip(first, *(column(start, stop) for column in columns), strict=True)
             session.core.write(b"".join(map(template.__mod__, rows)))
             await session.drained()
             if stop < pick.stop:
@@ -140,7 +141,10 @@ def _lines(
             case Item.MODSEQ:
                 fields.append(b"MODSEQ (%d)")
                 columns.append(lambda start, stop: selected.modseqs[start:stop])
-    return b"* %d FETCH (" + b" ".join(fields) + b")\r\n", columns
+    verb = b"FETCH"
+    if session.uid_only:
+        verb = b"UIDFETCH"
+    return b"* %d " + verb + b" (" + b" ".join(fields) + b")\r\n", columns
 
 
 _FLAGS = tuple(imap_flags.render(bits) for bits in range(32))
@@ -230,7 +234,8 @@ def _pieces(
     threads: dict[int, str],
 ) -> list[Piece]:
     """The values of one message in the order asked for, sections (`cuts`, in the same order) not read yet."""
-    pieces: list[Piece] = [b"* %d FETCH (" % (at + 1)]
+    begin = b"* %d UIDFETCH (" % selected.uids[at] if session.uid_only else b"* %d FETCH (" % (at + 1)
+    pieces: list[Piece] = [begin]
     sections = iter(cuts)
     space = b""
     for item in items:
@@ -260,7 +265,7 @@ def _pieces(
             case Item.SAVEDATE:
                 pieces.append(b"SAVEDATE %b" % internal_date(selected.save_dates[at]))
             case Item.PREVIEW:
-                pieces.append(b"PREVIEW " + string(row.preview.encode(), session.rev2))
+                pieces.append(b"PREVIEW " + string(row.preview.encode(), session.utf8))
             case Item.EMAILID:
                 pieces.append(b"EMAILID (%b)" % object_ids.email_id(row).encode())
             case Item.THREADID:

@@ -74,7 +74,7 @@ async def list_(session: ImapSession, command: Command) -> Answer:
     """Answer LIST."""
     args = command.args
     assert isinstance(args, List)
-    core, utf8 = session.core, session.rev2
+    core, utf8 = session.core, session.utf8
     if args.patterns == ("",) and not args.extended:  # RFC 9051 section 6.3.9: only the delimiter is asked for
         core.untagged(responses.listing(["\\Noselect"], "", utf8=utf8))
         return Answer("LIST completed")
@@ -132,7 +132,7 @@ async def lsub(session: ImapSession, command: Command) -> Answer:
     assert isinstance(args, List)
     shown = await session.store.read(_subscribed, session.user_id, args)
     for name in sorted(shown, key=_inbox_first):
-        session.core.untagged(responses.listing(shown[name], name, utf8=session.rev2, verb=b"LSUB"))
+        session.core.untagged(responses.listing(shown[name], name, utf8=session.utf8, verb=b"LSUB"))
     return Answer("LSUB completed")
 
 

@@ -84,7 +84,7 @@ def _introduce(session: ImapSession, selected: Selected, box: Mailbox, asked_for
     core.untagged(b"%d EXISTS" % len(selected))
     if session.recent_shown:
         core.untagged(b"%d RECENT" % selected.recent())
-        unseen = selected.first_without(imap_flags.SEEN)
+        unseen = 0 if session.uid_only else selected.first_without(imap_flags.SEEN)
         if unseen:
             core.condition("OK", "the first unseen message", f"UNSEEN {unseen}")
     core.condition("OK", "flags that are kept", responses.permanent_flags(keywords, read_only=selected.read_only))
@@ -109,7 +109,8 @@ async def _resynchronise(session: ImapSession, selected: Selected, known: QResyn
         if modseq <= known.modseq or (known.known_uids is not None and uid not in known.known_uids):
             continue
         shown = selected.render_flags(at, recent=session.recent_shown)
-        lines.append(b"* %d FETCH (UID %d FLAGS %b MODSEQ (%d))\r\n" % (at + 1, uid, shown, modseq))
+        begin = b"%d UIDFETCH" % uid if session.uid_only else b"%d FETCH" % (at + 1)
+        lines.append(b"* %b (UID %d FLAGS %b MODSEQ (%d))\r\n" % (begin, uid, shown, modseq))
         if len(lines) >= _LINES:
             session.core.write(b"".join(lines))
             lines.clear()

@@ -226,10 +226,13 @@ class Selected:
         """Known to be expunged, though the client has not been told."""
         return uid in self._gone
 
-    def tell(self, *, expunge: bool, vanished: bool, modseq: bool, recent: bool) -> Iterator[bytes]:
+    def tell(
+        self, *, expunge: bool, vanished: bool, modseq: bool, recent: bool, uid_only: bool = False
+    ) -> Iterator[bytes]:
         """The untagged responses (without `* ` and CRLF) for what has been taken and not been told.
 
         `expunge`: messages may be taken out now. `vanished`: by VANISHED instead of EXPUNGE (QRESYNC is enabled).
+        `uid_only`: no message numbers (RFC 9586).
         `modseq`: FETCH responses carry MODSEQ (RFC 7162 section 3.2). `recent`: the client knows \\Recent.
         """
         if self._gone and expunge:
@@ -255,6 +258,9 @@ class Selected:
                 values = b"FLAGS " + self.render_flags(at, recent=recent) if uid in changed else b""
                 if modseq:
                     values += b" MODSEQ (%d)" % self.modseqs[at] if values else b"MODSEQ (%d)" % self.modseqs[at]
+                if uid_only:
+                    yield b"%d UIDFETCH (%b)" % (uid, values)
+                    continue
                 # UID is always there: required with QRESYNC (RFC 7162 section 3.2.4), never wrong.
                 yield b"%d FETCH (UID %d %b)" % (at + 1, uid, values)
 

@@ -24,7 +24,7 @@ async def status(session: ImapSession, command: Command) -> Answer:
     if box is None:
         raise no_mailbox(args.mailbox)
     items = await status_items(session, box, args.items)
-    session.core.untagged(responses.status(box.name, items, session.rev2))
+    session.core.untagged(responses.status(box.name, items, session.utf8))
     return Answer("STATUS completed")
 
 

@@ -164,7 +164,7 @@ def test_nothing_is_heard_or_answered_after_bye():
 
 def test_enabling_qresync_enables_condstore():
     core = core_in(State.AUTHENTICATED)
-    assert core.enable(["QRESYNC", "UTF8=ACCEPT"]) == ("QRESYNC",)
+    assert core.enable(["QRESYNC", "UTF8=ONLY"]) == ("QRESYNC",)
     assert core.enabled == {"QRESYNC", "CONDSTORE"}
     assert core.enable(["QRESYNC", "CONDSTORE", "IMAP4REV2"]) == ("IMAP4REV2",)
     assert core.utf8
