@@ -35,7 +35,8 @@ _STRAY = (
 )
 
 _ROWS = "FROM message_queue WHERE destination_id = ? AND next_retry_at IS NOT NULL"
-_FEW = f"SELECT priority, next_retry_at, id {_ROWS} LIMIT ?"
+# In the order of the index, or PostgreSQL reads the table from its beginning, where all that is gone was.
+_FEW = f"SELECT priority, next_retry_at, id {_ROWS} ORDER BY priority, next_retry_at LIMIT ?"
 _NEXT_PRIORITY = (
     "SELECT max(priority) FROM message_queue WHERE destination_id = ? AND priority < ? AND next_retry_at IS NOT NULL"
 )

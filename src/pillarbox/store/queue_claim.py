@@ -12,7 +12,7 @@ from typing import Any
 from pillarbox.store import destinations
 from pillarbox.store.destinations import COLUMNS, READY
 from pillarbox.store.queue_rows import with_message
-from pillarbox.store.queue_settle import QUIT, UNSENT
+from pillarbox.store.queue_settle import CLAIMED, QUIT, UNSENT
 from pillarbox.store.records import Destination, QueuedMessage, Unrouted
 from pillarbox.store.tx import QUEUE, Row, Tx
 
@@ -57,7 +57,7 @@ _CLAIMED = (
     "q.envid, q.body, q.smtputf8, q.deliver_by, q.deliver_mode, q.delay_reported_at, q.last_error "
     "FROM message_queue q JOIN blobs b ON b.id = q.blob_id WHERE "
 )
-_PROLONG = "UPDATE message_queue SET next_retry_at = ? WHERE status = 'processing' AND claimed_by = ? AND "
+_PROLONG = f"UPDATE message_queue SET next_retry_at = ? WHERE {CLAIMED} AND claimed_by = ? AND "
 _FREE = (
     f"UPDATE message_queue SET status = {UNSENT}, {QUIT}, "
     "next_retry_at = CASE WHEN attempts = 0 THEN created_at ELSE ? END WHERE status = 'processing' "

@@ -13,7 +13,10 @@ from pillarbox.store.tx import QUEUE, Tx
 QUIT = "claimed_by = ''"
 UNSENT = "CASE WHEN attempts = 0 THEN 'pending' ELSE 'retry' END"  # the status of a row that only waits
 
-_MINE = "WHERE id = ? AND status = 'processing' AND (? = '' OR claimed_by = ?)"
+# Not by the index of the status, which PostgreSQL would take: all that is and was claimed can be a lot.
+CLAIMED = "status || '' = 'processing'"
+
+_MINE = f"WHERE id = ? AND {CLAIMED} AND (? = '' OR claimed_by = ?)"
 _SETTLED = (
     f"{QUIT}, attempts = attempts + 1, retry_count = retry_count + 1, last_error = ?, last_host = ?, updated_at = ? "
 )
@@ -22,7 +25,7 @@ _FAIL = f"UPDATE message_queue SET status = 'failed', next_retry_at = NULL, {_SE
 _GIVE_BACK = (
     f"UPDATE message_queue SET status = {UNSENT}, {QUIT}, "
     "next_retry_at = CASE WHEN attempts = 0 THEN created_at ELSE ? END, updated_at = ? "
-    "WHERE status = 'processing' AND claimed_by = ? AND "
+    f"WHERE {CLAIMED} AND claimed_by = ? AND "
 )
 
 

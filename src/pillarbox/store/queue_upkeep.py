@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from pillarbox.store.tx import QUEUE, Tx
 
-_DUE = "SELECT 1 FROM message_queue WHERE destination_id = ? AND priority = ? AND next_retry_at <= ? LIMIT 1"
+_DUE = (
+    "SELECT 1 FROM message_queue WHERE destination_id = ? AND priority = ? AND next_retry_at <= ? "
+    "ORDER BY next_retry_at LIMIT 1"
+)
 _NEXT_PRIORITY = (
     "SELECT max(priority) FROM message_queue WHERE destination_id = ? AND priority < ? AND next_retry_at IS NOT NULL"
 )
@@ -17,7 +20,8 @@ _LATER = (
 )
 
 _WAITING = (
-    "SELECT id FROM message_queue WHERE destination_id = ? AND priority = ? AND next_retry_at IS NOT NULL LIMIT ?"
+    "SELECT id FROM message_queue WHERE destination_id = ? AND priority = ? AND next_retry_at IS NOT NULL "
+    "ORDER BY next_retry_at LIMIT ?"
 )
 
 
