@@ -7,6 +7,7 @@ import smtplib
 import ssl
 import subprocess
 import sys
+import time
 import uuid
 from base64 import b64decode, b64encode
 
@@ -159,6 +160,19 @@ def test_scram_is_bound_to_the_tls_connection(server, version, kind):
         code, proof = client.docmd(b64encode(scram.final(b64decode(challenge))).decode())
         assert (code, b64decode(proof)) == (334, b"v=" + b64encode(scram.server_proof))
         assert client.docmd("")[0] == 235
+
+
+def test_a_message_is_released_when_it_was_asked_for(server, subject):
+    ada, password = server.accounts[0]
+    with smtplib.SMTP_SSL("localhost", server.ports["submissions"], timeout=30, context=server.tls()) as client:
+        client.login(ada, password)
+        begun = time.monotonic()
+        client.sendmail(ada, [server.accounts[1][0]], mail(server, subject), mail_options=["HOLDFOR=2"])
+    while not any(subject.encode() in message for message in server.messages(1).values()):
+        assert time.monotonic() - begun < 30
+        time.sleep(0.1)
+    assert time.monotonic() - begun > 1
+    assert arrived(server, subject)
 
 
 def test_scram_in_imap(server):

@@ -6,6 +6,7 @@ recipient, recipient's domain and its parents, `*`. A destination is a name:
     mx example.org            the hosts that DNS names for example.org
     route 3                   the host or socket of route 3
     route 3 example.org       the hosts of example.org, in the manner of route 3 (kinds mx and backup)
+    local                     the mailboxes here, for what was to be delivered later (`local_delivery`)
 
 so that rows for one next hop share a destination whatever rule led there.
 
@@ -22,6 +23,7 @@ from msgspec.structs import replace
 from pillarbox.store import events, queue, queue_claim, queue_settle, routes
 from pillarbox.store.addresses import domain_key
 from pillarbox.store.records import Queued, QueueFilter
+from pillarbox.store.resolution import is_local_domain
 from pillarbox.store.rule_lookup import Rule, Rules, Scope, address_patterns, domain_patterns
 from pillarbox.store.tx import Tx
 
@@ -29,6 +31,7 @@ from .story import entry
 
 Action = Literal["send", "hold", "discard"]
 
+LOCAL = "local"
 _BY_DOMAIN = ("mx", "backup")  # kinds of route whose hosts are those of the recipient's domain
 
 
@@ -85,6 +88,7 @@ class Destinations:
         self._tx = tx
         self._domains: dict[str, list[Rule]] = {}
         self._rules = Rules(tx)
+        self._ours: dict[str, bool] = {}
         self._sender: list[Rule] = []
         if self._rules and sender:
             domain = sender.rpartition("@")[2]
@@ -99,9 +103,21 @@ class Destinations:
             if route.kind != "hold":
                 return _taken(forced, route.kind, domain, f"it was moved to route {route.name} ({route.kind})")
             released = True
+        if self._is_ours(recipient, domain):
+            return Decision(LOCAL, None, f"{domain} is a domain of ours")
         if not self._rules:
             return Decision(f"mx {domain}", None, f"no rule; the MX of {domain}")
         return self._decide(recipient, domain, released=released)
+
+    def _is_ours(self, recipient: str, domain: str) -> bool:
+        """Whether the mailboxes here have it: not what a rule takes from strangers for a server behind us."""
+        ours = self._ours.get(domain)
+        if ours is None:
+            ours = self._ours[domain] = is_local_domain(self._tx, domain)
+        if not ours or not self._rules:
+            return ours
+        patterns = [*address_patterns(recipient), *domain_patterns(domain)]
+        return not any(rule.accept for rule in self._rules.matching("recipient", patterns))
 
     def _decide(self, recipient: str, domain: str, *, released: bool) -> Decision:
         held: Decision | None = None
@@ -129,6 +145,8 @@ class Destinations:
 
 def placed(row: Queued, decision: Decision) -> Queued | None:
     """The row with its destination, held where a rule says so; None where one discards it."""
+    if row.destination == LOCAL:
+        return row
     if decision.action == "discard":
         return None
     held = row.held or decision.action == "hold"

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-Kind = Literal["mx", "smarthost", "lmtp", "backup"]
+Kind = Literal["mx", "smarthost", "lmtp", "backup", "local"]
 Result = Literal["delivered", "deferred", "failed"]
 Stage = Literal[
     "DNS",

@@ -13,6 +13,7 @@ from pillarbox.store.records import Delivery, NewMessage, Queued
 
 from . import mailing_list
 from .delivered_to import Passed, trace
+from .destination import LOCAL
 from .route import Forward, Route
 
 MAIL_LOOP = "mail loop"
@@ -85,6 +86,10 @@ def plan(envelope: Envelope, message: NewMessage, head: bytes = b"", refused: Ma
         if index in refused:
             continue
         route = recipient.route
+        if envelope.not_before is not None and (route.users or route.lists):
+            mine.append(len(plans))  # all of it then, whoever is behind the address by then
+            plans.append(_queued(envelope, recipient, Forward(recipient.address), received, LOCAL))
+            continue
         for user_id, _ in route.users:
             at = known.get(user_id)
             if at is None:
@@ -124,7 +129,9 @@ def _loops(envelope: Envelope, head: bytes) -> dict[int, str]:
     return found
 
 
-def _queued(envelope: Envelope, recipient: Recipient, forward: Forward, received: bytes) -> Queued:
+def _queued(
+    envelope: Envelope, recipient: Recipient, forward: Forward, received: bytes, destination: str = ""
+) -> Queued:
     notify, orcpt, prefix = recipient.notify, recipient.orcpt, received
     if forward.via:
         prefix = trace(forward.via) + received
@@ -150,6 +157,7 @@ def _queued(envelope: Envelope, recipient: Recipient, forward: Forward, received
         deliver_mode=envelope.deliver_mode,
         not_before=envelope.not_before,
         held=envelope.held,
+        destination=destination,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pillarbox.flow.local_delivery import LocalCarrier
 from pillarbox.flow.sending.parts import Parts
 from pillarbox.flow.sending.policy import policy_of
 from pillarbox.flow.sending.scheduler import Scheduler
@@ -17,7 +18,7 @@ def scheduler_of(node: Node) -> Scheduler:
     return Scheduler(
         Parts(
             store=node.store,
-            carrier=carrier_of(node),
+            carrier=LocalCarrier(carrier_of(node), node.store, lambda: node.settings.hostname),
             policy=policy,
             holder=node.owner,
             counters=node.slot,

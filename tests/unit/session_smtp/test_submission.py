@@ -232,6 +232,16 @@ async def test_what_is_asked_of_delivery_goes_into_the_queue(submitting):
         assert {name: row[name] for name in wanted} == wanted
 
 
+async def test_mail_for_here_waits_too_when_it_is_to_be_held(submitting):
+    async with submitting() as (h, client):
+        await client.say("MAIL FROM:<ada@example.com> HOLDFOR=3600", "RCPT TO:<bob@example.com>", "DATA")
+        await client.send(MESSAGE + b".\r\n")
+        assert (await client.reply()).startswith("250")
+        assert await h.mail("bob@example.com") == []
+        ((row,), _) = await queued(h)
+        assert row["next_retry_at"] - row["created_at"] in (3600, 3601)
+
+
 async def test_wishes_that_cannot_be(submitting):
     async with submitting() as (_, client):
         assert await client.say("MAIL FROM:<ada@example.com> MT-PRIORITY=9") == "250 2.3.6 4 is the new priority"

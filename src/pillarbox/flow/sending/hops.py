@@ -8,6 +8,7 @@ from pillarbox.store import routes
 from pillarbox.store.records import RouteRow
 from pillarbox.store.tx import Tx
 
+from ..destination import LOCAL
 from ..parcel import Hop, Kind
 
 SOCKET = "unix:"  # before the path of a socket in a route's host
@@ -24,6 +25,8 @@ class Found(NamedTuple):
 def find(tx: Tx, name: str) -> Found:
     """The hop of a destination's name."""
     kind, _, rest = name.partition(" ")
+    if name == LOCAL:
+        return Found(Hop(name=name, kind="local"))
     if kind == "mx" and rest:
         return Found(Hop(name=name, kind="mx", domain=rest))
     number, _, domain = rest.partition(" ")

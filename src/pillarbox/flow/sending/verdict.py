@@ -91,7 +91,7 @@ def judge(attempt: Attempt, now: int, policy: Policy, chance: float) -> Verdict:
 
 def _delivered(attempt: Attempt) -> Verdict:
     row, outcome = attempt.row, attempt.outcome
-    local = attempt.kind == "lmtp"
+    local = attempt.kind in ("lmtp", "local")
     asked = "SUCCESS" in row.notify
     traced = "T" in row.deliver_mode and row.notify != NEVER and not local  # RFC 2852 section 4.1.4.3
     report: Report = ""
