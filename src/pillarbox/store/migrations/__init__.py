@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pillarbox.store.migrations import m0001_initial, m0002_directory_triggers, m0003_outbound, m0004_undelete
+from pillarbox.store.migrations import (
+    m0001_initial,
+    m0002_directory_triggers,
+    m0003_outbound,
+    m0004_undelete,
+    m0005_search,
+    m0006_bans,
+)
 
 Words = Mapping[str, str]
 
@@ -45,4 +52,6 @@ ALL: tuple[Migration, ...] = (
     Migration(2, "directory_triggers", m0002_directory_triggers.up, m0002_directory_triggers.down),
     Migration(3, "outbound", m0003_outbound.up, m0003_outbound.down),
     Migration(4, "undelete", m0004_undelete.up, m0004_undelete.down),
+    Migration(5, "search", m0005_search.up, m0005_search.down),
+    Migration(6, "bans", m0006_bans.up, m0006_bans.down),
 )
