@@ -33,14 +33,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Alias",
     "Appended",
+    "BanRow",
     "Changes",
     "Copied",
+    "DeletedMailbox",
     "Delivery",
     "Destination",
     "Domain",
     "Event",
     "Expunged",
     "Flagged",
+    "Gone",
     "ListRow",
     "Mailbox",
     "MessageRow",
@@ -186,6 +189,33 @@ class Expunged(msgspec.Struct, frozen=True):
     modseq: int
 
 
+class Gone(msgspec.Struct, frozen=True, gc=False):
+    """An expunged message that can be brought back. `mailbox`: where it was; `moved`: it is in another one now."""
+
+    id: int
+    mailbox_id: int
+    mailbox: str
+    uid: int
+    expunged_at: int
+    moved: bool
+    flags: int
+    internal_date: int
+    size: int
+    subject: str
+    message_id: str
+
+
+class DeletedMailbox(msgspec.Struct, frozen=True, gc=False):
+    """A mailbox that can be brought back with its messages."""
+
+    id: int
+    name: str
+    deleted_at: int
+    created_at: int
+    message_count: int
+    total_size: int
+
+
 class Copied(msgspec.Struct, frozen=True):
     """`uids` pairs of (source, new) in source order. `modseq`: the source mailbox's after a MOVE, else the target's."""
 
@@ -255,6 +285,16 @@ class Alias(msgspec.Struct, frozen=True, gc=False):
     address: str
     target: str
     created_at: int
+
+
+class BanRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of `bans`: an address or network that may not log in; `offences`: how often that happened."""
+
+    network: str
+    reason: str
+    offences: int
+    created_at: int
+    expires_at: int
 
 
 class Resolution(msgspec.Struct, frozen=True):
