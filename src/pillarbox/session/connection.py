@@ -7,7 +7,6 @@ connection has no task. What is written waits for the client to take it, and wha
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
@@ -17,7 +16,7 @@ from pillarbox.access.authenticate import Identity
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Admission, Role
 
-from . import tls
+from . import leaving, tls
 from .compression import BadStream, Compression
 from .node import Node
 from .peer import Peer, peer_of
@@ -27,7 +26,6 @@ log = structlog.get_logger()
 LOGIN_PATIENCE = 60.0  # seconds from the connection to the login
 STALLED = 300.0  # seconds that a client may leave our output untaken
 WORKING = 60.0  # seconds until a connection that works for its client is looked at again
-LEAVING = 120.0  # seconds within which idle connections are asked to leave, one after the other
 REVOKED = 1.0  # seconds that a command may still take when the account has been disabled
 UNREAD = 128 * 1024  # octets that may arrive while a command is answered; then reading pauses
 TURN = 64  # commands answered in a row before others have their turn
@@ -243,14 +241,12 @@ class Connection(asyncio.Protocol, Generic[C]):
     # For the worker.
 
     def leave(self, *, now: bool) -> None:
-        """Say BYE and close: after the command that is under way. Without `now` a connection that only waits for its
-        client goes at some moment of the next two minutes, so that not all of them come back at once."""
-        if self._busy is not None or now:
+        """Say BYE and close: after the command that is under way. Without `now` that is at some moment of the next two
+        minutes, so that a client in the middle of its work does not notice and not all of them come back at once."""
+        if now:
             self.say_goodbye("The server is going down, please reconnect")
-        elif self._goodbye is None and not self.closed:
-            self._goodbye = "The server is going down, please reconnect"
-            self.deadline = self._loop.time() + random.random() * LEAVING
-            self.node.deadlines.watch(self)
+        else:
+            self._loop.call_later(leaving.later(), self.say_goodbye, "The server is going down, please reconnect")
 
     def log_out(self, reason: str) -> None:
         """The account's credentials have changed, see `watch.LoginWatch`."""

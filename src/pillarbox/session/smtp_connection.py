@@ -8,7 +8,6 @@ one write.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Coroutine
 from functools import lru_cache
 from typing import Any, cast
@@ -24,8 +23,8 @@ from pillarbox.smtp.events import Auth, AuthResponse, Content, ContentEnd, Event
 from pillarbox.smtp.offer import Limits, Offer
 from pillarbox.smtp.replies import Reply, encode
 
+from . import leaving, tls
 from . import smtp_replies as say
-from . import tls
 from .node import Node
 from .peer import Peer, peer_of
 
@@ -33,7 +32,6 @@ log = structlog.get_logger()
 
 MECHANISMS = ("PLAIN", "LOGIN")
 UNREAD = 64 * 1024  # octets that may arrive while we work on what came before; then reading pauses
-LEAVING = 120.0  # seconds within which connections are asked to leave, one after the other
 LINGER = 2.0  # seconds that a refused client has to take the last reply before the socket is reset
 _EXCESSES = ((b"452 4.5.3 ", "Max recipients limit exceeded"), (b"552 5.3.4 ", "Message size too large"))
 _WORKING = 60.0  # seconds until the deadline of a connection that works is looked at again
@@ -162,7 +160,7 @@ class SmtpConnection(asyncio.Protocol):
         if now:
             self._leave()
         else:
-            self._loop.call_later(random.random() * LEAVING, self._leave)
+            self._loop.call_later(leaving.later(), self._leave)
 
     def _leave(self) -> None:
         self._goodbye = say.SHUTTING_DOWN

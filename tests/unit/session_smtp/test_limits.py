@@ -265,7 +265,7 @@ async def test_new_workers_do_not_throw_out_who_is_idle_but_ask_one_after_the_ot
         session.leave(now=False)
         assert (await idle.message("", "ada@example.com")).startswith("250")
         assert (await idle.say("NOOP")).startswith("250")
-        monkeypatch.setattr("pillarbox.session.smtp_connection.LEAVING", 0.0)
+        monkeypatch.setattr("pillarbox.session.leaving.later", lambda: 0.0)
         session.leave(now=False)
         assert (await idle.reply()).startswith("421 4.3.2")
         assert await idle.ended()
