@@ -371,8 +371,8 @@ async def test_what_is_set_aside_has_a_bound(drop, monkeypatch):
         for n in range(5):
             with open(f"{d.folder}/bad{n}", "wb") as file:
                 file.write(b"garbage")
-        await d.look()
-        assert d.names() == [] and len(d.aside()) == 2
+            await d.look()
+        assert d.names() == [] and d.aside() == ["bad0", "bad1"]
 
 
 async def test_it_runs_by_itself_and_stops(drop, monkeypatch):
