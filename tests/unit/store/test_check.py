@@ -6,7 +6,7 @@ import pytest
 from store_samples import Clock, inbox_of, message, raw_message, to
 
 from pillarbox.mime.analysis import analyse
-from pillarbox.store import Store, Tx, blobs, directory, messages, open_store
+from pillarbox.store import Store, Tx, blobs, directory, lists, messages, open_store, routes, senders
 from pillarbox.store.records import NewMessage, Queued
 
 DAMAGE = [
@@ -42,6 +42,21 @@ DAMAGE = [
     ("UPDATE blobs SET data = x'00' WHERE id = 2", "Blob 2 has its octets twice"),
     ("UPDATE message_queue SET blob_id = NULL", "Queue row 1 has no message"),
     ("UPDATE message_queue SET status = 'odd'", "'odd', which there is not"),
+    ("UPDATE message_queue SET status = 'held' WHERE id = 1", "Queue row 1 is held, but would be sent at"),
+    ("UPDATE message_queue SET claimed_by = 'me'", "is pending, but claimed by me"),
+    ("UPDATE destinations SET due_at = due_at + 1", "Destination 1 (mx e.f) is due at"),
+    ("UPDATE destinations SET due_at = NULL", "Destination 1 (mx e.f) is due at None"),
+    ("INSERT OR REPLACE INTO destinations (id, name) VALUES (9, 'mx e.f')", "waits for destination 1, which is not"),
+    ("UPDATE routes SET kind = 'pigeon'", "Route 1 (relay) has the kind 'pigeon'"),
+    ("UPDATE routes SET tls = 'maybe'", "and the TLS 'maybe'"),
+    ("UPDATE route_rules SET scope = 'envelope'", "Rule 1 has the scope 'envelope'"),
+    ("UPDATE route_rules SET route_id = 9", "refers to a row of routes that is not there"),
+    ("UPDATE route_rules SET pattern = 'E.f'", "The pattern 'E.f' of a rule"),
+    ("UPDATE lists SET posting = 'all'", "List 1 (l@example.com) may be posted to by 'all'"),
+    ("UPDATE list_members SET address = 'l@example.com'", "List 1 (l@example.com) is a member of itself"),
+    ("UPDATE lists SET address = 'L@example.com'", "The list 'L@example.com' has another form"),
+    ("UPDATE list_members SET address = 'X@y.z'", "The member 'X@y.z' of list 1"),
+    ("UPDATE sender_grants SET address = '@Y.z'", "The grant of '@Y.z' to user 1"),
     ("UPDATE messages SET keywords = 'b a' WHERE id = 1", "keywords that are not sorted"),
     ("UPDATE messages SET keywords = 'a a' WHERE id = 1", "keywords that are not sorted"),
     ("UPDATE mailboxes SET name = 'Inbox/' WHERE id = 2", "The name 'Inbox/' of mailbox 2 has another form"),
@@ -57,6 +72,11 @@ async def filled(folder: object, clock: Clock) -> AsyncIterator[Store]:
     store = await open_store(f"{folder}/smtp.db", clock=clock)
     user = await store.write(directory.create_user, "alice", "alice@example.com", "h")
     await store.write(messages.deliver, message(), [to(user), to(user), to(user, flags=8), Queued("a@b.c", "d@e.f")])
+    await store.write(routes.create_route, "relay", "smarthost", host="h")
+    await store.write(routes.add_rule, "recipient", "e.f", "relay")
+    await store.write(lists.create_list, "l@example.com", "alice@example.com")
+    await store.write(lists.add_members, "l@example.com", ["x@y.z"])
+    await store.write(senders.grant, user.id, "@y.z")
     await store.write(messages.expunge, (await inbox_of(store, user)).id)
     raw = raw_message(body="x" * 1_500_000)
     large = await store.write(blobs.begin, "1:1")
@@ -64,6 +84,7 @@ async def filled(folder: object, clock: Clock) -> AsyncIterator[Store]:
         piece = raw[start : start + blobs.CHUNK_SIZE]
         await store.write(blobs.add_chunk, large, sequence, start, len(piece), blobs.pack(piece))
     await store.write(messages.deliver, NewMessage(None, large, analyse(raw)), [to(user)])
+    await store.write(messages.deliver, message(), [Queued("a@b.c", "d@e.f", destination="mx e.f")])
     yield store
     await store.close()
 
