@@ -9,14 +9,17 @@ import typer
 from pillarbox.cli import (
     administer_addresses,
     administer_backup,
+    administer_bans,
     administer_lists,
     administer_mailboxes,
     administer_queue,
     administer_routes,
     administer_schema,
+    administer_search,
     administer_sending,
     administer_tokens,
     administer_trace,
+    administer_undelete,
     administer_upgrade,
     administer_users,
     explain_route,
@@ -36,11 +39,14 @@ app.add_typer(administer_tokens.app, name="token")
 app.add_typer(administer_addresses.domains, name="domain")
 app.add_typer(administer_addresses.aliases, name="alias")
 app.add_typer(administer_lists.app, name="list")
+app.add_typer(administer_bans.app, name="ban")
 app.add_typer(administer_routes.app, name="routes")
 app.command("route")(explain_route.route)
 app.add_typer(administer_mailboxes.app, name="mailbox")
+app.add_typer(administer_undelete.app, name="undelete")
 app.add_typer(administer_queue.app, name="queue")
 app.add_typer(administer_schema.app, name="migrate")
+app.add_typer(administer_search.app, name="search")
 administer_trace.register(app)
 administer_backup.register(app)
 administer_upgrade.register(app)

@@ -113,7 +113,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("8514", "SAVEDATE", "SAVEDATE"),
     _have("8970", "PREVIEW", "PREVIEW"),
     _have("9394", "PARTIAL", "PARTIAL"),
-    _missing("9585", "INPROGRESS", "INPROGRESS"),
+    _have("9585", "INPROGRESS", "INPROGRESS"),
     _have("9586", "UIDONLY", "UIDONLY"),
     _missing("9590", "LIST-METADATA", "LIST-METADATA", "needs METADATA, which is not there yet"),
     _missing("9698", "JMAPACCESS", "JMAPACCESS", "advertised once JMAP is there", "GETJMAPACCESS"),

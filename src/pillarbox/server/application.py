@@ -32,10 +32,11 @@ from pillarbox.web.serve import HttpServer
 
 from . import certificates
 from .hints import Hints, Pair
-from .jobs import JOBS, Job, Jobs
+from .jobs import JOBS, Job, Jobs, keeping_jobs
 from .listeners import BACKLOG
 from .parts import Parts
 from .preparation import DATABASE, check_resolver, check_writable
+from .search_feeder import SearchFeeder
 from .sending import scheduler_of
 from .worker import Seat
 
@@ -86,7 +87,9 @@ class MailApplication:
         store.on_commit(self._committed)
         store.observer = self._count_group
         trim = Job("trim-stories", 3600.0, self._trim_stories)
-        self._jobs = Jobs(store, self._slot, self._node.owner, (*JOBS, trim))
+        keeping = keeping_jobs(lambda: self._node.settings.undelete_days)
+        self._jobs = Jobs(store, self._slot, self._node.owner, (*JOBS, *keeping, trim))
+        self._search = SearchFeeder(store, self._slot, self._node.owner)
         self._pickup = Pickup(self._node, str(settings.pickup_dir), self._pickup_policy)
         self._queue = scheduler_of(self._node)
         self._reverse_names = ReverseNames(resolver, store, lambda: self._node.settings.hostname)
@@ -95,6 +98,7 @@ class MailApplication:
     async def begin(self) -> None:
         store = self._node.store
         self._jobs.start()
+        self._search.start()
         if self._seat.index == 0:  # one of the workers of this machine is enough
             self._reverse_names.start()
         await self._listen(store, self._threads)
@@ -152,6 +156,7 @@ class MailApplication:
         await self._reverse_names.stop()
         await self._pickup.stop()
         await self._queue.stop(0)
+        await self._search.stop()
         await self._jobs.stop()
         self._hints.stop()
         await node.story.close()

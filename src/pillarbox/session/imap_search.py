@@ -13,6 +13,7 @@ from pillarbox.imap.return_grammar import positions
 from pillarbox.imap.search import Key
 from pillarbox.imap.sequence import SequenceSet, compact
 from pillarbox.session.imap_answers import Answer, Refuse, bad
+from pillarbox.session.imap_search_index import looked_up
 from pillarbox.session.imap_search_plan import Plan, indexes, plan
 from pillarbox.session.imap_search_text import Wanted, matching
 from pillarbox.session.imap_selected import Selected
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _NONE = SequenceSet(())
 INLINE = 5000  # messages whose columns are looked through on the loop
 _PAGE = 200  # messages that one visit to a reader thread looks at
+PROGRESS = 10.0  # seconds between two words of how far a search is
 PAGE_OCTETS = 4 << 20  # octets of them: what was computed of a message may be as large as the message itself
 
 
@@ -57,21 +59,21 @@ async def found_by(session: ImapSession, command: Command, selected: Selected) -
         raise Refuse(*args.refused)
     try:
         made = await _planned(session, args.key, selected)
-        return await _matches(session, selected, made)
+        return await _matches(session, command, selected, made)
     except RecursionError:
         raise bad("The search program is nested too deeply") from None
 
 
 async def _planned(session: ImapSession, key: Key, selected: Selected) -> Plan:
     """The plan; made in a thread when a thousand keys over so many messages would keep the loop."""
+    looked = await looked_up(session, key, selected)
+    now = session.node.clock()
     if len(selected) <= INLINE:
-        return plan(key, selected, session.node.clock())
-    return await asyncio.get_running_loop().run_in_executor(
-        session.node.threads, plan, key, selected, session.node.clock()
-    )
+        return plan(key, selected, now, looked)
+    return await asyncio.get_running_loop().run_in_executor(session.node.threads, plan, key, selected, now, looked)
 
 
-async def _matches(session: ImapSession, selected: Selected, made: Plan) -> list[int]:
+async def _matches(session: ImapSession, command: Command, selected: Selected, made: Plan) -> list[int]:
     """Indexes of the messages that a plan finds, ascending."""
     candidates = indexes(made.mask, len(selected))
     if not made.predicates:
@@ -79,6 +81,7 @@ async def _matches(session: ImapSession, selected: Selected, made: Plan) -> list
     tests = [predicate.test for predicate in made.predicates]
     found: list[int] = []
     at = 0
+    told = asyncio.get_running_loop().time()
     while at < len(candidates):
         page: list[Wanted] = []
         octets = 0
@@ -89,6 +92,11 @@ async def _matches(session: ImapSession, selected: Selected, made: Plan) -> list
             at += 1
         found += await session.store.scan(matching, page, tests)
         session.active()
+        if (now := asyncio.get_running_loop().time()) - told >= PROGRESS:
+            told = now
+            code = f"INPROGRESS ({responses.string(command.tag).decode()} {at} {len(candidates)})"  # RFC 9585
+            session.core.condition("OK", "Still searching", code)
+            session.flush()
     return found
 
 

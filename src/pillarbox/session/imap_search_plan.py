@@ -7,13 +7,16 @@ becomes a `Predicate`, asked in a thread and only for the messages that the chea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
+from types import MappingProxyType
 from typing import Protocol
 
 from pillarbox.imap import search
+from pillarbox.mime.words import holds, sought
 from pillarbox.session.imap_selected import Selected
+from pillarbox.store.search_index import Sought
 
 DAY = 86400  # seconds
 
@@ -26,6 +29,8 @@ class Candidate(Protocol):
     def header(self, name: str) -> list[str]: ...
     def whole_header(self) -> str: ...
     def body_text(self) -> str: ...
+    def header_words(self) -> str: ...
+    def body_words(self) -> str: ...
     def sent_day(self) -> int | None: ...
     def email_id(self) -> str: ...
     def thread_id(self) -> str: ...
@@ -56,12 +61,22 @@ class Plan:
         return max((p.cost for p in self.predicates), default=NOTHING_READ)
 
 
-def plan(key: search.Key, selected: Selected, now: float = 0.0) -> Plan:
+@dataclass(slots=True, frozen=True)
+class Looked:
+    """What the search index says of a text: masks of the messages that hold it, and of those it does not know."""
+
+    sure: int
+    unknown: int
+
+
+def plan(
+    key: search.Key, selected: Selected, now: float = 0.0, looked: Mapping[Sought, Looked] = MappingProxyType({})
+) -> Plan:
     """What is to be done for a search program. The predicates of the result stand in the order of their cost.
 
-    `now` (epoch seconds) is what OLDER and YOUNGER count from.
+    `now` (epoch seconds) is what OLDER and YOUNGER count from; `looked` is what the search index knows.
     """
-    made = _Planner(selected, now).plan(key)
+    made = _Planner(selected, now, looked).plan(key)
     made.predicates.sort(key=lambda p: p.cost)
     return made
 
@@ -72,7 +87,8 @@ def indexes(mask: int, size: int) -> list[int]:
 
 
 class _Planner:
-    def __init__(self, selected: Selected, now: float) -> None:
+    def __init__(self, selected: Selected, now: float, looked: Mapping[Sought, Looked]) -> None:
+        self.looked = looked
         self.selected = selected
         self.now = int(now)
         self.size = len(selected)
@@ -89,12 +105,8 @@ class _Planner:
                 return self._none_of(self.plan(one))
             case search.Header(name, text):
                 return self._content(_header_test(name, text.casefold()), HEADER_READ)
-            case search.Body(text):
-                needle = text.casefold()
-                return self._content(lambda m: needle in m.body_text(), BODY_READ)
-            case search.Text(text):
-                needle = text.casefold()
-                return self._content(lambda m: needle in m.whole_header() or needle in m.body_text(), BODY_READ)
+            case search.Body(text) | search.Text(text):
+                return self._text(text, header=isinstance(key, search.Text))
             case search.Sent(relation, day):
                 return self._content(_sent_test(relation, day), NOTHING_READ)
             case search.EmailId(wanted):
@@ -106,6 +118,21 @@ class _Planner:
 
     def _content(self, test: Test, cost: int) -> Plan:
         return Plan(self.ones, [Predicate(test, cost)])
+
+    def _text(self, text: str, *, header: bool) -> Plan:
+        """BODY and TEXT: by words (RFC 9051 section 6.4.4 leaves that to the server), by substring if it has none."""
+        words = sought(text)
+        if not words:
+            return self._content(_substring_test(text.casefold(), header=header), BODY_READ)
+        test = _words_test(words, header=header)
+        looked = self.looked.get(Sought(words, header))
+        if looked is None:
+            return self._content(test, BODY_READ)
+        if not looked.unknown:
+            return Plan(looked.sure)
+        sure = looked.sure.to_bytes(self.size, "little")
+        asked = Predicate(lambda m: bool(sure[m.index]) or test(m), BODY_READ)
+        return Plan(looked.sure | looked.unknown, [asked])
 
     def _mask(self, key: search.Key) -> int:
         selected, size = self.selected, self.size
@@ -209,6 +236,18 @@ def _header_test(name: str, needle: str) -> Test:
     if not needle:
         return lambda m: bool(m.header(name))  # the field exists, RFC 9051 section 6.4.4
     return lambda m: any(needle in value.casefold() for value in m.header(name))
+
+
+def _words_test(words: str, *, header: bool) -> Test:
+    if header:
+        return lambda m: holds(m.header_words(), words) or holds(m.body_words(), words)
+    return lambda m: holds(m.body_words(), words)
+
+
+def _substring_test(needle: str, *, header: bool) -> Test:
+    if header:
+        return lambda m: needle in m.whole_header() or needle in m.body_text()
+    return lambda m: needle in m.body_text()
 
 
 def _sent_test(relation: str, day: int) -> Test:

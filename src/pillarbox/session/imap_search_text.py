@@ -15,6 +15,7 @@ from pillarbox.mime.date import parse_date
 from pillarbox.mime.header import decoded_value, header_text
 from pillarbox.mime.text import search_text
 from pillarbox.mime.tree import load_parts
+from pillarbox.mime.words import folded
 from pillarbox.session.imap_search_plan import DAY, Test
 from pillarbox.store import Tx, blobs, messages, object_ids
 from pillarbox.store.records import Rendered
@@ -42,7 +43,18 @@ def matching(tx: Tx, page: Sequence[Wanted], tests: Sequence[Test]) -> list[int]
 class StoredMessage:
     """One message, read on demand. `read_slice(start, length)` gives octets of its blob."""
 
-    __slots__ = ("_body", "_header", "_header_text", "_read", "_row", "_tx", "_whole", "index")
+    __slots__ = (
+        "_body",
+        "_body_words",
+        "_header",
+        "_header_text",
+        "_header_words",
+        "_read",
+        "_row",
+        "_tx",
+        "_whole",
+        "index",
+    )
 
     def __init__(self, index: int, row: Rendered, read_slice: Callable[[int, int], bytes], tx: Tx) -> None:
         self.index = index
@@ -52,6 +64,8 @@ class StoredMessage:
         self._header: bytes | None = None
         self._header_text: str | None = None
         self._body: str | None = None
+        self._header_words: str | None = None
+        self._body_words: str | None = None
         self._whole = b""
 
     def header(self, name: str) -> list[str]:
@@ -70,6 +84,18 @@ class StoredMessage:
             self._body = search_text(self._slice, load_parts(self._row.parts)).casefold()
             self._whole = b""
         return self._body
+
+    def header_words(self) -> str:
+        """The header as words, without the trace that delivery has put on top: as the search index has it."""
+        if self._header_words is None:
+            self._header_words = folded(header_text(self._slice(0, self._row.header_size)))
+        return self._header_words
+
+    def body_words(self) -> str:
+        """The text of all parts as words."""
+        if self._body_words is None:
+            self._body_words = folded(self.body_text())
+        return self._body_words
 
     def sent_day(self) -> int | None:
         """Days from 1970-01-01 to the day that the Date field names, in the sender's zone (RFC 9051 section 6.4.4)."""

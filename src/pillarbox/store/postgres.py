@@ -23,6 +23,7 @@ from pillarbox.store.check import check
 from pillarbox.store.errors import Busy, Closed, IoFault
 from pillarbox.store.migration import Applied, downgrade, upgrade, version_of
 from pillarbox.store.postgres_tx import Again, PostgresTx, connect, translated
+from pillarbox.store.search_postgres import PostgresSearch
 from pillarbox.store.store import Store
 from pillarbox.store.tx import Row, Touched
 
@@ -78,6 +79,7 @@ class PostgresStore(Store):
         self._writers = _Lane(url, WRITERS, read_only=False)
         self._readers = _Lane(url, READERS, read_only=True)
         self._closed = False
+        self.search = PostgresSearch()
         self._looking: asyncio.Future[None] | None = None
 
     def write(self, fn: Callable[..., T], *args: Any, size: int = 0, **kw: Any) -> asyncio.Future[T]:

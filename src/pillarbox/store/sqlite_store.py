@@ -12,6 +12,7 @@ import apsw
 from pillarbox.store.check import check, check_file
 from pillarbox.store.errors import Busy, Closed
 from pillarbox.store.mark import Mark
+from pillarbox.store.search_sqlite import SqliteSearch
 from pillarbox.store.sqlite_checkpoint import Checkpointer
 from pillarbox.store.sqlite_connection import connect, translated
 from pillarbox.store.sqlite_readers import Readers
@@ -39,6 +40,7 @@ class SqliteStore(Store):
         self._writer = Writer(path, self._mark, loop, clock, self._announce, self._grouped)
         self._readers = Readers(path, loop, clock)
         self._checkpointer = Checkpointer(path, self._mark)
+        self.search = SqliteSearch(path)
 
     def write(self, fn: Callable[..., T], *args: Any, size: int = 0, **kw: Any) -> asyncio.Future[T]:
         return self._writer.submit(fn, args, kw, size)
@@ -85,6 +87,7 @@ class SqliteStore(Store):
         if inline is not None:
             inline.close()
             await self._readers.close()
+            self.search.close()
             await asyncio.get_running_loop().run_in_executor(None, self._checkpointer.close)
             await self._writer.close()
             self._mark.close()

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import structlog
 
 from pillarbox.store.queue_claim import next_due
+from pillarbox.store.search_index import SearchIndex
 from pillarbox.store.tx import DIRECTORY, QUEUE, Touched, Tx
 
 log = structlog.get_logger()
@@ -27,6 +28,8 @@ class Store(ABC):
 
     Functions are plain `fn(tx, *args, **kw)` with no effect outside `tx`: they may be run more than once.
     """
+
+    search: SearchIndex  # which messages hold which words
 
     def __init__(self) -> None:
         self._watchers: list[Watcher] = []

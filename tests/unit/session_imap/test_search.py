@@ -182,9 +182,9 @@ async def test_a_search_that_the_grammar_refuses_saves_nothing_either(box):
 async def test_columns_of_a_large_mailbox_are_looked_through_in_a_thread(box, monkeypatch):
     threads = []
 
-    def noted(key, selected, now):
+    def noted(*args):
         threads.append(threading.current_thread())
-        return plan(key, selected, now)
+        return plan(*args)
 
     monkeypatch.setattr("pillarbox.session.imap_search.plan", noted)
     assert await box.ok("SEARCH 1:2") == [b"SEARCH 1 2"]
@@ -245,6 +245,12 @@ class Message:
 
     def body_text(self):
         return f"body {self.index % 4}"
+
+    def header_words(self):
+        return self.whole_header()
+
+    def body_words(self):
+        return self.body_text()
 
     def sent_day(self):
         return self.index if self.index % 5 else None

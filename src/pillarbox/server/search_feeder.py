@@ -1,0 +1,94 @@
+"""Feeds the search index in the background: soon after a commit, in one worker of all (a lease), in small steps."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from pillarbox.access.ledger import Field, Slot
+from pillarbox.flow.owner import alive
+from pillarbox.store import Store, StoreError, Tx, leases
+from pillarbox.store.errors import Temporary
+from pillarbox.store.tx import Touched
+
+log = structlog.get_logger()
+
+NAME = "feed-search-index"
+LEASE = 120  # seconds; longer than a step takes
+SOON = 0.5  # seconds from a commit to the index: what comes in one burst is indexed together
+LOOK = 30.0  # seconds between two looks when nobody told of a commit
+PAUSE = 0.02  # seconds between two steps, others' turn
+
+
+class SearchFeeder:
+    """Runs in every worker's loop; the one that gets the lease works."""
+
+    def __init__(self, store: Store, slot: Slot, holder: str) -> None:
+        self._store = store
+        self._slot = slot
+        self._holder = holder
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        store.on_commit(self._touched)
+
+    def start(self) -> None:
+        self._news.set()  # what came while nobody ran
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=NAME)
+
+    async def stop(self) -> None:
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        try:
+            await self._store.write(_release, self._holder)
+        except StoreError as error:
+            log.info("Lease was not given back", error=str(error))
+
+    def _touched(self, touched: frozenset[Touched]) -> None:
+        if any(one.mailbox_id > 0 for one in touched):
+            self._news.set()
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), LOOK)
+            await asyncio.sleep(SOON)
+            self._news.clear()
+            try:
+                await self.once()
+            except Temporary as error:
+                log.info("Feeding the search index is put off", error=str(error))
+            except Exception:
+                self._slot.add(Field.ERRORS)
+                log.exception("Feeding the search index failed")
+                await asyncio.sleep(LOOK)
+
+    async def once(self) -> int:
+        """Index all that waits, if nobody else does; how many messages."""
+        if not await self._store.search.behind(self._store):
+            return 0
+        done, until = 0, 0.0
+        clock = asyncio.get_running_loop().time
+        while True:
+            if clock() >= until:
+                if not await self._store.write(leases.acquire, NAME, self._holder, LEASE, alive):
+                    return done
+                until = clock() + LEASE / 2
+            count = await self._store.search.feed(self._store)
+            if not count:
+                break
+            done += count
+            await asyncio.sleep(PAUSE)
+        await self._store.search.sweep(self._store)
+        if done:
+            log.info("Messages were indexed for searching", count=done)
+        return done
+
+
+def _release(tx: Tx, holder: str) -> None:
+    leases.release(tx, NAME, holder)

@@ -1,0 +1,175 @@
+"""The search index on both engines: what is found, what is said to be unknown, and that it can be made anew."""
+
+import os
+
+import apsw
+import pytest
+from store_samples import inbox_of, message, raw_message, to
+
+from pillarbox.mime.analysis import analyse
+from pillarbox.mime.words import folded, holds, sought
+from pillarbox.store import blobs, directory, mailboxes, messages
+from pillarbox.store.flags import DELETED
+from pillarbox.store.records import NewMessage
+from pillarbox.store.search_index import Sought
+
+TEXTS = ["Meet for lunch", "No lunch meeting today", "東京都に行く", "Ünïcode straße", ""]
+
+
+async def fill(store, user, texts=TEXTS):
+    for text in texts:
+        await store.write(messages.deliver, message("subject of it", text + "\r\n"), [to(user, flags=DELETED)])
+
+
+async def feed_all(store):
+    count = 0
+    while step := await store.search.feed(store):
+        count += step
+    return count
+
+
+async def find(store, user, *words, header=False):
+    """What is found for sure, and what is unknown, as positions in the inbox, for each of the words."""
+    box = await inbox_of(store, user)
+    view = await store.read(messages.open_view, box.id)
+    found = await store.scan(store.search.find, box.id, [Sought(sought(one), header) for one in words])
+    if found is None:
+        return None
+    at = {row_id: number for number, row_id in enumerate(view.ids)}
+    assert set().union(*found.sure, *found.unknown) <= set(at)
+    return [
+        (sorted(at[one] for one in sure), sorted(at[one] for one in unknown - sure))
+        for sure, unknown in zip(found.sure, found.unknown, strict=True)
+    ]
+
+
+async def test_words_are_found(store, alice):
+    await fill(store, alice)
+    assert await store.search.behind(store)
+    assert await feed_all(store) == len(TEXTS)
+    assert not await store.search.behind(store)
+    assert await find(store, alice, "LUNCH", "lun", "unch", "unicode", "京都", "STRASSE") == [
+        ([0, 1], []),
+        ([0, 1], []),
+        ([], []),
+        ([3], []),
+        ([2], []),
+        ([3], []),
+    ]
+    assert await find(store, alice, "subject") == [([], [])]
+    assert await find(store, alice, "subject", "lunch", header=True) == [([0, 1, 2, 3, 4], []), ([0, 1], [])]
+
+
+async def test_all_that_holds_is_found_or_unknown(store, alice):
+    await fill(store, alice)
+    await feed_all(store)
+    for needle in ("meet for", "for lunch", "lunch meeting tod", "京都に行", "no", "straße"):
+        there = [at for at, text in enumerate(TEXTS) if holds(folded(text), sought(needle))]
+        ((sure, unknown),) = await find(store, alice, needle)
+        assert set(sure) <= set(there) <= {*sure, *unknown}
+
+
+async def test_what_is_not_indexed_is_unknown(store, alice):
+    await fill(store, alice)
+    results = await find(store, alice, "lunch")
+    assert results is None or results == [([], [0, 1, 2, 3, 4])]
+    await feed_all(store)
+    await fill(store, alice, ["one more lunch"])
+    assert await find(store, alice, "lunch") == [([0, 1], [5])]
+    await feed_all(store)
+    assert await find(store, alice, "lunch") == [([0, 1, 5], [])]
+
+
+async def test_expunged_messages_and_other_peoples_are_not_found(store, alice, bob):
+    await fill(store, alice)
+    await fill(store, bob, ["my own lunch"])
+    await feed_all(store)
+    box = await inbox_of(store, alice)
+    await store.write(messages.expunge, box.id, [1])
+    assert await find(store, alice, "lunch") == [([0], [])]
+    assert await find(store, bob, "lunch") == [([0], [])]
+
+
+async def test_a_copy_is_found_at_once(store, alice):
+    await fill(store, alice)
+    await feed_all(store)
+    box = await inbox_of(store, alice)
+    other = await store.write(mailboxes.create, alice.id, "Other")
+    await store.write(messages.copy, box.id, [1], other.id)
+    found = await store.scan(store.search.find, other.id, [Sought("lunch", False)])
+    assert (len(found.sure[0]), found.unknown[0]) == (1, set())
+
+
+async def test_an_unfinished_blob_is_indexed_when_it_is_complete(store, alice):
+    raw = raw_message("big", "lunch at last\r\n")
+    blob_id = await store.write(blobs.begin, "me")
+    await store.write(blobs.add_chunk, blob_id, 0, 0, len(raw), blobs.pack(raw))
+    await fill(store, alice)
+    assert await feed_all(store) >= len(TEXTS)
+    await store.write(messages.deliver, NewMessage(None, blob_id, analyse(raw)), [to(alice)])
+    assert await find(store, alice, "lunch") == [([0, 1], [5])]
+    assert await store.search.behind(store)
+    assert await feed_all(store) == 1
+    assert await find(store, alice, "lunch") == [([0, 1, 5], [])]
+
+
+async def test_rebuild_and_status(store, alice):
+    await fill(store, alice)
+    await feed_all(store)
+    assert await store.search.status(store) == (5, 0)
+    await store.search.rebuild(store)
+    assert (await store.search.status(store)).waiting == 5
+    assert await feed_all(store) == 5
+    assert await find(store, alice, "lunch") == [([0, 1], [])]
+
+
+async def test_a_message_that_cannot_be_read_stays_unknown(store, alice, monkeypatch):
+    await fill(store, alice)
+    with monkeypatch.context() as patched:
+        patched.setattr("pillarbox.store.search_index.search_text", broken)
+        await feed_all(store)
+    assert not await store.search.behind(store)
+    assert await find(store, alice, "lunch") == [([], [0, 1, 2, 3, 4])]
+
+
+def broken(*_):
+    raise ValueError("told")
+
+
+async def test_what_left_the_store_is_forgotten(sqlite_store):
+    user = await sqlite_store.write(directory.create_user, "carol", "carol@example.com", "hash", "scram")
+    await fill(sqlite_store, user)
+    await feed_all(sqlite_store)
+    assert await sqlite_store.search.sweep(sqlite_store) == 0
+    box = await inbox_of(sqlite_store, user)
+    await sqlite_store.write(messages.expunge, box.id, [2])
+    await sqlite_store.write(lambda tx: tx.run("DELETE FROM expunged"))
+    await sqlite_store.write(lambda tx: tx.run("DELETE FROM blobs WHERE id = 2"))
+    assert await sqlite_store.search.sweep(sqlite_store) == 1
+    assert (await sqlite_store.search.status(sqlite_store)).indexed == 4
+    assert await find(sqlite_store, user, "lunch") == [([0], [])]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "removed", "of another store"])
+async def test_a_spoilt_index_is_made_anew(sqlite_store, damage):
+    store = sqlite_store
+    user = await store.write(directory.create_user, "carol", "carol@example.com", "hash", "scram")
+    await fill(store, user)
+    await feed_all(store)
+    path = store.search.path
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    if damage == "of another store":
+        with apsw.Connection(path) as other:
+            other.execute("UPDATE meta SET value = 'another' WHERE key = 'identity'")
+    else:
+        store.search.close()
+        for suffix in ("", "-wal", "-shm"):
+            if os.path.exists(path + suffix):
+                os.unlink(path + suffix)
+        if damage == "garbage":
+            with open(path, "wb") as file:
+                file.write(b"no database " * 1000)
+    assert await find(store, user, "lunch") is None
+    assert await store.search.behind(store)
+    assert await feed_all(store) == len(TEXTS)
+    assert await find(store, user, "lunch") == [([0, 1], [])]
