@@ -125,7 +125,7 @@ def _head(tx: Tx, blob_id: int, prefix: bytes) -> bytes:
 
 def _told(attempt: Attempt, verdict: Verdict) -> Told:
     row, reply = attempt.row, attempt.outcome.reply
-    theirs = reply.stage in _THEIRS
+    theirs = reply.stage in _THEIRS and bool(reply.host or reply.address)
     reason = verdict.reason
     if not theirs:
         reason = f"{reason} {_OF_THE_LAST if reason else ''}{reply.text}".strip()

@@ -1,0 +1,100 @@
+"""`kill -9` while the queue is sent: every message arrives, and twice only what was answered just before a kill."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections import defaultdict
+
+import pytest
+
+from crash.recording_sink import RecordingSink
+from pillarbox.mime.analysis import analyse
+from pillarbox.store import blobs, delivery, open_store, routes
+from pillarbox.store.records import NewMessage, Queued
+from pillarbox.store.tx import Tx
+
+MESSAGES = 2000
+KILLS = int(os.environ.get("PILLARBOX_CRASH_ROUNDS", "3"))
+JUST_BEFORE = 3.0  # seconds between a 250 and the commit that notes it, on a machine that has other work
+
+
+@pytest.fixture
+def sink():
+    one = RecordingSink()
+    yield one
+    one.close()
+
+
+def fill(path: str, port: int) -> set[str]:
+    """Queue the messages, each for two recipients, by a route to the sink; their names."""
+    names = {f"message-{number}" for number in range(MESSAGES)}
+
+    def put(tx: Tx, some: list[str], route_id: int) -> None:
+        for name in some:
+            data = f"From: a@example.org\r\nSubject: {name}\r\n\r\n".encode() + b"text\r\n" * 200
+            message = NewMessage(packed=blobs.pack(data), blob_id=None, analysis=analyse(data))
+            plans = [
+                Queued("a@example.org", f"{who}@example.net", destination=f"route {route_id}", message_key=name[:14])
+                for who in ("x", "y")
+            ]
+            delivery.deliver(tx, message, plans)
+
+    async def work() -> None:
+        store = await open_store(path)
+        route = await store.write(
+            routes.create_route, "sink", "smarthost", host="127.0.0.1", port=port, tls="never", concurrency=5
+        )
+        ordered = sorted(names)
+        for at in range(0, len(ordered), 200):
+            await store.write(put, ordered[at : at + 200], route.id)
+        await store.close()
+
+    asyncio.run(work())
+    return names
+
+
+def waiting(path: str) -> int:
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30) as database:
+        (count,) = database.execute("SELECT count(*) FROM message_queue").fetchone()
+    database.close()
+    return count
+
+
+def test_every_message_arrives_and_few_twice(own, sink):
+    path = str(own.data / "smtp.db")
+    assert own.stop() == 0
+    names = fill(path, sink.port)
+    own.start()
+    chance, kills = random.Random(), []
+    for _ in range(KILLS):
+        enough = len(sink.taken) + chance.randrange(20, MESSAGES // (KILLS + 1))
+        until = time.monotonic() + 60
+        while len(sink.taken) < enough and time.monotonic() < until:
+            time.sleep(0.002)
+        kills.append(time.monotonic())
+        if chance.random() < 0.5:
+            os.kill(chance.choice(own.workers()), signal.SIGKILL)
+        else:
+            own.kill()
+            own.start()
+    until = time.monotonic() + 120
+    while waiting(path) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert waiting(path) == 0
+    times = defaultdict(list)
+    for at, name in sink.taken:
+        times[name].append(at)
+    assert set(times) == names
+    twice = {name: its for name, its in times.items() if len(its) > 1}
+    for name, its in twice.items():
+        for first in its[:-1]:
+            assert any(-0.5 < kill - first < JUST_BEFORE for kill in kills), f"{name} came twice without a kill"
+    print(f"{KILLS} kills, {MESSAGES} messages, none lost, {len(twice)} twice")
+    assert len(twice) <= 25 * KILLS
+    assert own.stop() == 0
+    own.check()
