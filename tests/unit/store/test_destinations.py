@@ -17,7 +17,8 @@ from pillarbox.store.records import Destination, Queued
 
 
 async def put(store: Store, *recipients: str, to: str = "mx x", **more: Any) -> list[int]:
-    plans = [Queued("a@example.com", recipient, destination=to, **more) for recipient in recipients]
+    sender = more.pop("sender", "a@example.com")
+    plans = [Queued(sender, recipient, destination=to, **more) for recipient in recipients]
     return [outcome.queue_id or 0 for outcome in await store.write(messages.deliver, message(), plans)]
 
 
@@ -152,6 +153,31 @@ async def test_the_systems_sqlite3_and_the_queue(sqlite_store: Store, folder: Pa
     (claimed,) = await store.write(queue_claim.claim, destination.id, "one", 9, 60)
     assert claimed.size == 10
     outside("VACUUM; DELETE FROM message_queue; DELETE FROM destinations;")
+
+
+async def test_what_the_docs_say_may_be_done_by_hand(sqlite_store: Store, folder: Path, clock: Clock) -> None:
+    text = (Path(__file__).parents[3] / "docs/database.md").read_text()
+    statements = text.partition("```sql")[2].partition("```")[0]
+    assert statements.count(";") == 5
+    await put(sqlite_store, "1@example.net", "2@x")
+    await put(sqlite_store, "3@x", sender="x@example.com")
+    (destination,) = await sqlite_store.write(queue_claim.due_destinations, "one", 1, 60)
+    for row in await sqlite_store.write(queue_claim.claim, destination.id, "one", 9, 60):
+        await sqlite_store.write(queue_settle.defer, [(row.id, clock.now + 9**10, "450", "")])
+    clock.now += 9**9  # later than the clock of this machine
+    subprocess.run(["sqlite3", "-bail", "-cmd", ".timeout 5000", folder / "smtp.db", statements], check=True)
+
+    def rows(tx: Tx) -> list[Any]:
+        return tx.rows(
+            "SELECT to_address, status, typeof(next_retry_at), destination_id FROM message_queue ORDER BY id"
+        )
+
+    assert await sqlite_store.read(rows) == [
+        ("2@x", "retry", "integer", None), ("3@x", "held", "null", 1), ("you@example.net", "pending", "null", None),
+    ]  # fmt: skip
+    await sqlite_store.write(destinations.sweep)
+    assert {row.recipient for row in await sqlite_store.read(queue_claim.unrouted, 9)} == {"2@x", "you@example.net"}
+    await sqlite_store.write(lambda tx: tx.run("DELETE FROM message_queue WHERE blob_id IS NULL"))
 
 
 # Several nodes on one PostgreSQL.
