@@ -37,7 +37,6 @@ class Reported(NamedTuple):
 def render(message: Reported, recipients: list[Told], hostname: str) -> bytes:
     """The report as a message with CRLF line ends. The same arguments give the same octets."""
     kind = kind_of(recipients)
-    everything = [text for told in recipients for text in (told.address, told.orcpt, told.said, told.reason)]
     # RFC 6533 section 4: only a report that names such addresses is a global one.
     internationalized = not all(told.address.isascii() and told.orcpt.isascii() for told in recipients)
     content, full = _returned(message, kind)
@@ -57,7 +56,7 @@ def render(message: Reported, recipients: list[Told], hostname: str) -> bytes:
         f'\tboundary="{boundary}"',
         "",
         f"--{boundary}",
-        *_text(words(recipients, hostname, whole=full), all(text.isascii() for text in everything)),
+        *_text(words(recipients, hostname, whole=full)),
         "",
         f"--{boundary}",
         f"Content-Type: {status_type}" + ("; charset=utf-8" if internationalized else ""),
@@ -115,9 +114,9 @@ def _value(text: str, internationalized: bool) -> str:
     return line
 
 
-def _text(lines: list[str], ascii_only: bool) -> list[str]:
+def _text(lines: list[str]) -> list[str]:
     """The part for people. Quoted-printable where it is not ASCII, so that no relay has to change it."""
-    if ascii_only:
+    if all(line.isascii() for line in lines):
         return ["Content-Type: text/plain; charset=us-ascii", "", *lines]
     octets = "\n".join(lines).encode().decode("latin-1")  # body_encode takes octets as characters
     encoded = body_encode(octets, maxlinelen=76, eol="\r\n")
