@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 
 from pillarbox.cli import accounts
 from pillarbox.cli.command_line import AsJson, Database, Refused, path_of
-from pillarbox.cli.flags import UsageError
+from pillarbox.cli.moments import moment
 from pillarbox.cli.tables import print_rows
 from pillarbox.flow import telling
 from pillarbox.store import events as stories
@@ -23,8 +22,6 @@ from pillarbox.store.tx import Tx
 
 MOST_EVENTS = 50_000  # of one message
 _KEY = re.compile(r"[0-9A-HJKMNP-TV-Z]{14}", re.I)
-_SPAN = re.compile(r"(\d{1,6})([smhdw])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 class Told(msgspec.Struct):
@@ -58,7 +55,7 @@ def trace(
 
     An address lists its latest messages; the id of one tells its story.
     """
-    from_ms = _since(since) * 1000
+    from_ms = moment(since) * 1000
     of_address = False
 
     def look(tx: Tx) -> tuple[list[Told], list[tracing.Entry]]:
@@ -181,16 +178,3 @@ def _entry_json(entry: tracing.Entry) -> dict[str, Any]:
 def _when(milliseconds: int) -> str:
     at = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return at.strftime("%Y-%m-%d %H:%M:%S.") + f"{milliseconds % 1000:03}Z"
-
-
-def _since(text: str) -> int:
-    """Seconds since 1970. Raises UsageError."""
-    if not text:
-        return 0
-    if span := _SPAN.fullmatch(text.strip().lower()):
-        return int(time.time()) - int(span[1]) * _UNITS[span[2]]
-    try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise UsageError(f"Error: {text} is no time: give 90m, 2h, 3d or a date such as 2026-01-31") from None
-    return int((at if at.tzinfo else at.astimezone()).timestamp())

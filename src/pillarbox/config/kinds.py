@@ -194,11 +194,21 @@ def url(*schemes: str) -> Kind:
     return Kind("URL", "a URL that begins with " + " or ".join(f"{scheme}://" for scheme in schemes), parse)
 
 
+class Networks(tuple[Network, ...]):
+    """Networks that are written as people do: `127.0.0.0/8, ::1/128`."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self))
+
+
 def networks() -> Kind:
     """Addresses and networks, separated by commas or blanks; the empty text means none."""
 
     def parse(value: str) -> tuple[Network, ...]:
-        return tuple(ipaddress.ip_network(item, strict=False) for item in re.split(r"[,\s]+", value.strip()) if item)
+        found = (item for item in re.split(r"[,\s]+", value.strip()) if item)
+        return Networks(ipaddress.ip_network(item, strict=False) for item in found)
 
     return Kind("networks", "addresses or networks separated by commas, such as 127.0.0.1, 10.0.0.0/8, ::1", parse)
 

@@ -80,10 +80,14 @@ class Settings:
     database_pool_size: int
     buffer_pool_size: int
     database_url: str | None
+    undelete_days: int
     rate_limit_per_ip: int
     rate_limit_per_user: int
     rate_limit_window_seconds: int
     rate_limit_cleanup_interval: int
+    ban_failures: int
+    ban_seconds: int
+    ban_never: tuple[Network, ...]
     submission_show_client: bool
     submission_max_priority: int
     future_release_max: int

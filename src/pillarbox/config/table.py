@@ -7,8 +7,11 @@ table by tests.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from pillarbox.config.kinds import (
     Duration,
+    Networks,
     address,
     boolean,
     choice,
@@ -28,6 +31,8 @@ from pillarbox.config.kinds import (
 from pillarbox.config.setting import PROFILE_ALIASES, PROFILES, Setting
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+_LOOPBACK = Networks((ip_network("127.0.0.0/8"), ip_network("::1")))
 
 # Two or three lines a row read better than ten.
 # fmt: off
@@ -163,6 +168,9 @@ _DATABASE = (
     Setting("SMTP_DATABASE_URL", "database.url", url("postgres", "postgresql"), None,
             "A PostgreSQL database in place of the SQLite file.", "InvalidDatabaseUrl", effect="later", secret=True,
             reload="restart"),
+    Setting("SMTP_UNDELETE_DAYS", "database.undelete_days", integer(0, 3650, "days"), 14,
+            "How long `pillarbox undelete` can bring back expunged messages and deleted mailboxes. Their space is "
+            "given back a day after that.", "InvalidRetention"),
 )
 
 _LIMITS = (
@@ -176,6 +184,14 @@ _LIMITS = (
     Setting("SMTP_RATE_LIMIT_CLEANUP_INTERVAL", "rate_limit.cleanup_interval", integer(60, 86_400, "seconds"), 3600,
             "How often windows that are over are swept; Pillarbox counts in a table of fixed size and needs no sweep.",
             "InvalidRateLimit", effect="none"),
+    Setting("SMTP_BAN_FAILURES", "ban.failures", integer(0, 10_000), (0, 0, 20, 20),
+            "Failed logins from one address within SMTP_RATE_LIMIT_WINDOW_SECONDS after which it may not log in for a "
+            "while; 0 bans nobody. The same wrong password again and again counts once.", "InvalidRateLimit"),
+    Setting("SMTP_BAN_SECONDS", "ban.seconds", duration(60, 7 * 86_400), Duration(3600),
+            "How long the first ban of an address lasts; each further one within a week twice as long.",
+            "InvalidRateLimit"),
+    Setting("SMTP_BAN_NEVER", "ban.never", networks(), _LOOPBACK,
+            "Addresses and networks that are never banned.", "InvalidRateLimit"),
 )
 
 _SUBMISSION = (

@@ -28,6 +28,7 @@ from pillarbox.store import (
     messages,
     space,
     tokens,
+    undelete,
     usage,
 )
 from pillarbox.store.errors import Temporary
@@ -37,6 +38,7 @@ log = structlog.get_logger()
 LEASE = 120  # seconds; longer than a worker needs for a step
 LOOK = 60.0  # seconds between two tries to get a lease
 PAUSE = 0.2  # seconds between two steps
+DAY = 86_400  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,6 @@ def free_unfinished(tx: Tx) -> int:
 JOBS = (
     Job("free-unreferenced-blobs", 60.0, free_unreferenced),
     Job("free-unfinished-blobs", 300.0, free_unfinished),
-    Job("purge-deleted-mailboxes", 30.0, mailboxes.purge_deleted),
     Job("trim-expunge-history", 3600.0, messages.trim_history, messages.long_histories),
     Job("give-back-space", 3600.0, space.give_back),
     Job("mend-queue", 300.0, destinations.sweep),
@@ -74,6 +75,21 @@ JOBS = (
     Job("trim-known-recipients", 24 * 3600.0, usage.trim_known, usage.long_known),
     Job("trim-tokens", 24 * 3600.0, tokens.trim),
 )
+
+
+def keeping_jobs(days: Callable[[], int]) -> tuple[Job, ...]:
+    """What ends the time in which expunged messages and deleted mailboxes can be brought back.
+
+    `days` gives that time, as it is set now.
+    """
+
+    def forget(tx: Tx) -> int:
+        return undelete.forget(tx, tx.now - days() * DAY)
+
+    def purge(tx: Tx) -> int:
+        return mailboxes.purge_deleted(tx, before=tx.now - days() * DAY)
+
+    return Job("forget-expunged", 600.0, forget), Job("purge-deleted-mailboxes", 30.0, purge)
 
 
 class Jobs:

@@ -31,7 +31,8 @@ _MAX_REFERENCES = 8192  # characters of message ids kept for threads
 
 _FREE = (
     "complete = 1 AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.blob_id = blobs.id) "
-    "AND NOT EXISTS (SELECT 1 FROM message_queue WHERE message_queue.blob_id = blobs.id)"
+    "AND NOT EXISTS (SELECT 1 FROM message_queue WHERE message_queue.blob_id = blobs.id) "
+    "AND NOT EXISTS (SELECT 1 FROM expunged WHERE expunged.blob_id = blobs.id AND expunged.expunged_at IS NOT NULL)"
 )
 
 

@@ -146,6 +146,20 @@ QUERIES: tuple[tuple[str, str], ...] = (
         "WHERE e.blob_id IS NOT NULL AND b.id IS NULL",
     ),
     (
+        "The expunge of message {} can be brought back, but lacks its blob or a date.",
+        "SELECT id FROM expunged WHERE expunged_at IS NOT NULL "
+        "AND (blob_id IS NULL OR internal_date IS NULL OR save_date IS NULL)",
+    ),
+    (
+        "Mailbox {} is not deleted, but remembers its owner {} as if it were.",
+        "SELECT id, deleted_owner FROM mailboxes WHERE deleted_at IS NULL AND deleted_owner IS NOT NULL",
+    ),
+    (
+        "Mailbox {} took in a message as UID {}, not below its UIDNEXT {}.",
+        "SELECT m.id, i.uid, m.uidnext FROM imported i JOIN import_folders f ON f.id = i.folder_id "
+        "JOIN mailboxes m ON m.id = f.mailbox_id WHERE i.uid >= m.uidnext",
+    ),
+    (
         "Blob {} lacks what was computed of it.",
         "SELECT id FROM blobs WHERE complete = 1 "
         "AND (envelope IS NULL OR bodystructure IS NULL OR body IS NULL OR parts IS NULL OR header_size > size)",
@@ -207,6 +221,11 @@ FORMS: tuple[tuple[str, Form, str], ...] = (
         "SELECT DISTINCT keywords FROM messages WHERE keywords <> ''",
         lambda text: join_keywords(text.split()),
         "Messages have keywords that are not sorted or not separated by single spaces: {!r}.",
+    ),
+    (
+        "SELECT DISTINCT keywords FROM expunged WHERE keywords <> ''",
+        lambda text: join_keywords(text.split()),
+        "Expunged messages have keywords that are not sorted or not separated by single spaces: {!r}.",
     ),
     (
         "SELECT name, id FROM mailboxes",

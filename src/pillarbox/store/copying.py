@@ -1,7 +1,7 @@
 """COPY, MOVE and EXPUNGE: small rows in one statement each, however many messages (RFC 9051 section 6.4, RFC 6851).
 
-An expunged message leaves its row's id, blob and prefix in `expunged`: QRESYNC tells of it (RFC 7162), and a session
-that was not told yet can still fetch it.
+An expunged message leaves its row's id, blob and prefix in `expunged`: QRESYNC tells of it (RFC 7162), a session that
+was not told yet can still fetch it, and with flags and dates it can be brought back (`undelete`).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def move_all(tx: Tx, mailbox_id: int, target_mailbox_id: int) -> Copied:
 
 def trim_history(tx: Tx, mailbox_id: int, keep: int = HISTORY) -> int:
     """Forget all but about the last `keep` expunges of a mailbox; how many. Older clients must compare every UID
-    then.
+    then. Messages that can still be brought back stay.
     """
     row = tx.row(
         "SELECT modseq FROM expunged WHERE mailbox_id = ? ORDER BY modseq DESC LIMIT 1 OFFSET ?", (mailbox_id, keep)
@@ -78,7 +78,9 @@ def trim_history(tx: Tx, mailbox_id: int, keep: int = HISTORY) -> int:
     if row is None:
         return 0
     tx.run("UPDATE mailboxes SET history_from = ? WHERE id = ? AND history_from < ?", (row[0], mailbox_id, row[0]))
-    return tx.run("DELETE FROM expunged WHERE mailbox_id = ? AND modseq <= ?", (mailbox_id, row[0]))
+    return tx.run(
+        "DELETE FROM expunged WHERE mailbox_id = ? AND modseq <= ? AND expunged_at IS NULL", (mailbox_id, row[0])
+    )
 
 
 def long_histories(tx: Tx, keep: int = HISTORY) -> list[int]:
@@ -121,7 +123,7 @@ def _move(tx: Tx, source: Mailbox, target: Mailbox, condition: str, values: obje
     copied = _copy(tx, source, target, condition, values, charge=source.user_id != target.user_id)
     if not ids:
         return Copied(target.uidvalidity, [], source.highestmodseq)
-    modseq = _remove(tx, source, ids, uncharge=source.user_id != target.user_id)
+    modseq = _remove(tx, source, ids, moved=True, uncharge=source.user_id != target.user_id)
     return Copied(copied.uidvalidity, copied.uids, modseq)
 
 
@@ -134,15 +136,16 @@ def _charge(tx: Tx, user_id: int, size: int) -> None:
         raise OverQuota("over quota")
 
 
-def _remove(tx: Tx, mailbox: Mailbox, ids: list[int], *, uncharge: bool = True) -> int:
+def _remove(tx: Tx, mailbox: Mailbox, ids: list[int], *, moved: bool = False, uncharge: bool = True) -> int:
     """Take these rows out of a mailbox into its history; the modification number of it."""
     condition, values = tx.among("id", ids)
     count, size, unseen, deleted = tx.row(_SUMS + condition, (values,)) or (0, 0, 0, 0)
     modseq = tx.next_modseq(mailbox.user_id)
     tx.run(
-        "INSERT INTO expunged (id, mailbox_id, uid, modseq, blob_id, size, prefix) "
-        f"SELECT id, mailbox_id, uid, ?, blob_id, size, prefix FROM messages WHERE {condition}",
-        (modseq, values),
+        "INSERT INTO expunged (id, mailbox_id, uid, modseq, blob_id, size, prefix, flags, keywords, internal_date, "
+        "save_date, expunged_at, moved) SELECT id, mailbox_id, uid, ?, blob_id, size, prefix, flags, keywords, "
+        f"internal_date, save_date, ?, ? FROM messages WHERE {condition}",
+        (modseq, tx.now, int(moved), values),
     )
     tx.run(f"DELETE FROM messages WHERE {condition}", (values,))
     tx.run(

@@ -20,8 +20,11 @@ __all__ = [
     "find",
     "get",
     "list_mailboxes",
+    "make_parents",
+    "new_uidvalidity",
     "purge_deleted",
     "rename",
+    "require_room",
     "set_special_use",
     "status",
     "subscribe",
@@ -50,11 +53,9 @@ def create(tx: Tx, user_id: int, name: str, special_use: str | None = None) -> M
     tx.lock([user_id])
     if find(tx, user_id, name) is not None:
         raise Conflict("a mailbox of that name exists")
-    (count,) = tx.row("SELECT count(*) FROM mailboxes WHERE user_id = ?", (user_id,)) or (0,)
-    if count >= MAX_MAILBOXES:
-        raise Conflict(f"an account has at most {MAX_MAILBOXES} mailboxes")
+    require_room(tx, user_id)
     modseq = tx.next_modseq(user_id)
-    _make_parents(tx, user_id, name, modseq)
+    make_parents(tx, user_id, name, modseq)
     return get(tx, _make(tx, user_id, name, modseq, special_use))
 
 
@@ -81,7 +82,7 @@ def rename(tx: Tx, user_id: int, old: str, new: str) -> Mailbox:
     if new.startswith(old + DELIMITER):
         raise Invalid("a mailbox cannot be put below itself")
     modseq = tx.next_modseq(user_id)
-    _make_parents(tx, user_id, new, modseq)
+    make_parents(tx, user_id, new, modseq)
     below = old + DELIMITER
     for table, stamp in (("mailboxes", ", highestmodseq = ?"), ("subscriptions", "")):
         stamped = (modseq,) if stamp else ()
@@ -97,7 +98,8 @@ def rename(tx: Tx, user_id: int, old: str, new: str) -> Mailbox:
 def delete(tx: Tx, user_id: int, name: str) -> int:
     """Delete a mailbox and its messages; those below it stay. Its id, for sessions that have it open.
 
-    The rows go later, page by page (`purge_deleted`). Raises NotFound, Invalid (INBOX).
+    The rows go later, page by page (`purge_deleted`); so long it can be brought back (`undelete.revive`). Raises
+    NotFound, Invalid (INBOX).
     """
     if normalised(name) == INBOX:
         raise Invalid("INBOX cannot be deleted")
@@ -105,7 +107,10 @@ def delete(tx: Tx, user_id: int, name: str) -> int:
     mailbox = status(tx, user_id, name)
     tx.next_modseq(user_id)
     tx.run("UPDATE users SET quota_used = quota_used - ? WHERE id = ?", (mailbox.total_size, user_id))
-    tx.run("UPDATE mailboxes SET user_id = NULL, deleted_at = ? WHERE id = ?", (tx.now, mailbox.id))
+    tx.run(
+        "UPDATE mailboxes SET user_id = NULL, deleted_owner = ?, deleted_at = ? WHERE id = ?",
+        (user_id, tx.now, mailbox.id),
+    )
     tx.touch(user_id, mailbox.id)
     return mailbox.id
 
@@ -136,9 +141,16 @@ def subscriptions(tx: Tx, user_id: int) -> list[str]:
     return [row[0] for row in tx.rows("SELECT name FROM subscriptions WHERE user_id = ? ORDER BY name", (user_id,))]
 
 
-def purge_deleted(tx: Tx, limit: int = 1000) -> int:
-    """Remove up to `limit` rows of deleted mailboxes; how many. To be called until it gives 0."""
-    row = tx.row("SELECT id FROM mailboxes WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT 1")
+def purge_deleted(tx: Tx, limit: int = 1000, before: int | None = None) -> int:
+    """Remove up to `limit` rows of deleted mailboxes; how many. To be called until it gives 0.
+
+    With `before` those deleted from then on stay, unless their account is gone too.
+    """
+    row = tx.row(
+        "SELECT id FROM mailboxes WHERE deleted_at IS NOT NULL AND (deleted_at < ? OR deleted_owner IS NULL) "
+        "ORDER BY deleted_at LIMIT 1",
+        (tx.now + 1 if before is None else before,),
+    )
     if row is None:
         return 0
     for table in ("messages", "expunged"):
@@ -150,14 +162,28 @@ def purge_deleted(tx: Tx, limit: int = 1000) -> int:
     return tx.run("DELETE FROM mailboxes WHERE id = ?", (row[0],))
 
 
-def _make(tx: Tx, user_id: int, name: str, modseq: int, special_use: str | None) -> int:
+def new_uidvalidity(tx: Tx) -> int:
+    """One that no mailbox has or had: from now on it means something else by its UIDs."""
     (uidvalidity,) = tx.row(_NEXT_UIDVALIDITY, (tx.now, tx.now)) or (0,)
+    return int(uidvalidity)
+
+
+def require_room(tx: Tx, user_id: int) -> None:
+    """Raises Conflict when the account has as many mailboxes as it may."""
+    (count,) = tx.row("SELECT count(*) FROM mailboxes WHERE user_id = ?", (user_id,)) or (0,)
+    if count >= MAX_MAILBOXES:
+        raise Conflict(f"an account has at most {MAX_MAILBOXES} mailboxes")
+
+
+def _make(tx: Tx, user_id: int, name: str, modseq: int, special_use: str | None) -> int:
+    uidvalidity = new_uidvalidity(tx)
     mailbox_id = tx.insert(_INSERT, (user_id, name, uidvalidity, modseq, modseq, special_use, tx.now))
     tx.touch(user_id, mailbox_id)
     return mailbox_id
 
 
-def _make_parents(tx: Tx, user_id: int, name: str, modseq: int) -> None:
+def make_parents(tx: Tx, user_id: int, name: str, modseq: int) -> None:
+    """Make the mailboxes above this name that are not there."""
     for parent in parents(name):
         if tx.row("SELECT 1 FROM mailboxes WHERE user_id = ? AND name = ?", (user_id, parent)) is None:
             _make(tx, user_id, parent, modseq, None)

@@ -8,6 +8,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -26,6 +27,7 @@ from pillarbox.store import (
     mailboxes,
     messages,
     open_store,
+    undelete,
 )
 from pillarbox.store.records import Delivery, Queued, User
 
@@ -40,7 +42,10 @@ PICKS = st.sets(st.integers(1, 12), max_size=6)
 def references(tx: Tx) -> tuple[set[int], set[int]]:
     """Blobs there are, and blobs that somebody refers to."""
     there = {row[0] for row in tx.rows("SELECT id FROM blobs")}
-    wanted = tx.rows("SELECT blob_id FROM messages UNION SELECT blob_id FROM message_queue WHERE blob_id IS NOT NULL")
+    wanted = tx.rows(
+        "SELECT blob_id FROM messages UNION SELECT blob_id FROM message_queue WHERE blob_id IS NOT NULL "
+        "UNION SELECT blob_id FROM expunged WHERE expunged_at IS NOT NULL"
+    )
     return there, {row[0] for row in wanted}
 
 
@@ -116,11 +121,11 @@ class AccountMachine(RuleBasedStateMachine):
         if source is not None and there is not None:
             self.allowed(messages.move if moving else messages.copy, source, sorted(uids), there)
 
-    def allowed(self, fn: Any, *args: Any) -> None:
+    def allowed(self, fn: Any, *args: Any, **more: Any) -> None:
         """It is done, or refused for the quota and then changes nothing."""
         before = {name: self.used(name) for name in self.users}
         try:
-            self.write(fn, *args)
+            self.write(fn, *args, **more)
         except OverQuota:
             assert {name: self.used(name) for name in self.users} == before
         assert all(self.used(name) <= 5000 for name in self.users)
@@ -144,6 +149,30 @@ class AccountMachine(RuleBasedStateMachine):
             except (Conflict, NotFound, Invalid, OverQuota):
                 continue
 
+    @rule(user=USERS, pick=st.integers(0, 5), other=st.sampled_from(["", *FOLDERS]))
+    def messages_come_back(self, user: str, pick: int, other: str) -> None:
+        user_id = self.users[user].id
+        gone = self.run(self.store.scan(undelete.gone, user_id, moved=True))
+        with suppress(NotFound):  # their mailbox is deleted, or there is no other
+            self.allowed(undelete.restore, user_id, [one.id for one in gone[:pick]], other)
+
+    @rule(user=USERS, place=PLACES, days=st.integers(0, 3), new=st.booleans())
+    def mailboxes_come_back(self, user: str, place: str, days: int, new: bool) -> None:
+        user_id, at = self.users[user].id, self.clock.now - days * 86_400
+        deleted = self.run(self.store.scan(undelete.deleted_mailboxes, user_id))
+        with suppress(Conflict):
+            if deleted:
+                self.allowed(undelete.revive, user_id, deleted[0].id)
+        there = self.folder_id(user, place)
+        if there is not None:
+            box = self.run(self.store.read(mailboxes.get, there))
+            if new:
+                with suppress(Conflict):
+                    target = self.write(mailboxes.create, user_id, "state")
+                    self.allowed(undelete.copy_state, there, at, target)
+            else:
+                self.allowed(undelete.restore_mailbox, box, at=at)
+
     @rule()
     def queue_rows_vanish(self) -> None:
         self.write(lambda tx: tx.run("DELETE FROM message_queue WHERE id % 2 = 0"))
@@ -151,7 +180,8 @@ class AccountMachine(RuleBasedStateMachine):
     @rule(hours=st.integers(0, 30), look=st.integers(1, 50), limit=st.integers(1, 5))
     def clean_up(self, hours: int, look: int, limit: int) -> None:
         self.clock.now += hours * 3600
-        self.write(mailboxes.purge_deleted, 3)
+        self.write(undelete.forget, self.clock.now - 86_400, 3)
+        self.write(mailboxes.purge_deleted, 3, self.clock.now - 86_400)
         self.write(blobs.free_unreferenced, self.clock.now - blobs.KEEP, limit, look)
 
     @invariant()
@@ -165,7 +195,7 @@ class AccountMachine(RuleBasedStateMachine):
 
     @rule()
     def all_is_freed_in_the_end(self) -> None:
-        while self.write(mailboxes.purge_deleted):
+        while self.write(mailboxes.purge_deleted) or self.write(undelete.forget, self.clock.now + 1):
             pass
         self.write(blobs.free_unreferenced, 0, 1000, 1000)
         self.write(blobs.free_unreferenced, 0, 1000, 1000)  # the sweep may have been in the middle

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from store_samples import Clock, inbox_of, message, to
 
-from pillarbox.store import Corrupt, NotFound, Store, blobs, messages
+from pillarbox.store import Corrupt, NotFound, Store, blobs, messages, undelete
 from pillarbox.store.records import Queued, User
 
 
@@ -58,6 +58,7 @@ async def test_a_blob_is_freed_a_day_after_the_last_one_let_go(store: Store, ali
     view = await store.read(messages.open_view, inbox.id)
     await store.write(messages.store_flags, inbox.id, [1, 2], "add", 8)
     await store.write(messages.expunge, inbox.id)
+    await store.write(undelete.forget, clock.now + 1)  # its time to come back is over
 
     async def free() -> int:
         freed = await store.write(blobs.free_unreferenced, clock.now - blobs.KEEP)
@@ -80,6 +81,7 @@ async def test_a_blob_wanted_again_stays(store: Store, alice: User, clock: Clock
     await store.write(messages.deliver, message(), [to(alice, flags=8)])
     inbox = await inbox_of(store, alice)
     await store.write(messages.expunge, inbox.id)
+    await store.write(undelete.forget, clock.now + 1)  # its time to come back is over
     await store.write(blobs.free_unreferenced, 0)
     from pillarbox.store.records import NewMessage
 
@@ -94,6 +96,7 @@ async def test_the_sweep_goes_round_in_small_steps(store: Store, alice: User, cl
     for number in range(7):
         await store.write(messages.deliver, message(str(number)), [to(alice, flags=8)])
     await store.write(messages.expunge, (await inbox_of(store, alice)).id)
+    await store.write(undelete.forget, clock.now + 1)  # its time to come back is over
     noted = []
     for _ in range(4):
         await store.write(blobs.free_unreferenced, 0, 2, 2)

@@ -7,7 +7,18 @@ import pytest
 from store_samples import Clock, inbox_of, message, raw_message, to
 
 from pillarbox.mime.analysis import analyse
-from pillarbox.store import Conflict, Store, blobs, check_store, directory, mailboxes, messages, open_store, space
+from pillarbox.store import (
+    Conflict,
+    Store,
+    blobs,
+    check_store,
+    directory,
+    mailboxes,
+    messages,
+    open_store,
+    space,
+    undelete,
+)
 from pillarbox.store.backup import backup, paused
 from pillarbox.store.records import NewMessage, User
 
@@ -25,10 +36,11 @@ async def test_clean_up_ends_when_there_is_nothing_left(store: Store, alice: Use
         assert await store.read(lambda tx, table=table: tx.rows(f"SELECT id FROM {table}")) == []
 
 
-async def test_long_histories_are_found(store: Store, alice: User) -> None:
+async def test_long_histories_are_found(store: Store, alice: User, clock: Clock) -> None:
     for _ in range(12):
         await store.write(messages.deliver, message(), [to(alice, flags=8)])
         await store.write(messages.expunge, (await inbox_of(store, alice)).id)
+    await store.write(undelete.forget, clock.now + 1)
     inbox = await inbox_of(store, alice)
     assert await store.scan(messages.long_histories, 12) == []
     assert await store.scan(messages.long_histories, 11) == [inbox.id]
@@ -46,6 +58,7 @@ async def test_free_pages_go_back_to_the_disk(sqlite_store: Store, folder: Path,
         large = NewMessage(b"\0" + raw + os.urandom(200_000), None, analyse(raw))
         await sqlite_store.write(messages.deliver, large, [to(alice, flags=8)])
     await sqlite_store.write(messages.expunge, (await inbox_of(sqlite_store, alice)).id)
+    await sqlite_store.write(undelete.forget, clock.now + 1)
     assert await sqlite_store.write(space.give_back) == 0
     await sqlite_store.write(blobs.free_unreferenced, 0)
     clock.now += blobs.KEEP + 1

@@ -3,7 +3,7 @@
 import pytest
 from store_samples import inbox_of, message, to
 
-from pillarbox.store import NotFound, Store, messages
+from pillarbox.store import NotFound, Store, messages, undelete
 from pillarbox.store.records import User
 
 
@@ -73,6 +73,7 @@ async def test_a_history_that_is_too_short_says_so(store: Store, alice: User) ->
     middle = (await store.read(messages.open_view, inbox)).mailbox
     await store.write(messages.store_flags, inbox, [4], "add", 8)
     await store.write(messages.expunge, inbox)
+    await store.write(undelete.forget, 1 << 40)
     assert await store.write(messages.trim_history, inbox, 1) == 3
     assert (await store.read(messages.changes, inbox, before.highestmodseq, 6)).vanished is None
     assert (await store.read(messages.changes, inbox, middle.highestmodseq, 6)).vanished == [4]

@@ -1,0 +1,156 @@
+"""`pillarbox undelete`: expunged messages and deleted mailboxes come back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pillarbox.cli.administer_users import Username, find
+from pillarbox.cli.command_line import AsJson, Database, Refused, group, read, write
+from pillarbox.cli.flags import UsageError
+from pillarbox.cli.moments import moment
+from pillarbox.cli.tables import print_done, print_rows, shown
+from pillarbox.store import mailbox_lookup, mailboxes, undelete
+from pillarbox.store.records import DeletedMailbox, Gone, Mailbox
+from pillarbox.store.tx import Tx
+
+app = group("Bring back expunged messages and deleted mailboxes, for SMTP_UNDELETE_DAYS.")
+
+Into = Annotated[str, typer.Option("--into", help="Put them into this mailbox, made when missing.", metavar="MAILBOX")]
+Since = Annotated[str, typer.Option(help="What was expunged since: 2h, 3d, or a date.", metavar="WHEN")]
+At = Annotated[str, typer.Option(help="The mailbox as it was then: 2h, 3d, or a date and time.", metavar="WHEN")]
+
+
+def _gone_row(one: Gone) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "mailbox": one.mailbox,
+        "uid": one.uid,
+        "expunged_at": one.expunged_at,
+        "received_at": one.internal_date,
+        "size": one.size,
+        "subject": one.subject,
+        "message_id": one.message_id,
+        "moved": one.moved,
+    }
+
+
+def _deleted_row(box: DeletedMailbox) -> dict[str, Any]:
+    return {
+        "id": box.id,
+        "mailbox": box.name,
+        "deleted_at": box.deleted_at,
+        "messages": box.message_count,
+        "size": box.total_size,
+    }
+
+
+@app.command("list")
+def list_messages(
+    username: Username,
+    mailbox: Annotated[str, typer.Argument(help="Only of this mailbox.")] = "",
+    since: Since = "",
+    moved: Annotated[bool, typer.Option("--moved", help="Also what was moved to another mailbox.")] = False,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Expunged messages that can come back, the latest first."""
+    after = moment(since)
+    rows = [
+        _gone_row(one)
+        for one in read(db, lambda tx: undelete.gone(tx, find(tx, username).id, mailbox, after, moved=moved))
+    ]
+    columns = ["id", "mailbox", "expunged_at", "received_at", "size", "subject"]
+    print_rows(rows, [*columns, "moved"] if moved else columns, as_json=as_json)
+
+
+@app.command("mailboxes")
+def list_mailboxes(username: Username, db: Database = None, as_json: AsJson = False) -> None:
+    """Deleted mailboxes that can come back, the latest first."""
+    found = read(db, lambda tx: undelete.deleted_mailboxes(tx, find(tx, username).id))
+    columns = ["id", "mailbox", "deleted_at", "messages", "size"]
+    print_rows([_deleted_row(box) for box in found], columns, as_json=as_json)
+
+
+@app.command("message")
+def restore_messages(
+    username: Username,
+    ids: Annotated[list[int], typer.Argument(help="Ids that `undelete list` shows.", metavar="ID...")],
+    into: Into = "",
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring back messages to where they were."""
+
+    def work(tx: Tx) -> list[int]:
+        user = find(tx, username)
+        if into:
+            _target(tx, user.id, into)
+        back = undelete.restore(tx, user.id, ids, into)
+        if missing := sorted(set(ids) - set(back)):
+            raise Refused(f"{username} has no expunged message {missing[0]} that could come back; nothing was done")
+        return back
+
+    back = write(db, work)
+    print_done(f"{_messages(len(back))} came back", {"messages": back}, as_json=as_json)
+
+
+@app.command("mailbox")
+def restore_mailbox(
+    username: Username,
+    mailbox: Annotated[str, typer.Argument(help="The mailbox.")],
+    since: Since = "",
+    at: At = "",
+    into: Annotated[
+        str,
+        typer.Option(
+            "--into", help="A new mailbox for what comes back; with --at for all that was there.", metavar="MAILBOX"
+        ),
+    ] = "",
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring back a deleted mailbox, or all that was expunged in one.
+
+    With --at what was in it at that moment, also what was moved elsewhere since; what came later stays. With --at and
+    --into a new mailbox gets just what was there, and the old one stays as it is.
+    """
+    if since and at:
+        raise UsageError("Error: --since and --at exclude each other")
+    after, then = moment(since), moment(at) if at else None
+
+    def work(tx: Tx) -> tuple[Mailbox, int]:
+        user = find(tx, username)
+        mailbox_id, deleted = undelete.mailbox_at(tx, user.id, mailbox, then)
+        if then is not None and into:
+            target = _new(tx, user.id, into)
+            return mailbox_lookup.get(tx, target.id), undelete.copy_state(tx, mailbox_id, then, target)
+        if deleted:
+            box = undelete.revive(tx, user.id, mailbox_id, into)
+            mailboxes.subscribe(tx, user.id, box.name)
+            count = box.message_count
+            if then is not None:
+                count += undelete.restore_mailbox(tx, box, at=then)
+            return box, count
+        box = mailbox_lookup.get(tx, mailbox_id)
+        target = _target(tx, user.id, into) if into else box
+        return target, undelete.restore_mailbox(tx, box, since=after, at=then, into=target)
+
+    box, count = write(db, work)
+    row = {"mailbox": box.name, "messages": count}
+    print_done(f"{_messages(count)} came back in {box.name}", row, as_json=as_json)
+
+
+def _messages(count: int) -> str:
+    return f"{shown('messages', count)} message{'' if count == 1 else 's'}"
+
+
+def _target(tx: Tx, user_id: int, name: str) -> Mailbox:
+    return mailbox_lookup.find(tx, user_id, name) or _new(tx, user_id, name)
+
+
+def _new(tx: Tx, user_id: int, name: str) -> Mailbox:
+    box = mailboxes.create(tx, user_id, name)
+    mailboxes.subscribe(tx, user_id, box.name)
+    return box

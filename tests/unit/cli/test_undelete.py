@@ -1,0 +1,96 @@
+"""`pillarbox undelete` on a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pillarbox.access import passwords
+from pillarbox.cli import pillarbox
+from pillarbox.mime.analysis import analyse
+from pillarbox.store import blobs, check_store, mailboxes, messages, open_store
+from pillarbox.store.records import Delivery, NewMessage
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.setenv("SMTP_DB_PATH", str(tmp_path / "smtp.db"))
+    monkeypatch.setattr(passwords, "hash_password", lambda text: (f"hash of {text}", f"scram of {text}"))
+
+    def call(*argv: str, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        status = pillarbox.main(argv)
+        return (status, *capsys.readouterr())
+
+    assert call("user", "add", "ada@example.com", stdin="correct horse\n")[0] == 0
+    return call
+
+
+def answer(outcome: tuple[int, str, str]) -> Any:
+    status, out, err = outcome
+    assert status == 0, err
+    return json.loads(out)
+
+
+def fill(path: Path, *subjects: str) -> None:
+    """Messages that come into INBOX and are expunged."""
+
+    async def work() -> None:
+        store = await open_store(path)
+        for subject in subjects:
+            raw = f"Subject: {subject}\r\n\r\ntext\r\n".encode()
+            new = NewMessage(blobs.pack(raw), None, analyse(raw))
+            await store.write(messages.deliver, new, [Delivery("ada@example.com", 1, flags=8)])
+        box = await store.read(mailboxes.status, 1, "INBOX")
+        await store.write(messages.expunge, box.id)
+        await store.close()
+
+    asyncio.run(work())
+
+
+def test_messages_come_back(run: Run, tmp_path: Path) -> None:
+    fill(tmp_path / "smtp.db", "lunch", "invoice")
+    rows = answer(run("undelete", "list", "ada@example.com", "--json"))
+    assert [(row["mailbox"], row["subject"]) for row in rows] == [("INBOX", "lunch"), ("INBOX", "invoice")]
+    assert "invoice" in run("undelete", "list", "ada@example.com", "inbox", "--since", "1h")[1]
+    wanted = str(rows[1]["id"])
+    status, out, _ = run("undelete", "message", "ada@example.com", wanted)
+    assert (status, out) == (0, "1 message came back\n")
+    status, _, err = run("undelete", "message", "ada@example.com", wanted)
+    assert status == 1
+    assert f"no expunged message {wanted} that could come back" in err
+    assert run("undelete", "message", "ada@example.com", str(rows[0]["id"]), "--into", "Found/again")[0] == 0
+    boxes = {box["name"]: box["messages"] for box in answer(run("mailbox", "list", "ada@example.com", "--json"))}
+    assert (boxes["INBOX"], boxes["Found/again"]) == (1, 1)
+    assert check_store(tmp_path / "smtp.db") == []
+
+
+def test_a_mailbox_comes_back(run: Run, tmp_path: Path) -> None:
+    fill(tmp_path / "smtp.db", "one", "two")
+    assert run("undelete", "mailbox", "ada@example.com", "INBOX")[1] == "2 messages came back in INBOX\n"
+    assert run("undelete", "mailbox", "ada@example.com", "INBOX")[1] == "0 messages came back in INBOX\n"
+    assert run("mailbox", "rename", "ada@example.com", "INBOX", "Work")[0] == 0
+    assert run("mailbox", "remove", "ada@example.com", "Work")[0] == 0
+    (gone,) = answer(run("undelete", "mailboxes", "ada@example.com", "--json"))
+    assert (gone["mailbox"], gone["messages"]) == ("Work", 2)
+    assert run("undelete", "mailbox", "ada@example.com", "Work")[1] == "2 messages came back in Work\n"
+    assert run("undelete", "mailbox", "ada@example.com", "Nowhere")[::2] == (1, "Error: there was no mailbox Nowhere\n")
+    assert run("undelete", "mailbox", "ada@example.com", "INBOX", "--at", "yesterday")[0] == 2
+    assert run("undelete", "mailbox", "ada@example.com", "INBOX", "--at", "1h", "--since", "1h")[0] == 2
+    assert check_store(tmp_path / "smtp.db") == []
+
+
+def test_the_state_of_a_moment_goes_into_a_new_mailbox(run: Run, tmp_path: Path) -> None:
+    fill(tmp_path / "smtp.db", "one")
+    assert run("undelete", "mailbox", "ada@example.com", "INBOX", "--at", "1h")[0] == 1  # there was no account yet
+    assert run("undelete", "mailbox", "ada@example.com", "INBOX", "--at", "2000-01-01", "--into", "Then")[0] == 1
+    assert "Then" not in run("mailbox", "list", "ada@example.com")[1]  # all or nothing
