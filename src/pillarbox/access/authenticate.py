@@ -25,6 +25,7 @@ from pillarbox.store.store import Store
 from pillarbox.store.tx import Tx
 
 from . import bearer, passwords
+from .bans import Bans
 from .imitation import imitation
 from .ledger import Field, Slot
 from .passwords import HashGate, TemporarilyUnavailable
@@ -34,6 +35,7 @@ log = structlog.get_logger()
 
 REMEMBERED = 60.0  # seconds
 FAILURE = 1.0  # seconds that a failed login takes
+REPEATED = 3600.0  # seconds in which the same wrong password counts once
 IMITATION = "scram_imitation"  # name of the secret for names that nobody has
 _MOST_REMEMBERED = 10_000
 _READ_AT_ONCE = 100  # accounts looked up in one read
@@ -63,6 +65,7 @@ class Authenticator:
         store: Store,
         gate: HashGate,
         slot: Slot | None = None,
+        bans: Bans | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -70,6 +73,8 @@ class Authenticator:
         self._store = store
         self._gate = gate
         self._slot = slot
+        self._bans = bans
+        self._wrong: dict[bytes, float] = {}  # names and passwords that failed, until when they count as one
         self._clock = clock
         self._sleep = sleep
         self._secret = os.urandom(32)
@@ -83,13 +88,16 @@ class Authenticator:
         machine cannot answer now.
         """
         began = self._clock()
+        if self._barred(peer):
+            await self.failed(username, peer, protocol, began)
+            return None
         try:
             identity = await self._verified(username, password, peer)
         except (StoreError, TemporarilyUnavailable) as error:
             log.warning("Authentication is not possible now", user=_shown(username), peer=peer, error=str(error))
             raise TemporaryFailure(str(error)) from error
         if identity is None:
-            await self.failed(username, peer, protocol, began)
+            await self.failed(username, peer, protocol, began, counted=self._is_new(username, password))
             return None
         self._succeeded(username, peer, protocol)
         return identity
@@ -120,7 +128,7 @@ class Authenticator:
             outdated = identity is None or await self.outdated([identity])
         except StoreError as error:
             raise TemporaryFailure(str(error)) from error
-        if identity is None or outdated:
+        if identity is None or outdated or self._barred(peer):
             await self.failed(username, peer, protocol, began)
             return None
         self._record(identity)
@@ -140,7 +148,7 @@ class Authenticator:
         except StoreError as error:
             raise TemporaryFailure(str(error)) from error
         identity = None if found is None else _identity(found[1])
-        if found is None or identity is None or not bearer.covers(found[0].scope, protocol):
+        if found is None or identity is None or self._barred(peer) or not bearer.covers(found[0].scope, protocol):
             await self.failed(username, peer, protocol, began)
             return bearer.INVALID if identity is None else bearer.TOO_NARROW
         self._store.write(tokens.used, found[0].id).add_done_callback(_heard)
@@ -148,11 +156,33 @@ class Authenticator:
         self._succeeded(identity.username, peer, protocol)
         return replace(identity, token_id=found[0].id)
 
-    async def failed(self, username: str, peer: str, protocol: str, began: float) -> None:
-        """Count and log a login that failed, and let it take its second from `began` on."""
+    async def failed(self, username: str, peer: str, protocol: str, began: float, *, counted: bool = True) -> None:
+        """Count and log a login that failed, and let it take its second from `began` on; those after it take longer.
+
+        With `counted` it brings a ban nearer.
+        """
         self._count(Field.AUTH_FAILURES)
         log.warning(f"Authentication failed for user '{_shown(username)}'", peer=peer, protocol=protocol)
-        await self._sleep(max(0.0, began + FAILURE - self._clock()))
+        seconds = FAILURE if self._bans is None else self._bans.failed(peer, protocol, counted=counted)
+        await self._sleep(max(0.0, began + seconds - self._clock()))
+
+    def _barred(self, peer: str) -> bool:
+        """Whether this address is banned: no password of it is looked at, right or wrong."""
+        return self._bans is not None and self._bans.of(peer) is not None
+
+    def _is_new(self, username: str, password: str) -> bool:
+        """Whether this name and password have not failed lately: a program that repeats itself guesses nothing."""
+        if self._bans is None:
+            return True
+        now, key = self._clock(), self._key(username, password)
+        if len(self._wrong) >= _MOST_REMEMBERED:
+            self._wrong.clear()
+        known = self._wrong.get(key, 0.0) > now
+        self._wrong[key] = now + REPEATED
+        return not known
+
+    def _key(self, username: str, password: str) -> bytes:
+        return hmac.digest(self._secret, f"{username}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
 
     def _succeeded(self, username: str, peer: str, protocol: str) -> None:
         self._count(Field.AUTH_SUCCESSES)
@@ -175,7 +205,7 @@ class Authenticator:
     async def _verified(self, username: str, password: str, peer: str) -> Identity | None:
         if not password or "\0" in username or "\0" in password:
             return None
-        key = hmac.digest(self._secret, f"{username}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
+        key = self._key(username, password)
         user = await self._store.read(directory.user, username)
         identity = _identity(user)
         if identity is not None and self._remembers(key, identity):

@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import structlog
@@ -51,6 +52,12 @@ def network_of(address: str) -> str:
     if ip.version == 6 and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
     return str(ip) if ip.version == 4 else str(ip_network((ip, 64), strict=False))
+
+
+def told(ban: BanRow) -> str:
+    """What its client is told."""
+    until = datetime.fromtimestamp(ban.expires_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"Your address is banned until {until} UTC: {ban.reason}"
 
 
 class Bans:

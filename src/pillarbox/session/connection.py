@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import structlog
 
+from pillarbox.access import bans
 from pillarbox.access.authenticate import Identity
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Admission, Role
@@ -185,6 +186,11 @@ class Connection(asyncio.Protocol, Generic[C]):
             log.warning("%s connection refused: %s", self.role.name, admission.value, peer=str(self.peer))
             server_full = admission is Admission.SERVER_FULL
             self._turn_away("Too many connections" if server_full else "Too many connections from your address")
+            return
+        if (ban := node.bans.of(self.peer.address)) is not None:
+            node.limiter.leave(self.peer.address, self.role)
+            log.info("%s connection refused: banned", self.role.name, peer=str(self.peer))
+            self._turn_away(bans.told(ban))
             return
         self._admitted = True
         node.sessions.add(self)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from pillarbox.access.authenticate import Authenticator
+from pillarbox.access.bans import BanPolicy, Bans
 from pillarbox.access.ledger import SUPERVISOR, Field, Slot
 from pillarbox.access.limits import Limiter
 from pillarbox.access.passwords import HashGate
@@ -56,6 +57,7 @@ class Node:
     slot: Slot  # counters: node.slot.add(Field.MESSAGES_RECEIVED)
     limiter: Limiter
     authenticator: Authenticator
+    bans: Bans  # who may not log in for a while
     tls: TlsHolder
     memory: MemoryBudget
     disk: DiskGauge
@@ -77,6 +79,12 @@ class Node:
         """The supervisor says: new SMTP and LMTP connections are sent away."""
         return self.slot.ledger.value(SUPERVISOR, Field.MAINTENANCE) != 0
 
+    def ban_policy(self) -> BanPolicy:
+        """By the settings of now. A proxy's own address is never banned."""
+        settings = self.settings
+        never = (*settings.ban_never, *settings.proxy_networks)
+        return BanPolicy(settings.ban_failures, int(settings.ban_seconds), never)
+
     @classmethod
     def build(
         cls,
@@ -92,13 +100,16 @@ class Node:
     ) -> Node:
         """The node of a worker, with its loop running."""
         threads = ThreadPoolExecutor(THREADS, "content")
-        authenticator = Authenticator(store, gate, slot)
+        made: list[Node] = []
+        bans = Bans(store, limiter, lambda: made[0].ban_policy() if made else BanPolicy(), clock=clock)
+        authenticator = Authenticator(store, gate, slot, bans)
         node = cls(
             settings=settings,
             store=store,
             slot=slot,
             limiter=limiter,
             authenticator=authenticator,
+            bans=bans,
             tls=tls or TlsHolder(),
             memory=MemoryBudget(settings.memory_budget),
             disk=DiskGauge(str(settings.db_path), threads, least=settings.disk_reserve),
@@ -115,6 +126,8 @@ class Node:
         )
         store.on_commit(node.watch.changed)
         store.on_commit(node.routes.changed)
+        store.on_commit(bans.changed)
+        made.append(node)
         node.disk.is_low()  # so that the first message finds a true answer
         return node
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import structlog
 
+from pillarbox.access import bans
 from pillarbox.access.exchange import offered
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Admission, Role, is_loopback
@@ -105,6 +106,11 @@ class SmtpConnection(asyncio.Protocol):
         admission = node.limiter.enter(self.peer.address, self.role)
         if not admission:
             self._not_admitted(admission)
+            return
+        if self.role is Role.SUBMISSION and (ban := node.bans.of(self.peer.address)) is not None:
+            node.limiter.leave(self.peer.address, self.role)
+            log.info("Connection refused: banned", peer=str(self.peer))
+            self._refuse(Reply(421, "4.7.0", bans.told(ban)))  # port 25 takes its mail, and no login
             return
         self._admitted = True
         node.sessions.add(self)
