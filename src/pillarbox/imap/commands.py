@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pillarbox.imap.fetch import FetchItem
+from pillarbox.imap.mailbox_filter import MailboxFilter
 from pillarbox.imap.search import Key
 from pillarbox.imap.sequence import SequenceSet
 from pillarbox.imap.sort import Criterion
@@ -153,6 +154,22 @@ class Search:
 
 
 @dataclass(slots=True)
+class MultiSearch:
+    """The command ESEARCH (RFC 7377): `search` in the mailboxes of all filters; without any in the selected one."""
+
+    filters: tuple[MailboxFilter, ...]
+    search: Search
+
+
+@dataclass(slots=True)
+class UidBatches:
+    """UIDBATCHES (RFC 10022): the size of a batch; `batches` first and last of those that are wanted, None for all."""
+
+    size: int
+    batches: tuple[int, int] | None = None
+
+
+@dataclass(slots=True)
 class Fetch:
     """FETCH and UID FETCH. UID FETCH always has UID among the items; CHANGEDSINCE adds MODSEQ.
 
@@ -194,5 +211,20 @@ class Expunge:
 
 
 Args = (
-    Id | Enable | Login | Select | Mailbox | Create | Rename | List | Status | Search | Fetch | Store | Copy | Expunge
+    Id
+    | Enable
+    | Login
+    | Select
+    | Mailbox
+    | Create
+    | Rename
+    | List
+    | Status
+    | Search
+    | MultiSearch
+    | UidBatches
+    | Fetch
+    | Store
+    | Copy
+    | Expunge
 )

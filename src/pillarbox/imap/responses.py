@@ -131,12 +131,13 @@ def esearch(
     partial: tuple[int, int] | None = None,
     in_order: bool = False,
     source: bytes = b"",
+    relevancy: Sequence[int] = (),
 ) -> bytes:
     """ESEARCH (RFC 9051 section 7.3.4): of MIN MAX ALL COUNT PARTIAL those in `returns`; SAVE writes nothing.
 
     `numbers` ascend, or with `in_order` are sorted by something else, which ALL and PARTIAL then keep (RFC 5267 section
     3). MIN, MAX and ALL are left out when nothing was found. `partial`: the range of PARTIAL. `source` goes behind the
-    tag: where the messages are (RFC 7377).
+    tag: where the messages are (RFC 7377). `relevancy`: one number a message, told if RELEVANCY asks (RFC 6203).
     """
     wanted = set(returns)
     parts = [b"ESEARCH (TAG %b%b)" % (string(tag), source)]
@@ -155,6 +156,8 @@ def esearch(
         shown = [numbers[at] for at in positions(partial, len(numbers))]
         told = numbers_told(shown, in_order=in_order) if shown else b"NIL"
         parts.append(b"PARTIAL (%d:%d %b)" % (*partial, told))
+    if "RELEVANCY" in wanted and numbers:
+        parts.append(b"RELEVANCY (%b)" % b" ".join(b"%d" % score for score in relevancy))
     if modseq is not None and numbers:
         parts.append(b"MODSEQ %d" % modseq)
     return b" ".join(parts)

@@ -1,4 +1,4 @@
-"""RETURN of SEARCH, SORT and their kin: which results are told (RFC 4731, 5182, 5267, 9394)."""
+"""RETURN of SEARCH, SORT and their kin: which results are told (RFC 4731, 5182, 5267, 6203, 9394)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pillarbox.imap.syntax import BadSyntax, Cursor
 
-OPTIONS = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE", "PARTIAL", "UPDATE", "CONTEXT"})
+OPTIONS = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE", "PARTIAL", "RELEVANCY", "UPDATE", "CONTEXT"})
 RESULTS = frozenset({"MIN", "MAX", "ALL", "COUNT", "PARTIAL"})
 _MOST = 0xFFFFFFFF  # nz-number
 

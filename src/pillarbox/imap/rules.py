@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pillarbox.imap import append_grammar, fetch_grammar, mailbox_grammar, search_grammar, session_grammar, sort_grammar
+from pillarbox.imap import (
+    append_grammar,
+    fetch_grammar,
+    mailbox_grammar,
+    multisearch_grammar,
+    search_grammar,
+    session_grammar,
+    sort_grammar,
+)
 from pillarbox.imap.append_grammar import Segment
 from pillarbox.imap.commands import Args
 from pillarbox.imap.state import State
@@ -65,6 +73,8 @@ _TABLE: tuple[tuple[str, frozenset[State], Callable[[Cursor], Parsed], str], ...
     ("EXPUNGE", _SELECTED, session_grammar.nothing, "RFC 9051 6.4.3"),
     ("SEARCH", _SELECTED, search_grammar.search, "RFC 9051 6.4.4, RFC 4731, RFC 5182"),
     ("SORT", _SELECTED, sort_grammar.sort, "RFC 5256 3, RFC 5267 3, RFC 5957"),
+    ("ESEARCH", _AFTER, multisearch_grammar.esearch, "RFC 7377 2.1"),
+    ("UIDBATCHES", _SELECTED, multisearch_grammar.uid_batches, "RFC 10022 3"),
     ("THREAD", _SELECTED, sort_grammar.thread, "RFC 5256 3"),
     ("FETCH", _SELECTED, fetch_grammar.fetch, "RFC 9051 6.4.5, RFC 3516, RFC 7162"),
     ("STORE", _SELECTED, fetch_grammar.store, "RFC 9051 6.4.6, RFC 7162 3.1.3"),

@@ -137,6 +137,13 @@ class ModSeq:
 
 
 @dataclass(slots=True, frozen=True)
+class Fuzzy:
+    """FUZZY (RFC 6203): the texts of the key need not fit exactly."""
+
+    key: Key
+
+
+@dataclass(slots=True, frozen=True)
 class Not:
     """NOT."""
 
@@ -175,6 +182,7 @@ Key = (
     | Numbers
     | Uids
     | ModSeq
+    | Fuzzy
     | Not
     | Or
     | And

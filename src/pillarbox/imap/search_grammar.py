@@ -14,6 +14,7 @@ from pillarbox.imap.search import (
     Body,
     EmailId,
     Flag,
+    Fuzzy,
     Header,
     Key,
     Keyword,
@@ -156,6 +157,9 @@ class _Program:
     def negated(self, cursor: Cursor, depth: int) -> Key:
         return Not(self.key(cursor, depth + 1))
 
+    def fuzzy(self, cursor: Cursor, depth: int) -> Key:
+        return Fuzzy(self.key(cursor, depth + 1))
+
     def either(self, cursor: Cursor, depth: int) -> Key:
         # OR a OR b OR c d: mail clients chain by the hundred; the chain costs no depth.
         keys = [self.key(cursor, depth + 1)]
@@ -249,6 +253,7 @@ _ARGUMENTS: dict[str, Argument] = {
     "YOUNGER": lambda program, cursor, depth: Within(False, _interval(cursor)),
     "UID": lambda program, cursor, depth: Uids(cursor.sequence()),
     "MODSEQ": _Program.since_modseq,
+    "FUZZY": _Program.fuzzy,
     "NOT": _Program.negated,
     "OR": _Program.either,
 }

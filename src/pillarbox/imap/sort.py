@@ -1,4 +1,4 @@
-"""The order of SORT (RFC 5256 section 3, RFC 5957): criteria, and messages put in order by them.
+"""The order of SORT (RFC 5256 section 3, RFC 5957, RFC 6203 section 5): criteria, and messages put in order by them.
 
 What a message is sorted by is handed in as columns, one entry a message; nothing here reads a message.
 """
@@ -11,7 +11,9 @@ from typing import Any
 
 from pillarbox.imap.collation import casemap
 
-CRITERIA = frozenset({"ARRIVAL", "CC", "DATE", "FROM", "SIZE", "SUBJECT", "TO", "DISPLAYFROM", "DISPLAYTO"})
+CRITERIA = frozenset(
+    {"ARRIVAL", "CC", "DATE", "FROM", "SIZE", "SUBJECT", "TO", "DISPLAYFROM", "DISPLAYTO", "RELEVANCY"}
+)
 
 
 @dataclass(slots=True, frozen=True)

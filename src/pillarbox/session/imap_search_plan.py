@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from pillarbox.imap import search
+from pillarbox.imap.collation import casemap
 from pillarbox.mime.words import holds, sought
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store.search_index import Sought
@@ -104,7 +105,7 @@ class _Planner:
             case search.Not(key=one):
                 return self._none_of(self.plan(one))
             case search.Header(name, text):
-                return self._content(_header_test(name, text.casefold()), HEADER_READ)
+                return self._content(_header_test(name, casemap(text)), HEADER_READ)
             case search.Body(text) | search.Text(text):
                 return self._text(text, header=isinstance(key, search.Text))
             case search.Sent(relation, day):
@@ -123,7 +124,7 @@ class _Planner:
         """BODY and TEXT: by words (RFC 9051 section 6.4.4 leaves that to the server), by substring if it has none."""
         words = sought(text)
         if not words:
-            return self._content(_substring_test(text.casefold(), header=header), BODY_READ)
+            return self._content(_substring_test(casemap(text), header=header), BODY_READ)
         test = _words_test(words, header=header)
         looked = self.looked.get(Sought(words, header))
         if looked is None:
@@ -235,7 +236,7 @@ def _span(relation: str, day: int) -> tuple[int, int]:
 def _header_test(name: str, needle: str) -> Test:
     if not needle:
         return lambda m: bool(m.header(name))  # the field exists, RFC 9051 section 6.4.4
-    return lambda m: any(needle in value.casefold() for value in m.header(name))
+    return lambda m: any(needle in casemap(value) for value in m.header(name))
 
 
 def _words_test(words: str, *, header: bool) -> Test:

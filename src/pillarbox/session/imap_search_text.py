@@ -1,8 +1,8 @@
 """What SEARCH asks of a message's content: header fields, the header as text, the body as text, the day of its Date.
 
 Runs in a reader thread (`store.scan(matching, ...)`). A message is read as far as the tests ask, each part once.
-Values are decoded (RFC 2047, transfer encodings, charsets) by `mime`; the texts given out are casefolded, so a test is
-one `in`.
+Values are decoded (RFC 2047, transfer encodings, charsets) by `mime`; the texts given out are keys of i;unicode-casemap,
+so a test is one `in`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from pillarbox.imap.collation import casemap
 from pillarbox.mime.date import parse_date
 from pillarbox.mime.header import decoded_value, header_text
 from pillarbox.mime.text import search_text
@@ -73,16 +74,15 @@ class StoredMessage:
         return decoded_value(self._raw_header(), name.encode())
 
     def whole_header(self) -> str:
-        """All fields with their names, decoded and casefolded, a line each."""
+        """All fields with their names, decoded, as `casemap` makes them, a line each."""
         if self._header_text is None:
-            self._header_text = header_text(self._raw_header()).casefold()
+            self._header_text = casemap(header_text(self._raw_header()))
         return self._header_text
 
     def body_text(self) -> str:
-        """The text of all parts, casefolded."""
+        """The text of all parts, as `casemap` makes it."""
         if self._body is None:
-            self._body = search_text(self._slice, load_parts(self._row.parts)).casefold()
-            self._whole = b""
+            self._body = casemap(self._text())
         return self._body
 
     def header_words(self) -> str:
@@ -94,7 +94,7 @@ class StoredMessage:
     def body_words(self) -> str:
         """The text of all parts as words."""
         if self._body_words is None:
-            self._body_words = folded(self.body_text())
+            self._body_words = folded(self._text())
         return self._body_words
 
     def sent_day(self) -> int | None:
@@ -108,6 +108,9 @@ class StoredMessage:
 
     def thread_id(self) -> str:
         return object_ids.thread_ids(self._tx, [self._row.blob_id])[self._row.blob_id]
+
+    def _text(self) -> str:
+        return search_text(self._slice, load_parts(self._row.parts))
 
     def _raw_header(self) -> bytes:
         if self._header is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pillarbox.imap import envelope_reader
@@ -19,14 +19,20 @@ _ADDRESSES = {"CC": "cc", "FROM": "from", "TO": "to", "DISPLAYFROM": "from", "DI
 
 
 async def in_order(
-    session: ImapSession, selected: Selected, criteria: Sequence[sorting.Criterion], found: Sequence[int]
+    session: ImapSession,
+    selected: Selected,
+    criteria: Sequence[sorting.Criterion],
+    found: Sequence[int],
+    scores: Mapping[int, int],
 ) -> list[int]:
-    """Indexes of messages, ascending before, in the order of SORT."""
+    """Indexes of messages, ascending before, in the order of SORT. `scores`: their relevancy, the best come first."""
     if len(found) < 2:
         return list(found)
     ids, dates = picked(selected, found)
     sizes = [selected.sizes[at] for at in found]
-    return await session.store.scan(arranged, criteria, found, ids, dates, sizes)
+    scored = [-scores.get(at, 0) for at in found]
+    columns = {"ARRIVAL": dates, "SIZE": sizes, "RELEVANCY": scored}
+    return await session.store.scan(arranged, criteria, found, ids, columns)
 
 
 def picked(selected: Selected, found: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -39,12 +45,12 @@ def arranged(
     criteria: Sequence[sorting.Criterion],
     found: Sequence[int],
     ids: Sequence[int],
-    dates: Sequence[int],
-    sizes: Sequence[int],
+    known: Mapping[str, Sequence[int]],
 ) -> list[int]:
-    """`found` in the order of the criteria; the others are columns for it: row ids, internal dates, sizes."""
+    """`found` in the order of the criteria; their row ids are `ids`, and `known` has columns for criteria."""
     names = {criterion.name for criterion in criteria}
-    columns: dict[str, Sequence[Any]] = {"ARRIVAL": dates, "SIZE": sizes}
+    columns: dict[str, Sequence[Any]] = dict(known)
+    dates = known["ARRIVAL"]
     stored: list[str] = []
     if "DATE" in names:
         stored.append("sent_at")

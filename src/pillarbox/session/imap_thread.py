@@ -10,7 +10,7 @@ from pillarbox.imap.commands import Search
 from pillarbox.imap.events import Command
 from pillarbox.mime.subject import is_reply
 from pillarbox.session.imap_answers import Answer
-from pillarbox.session.imap_search import found_by
+from pillarbox.session.imap_search_run import found_by
 from pillarbox.session.imap_sort import picked
 from pillarbox.store import Tx
 from pillarbox.store.search_facts import facts
@@ -26,7 +26,7 @@ async def thread(session: ImapSession, command: Command) -> Answer:
     args, selected = command.args, session.selected
     assert isinstance(args, Search)
     assert selected is not None
-    found = await found_by(session, command, selected)
+    found = await found_by(session, command.tag, args, selected)
     numbers = [selected.uids[at] for at in found] if command.uid else [at + 1 for at in found]
     ids, dates = picked(selected, found)
     session.core.untagged(await session.store.scan(threads, args.thread, ids, dates, numbers))

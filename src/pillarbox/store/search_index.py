@@ -29,8 +29,8 @@ log = structlog.get_logger()
 
 VERSION = 1  # of how texts become words; an index of another version is made anew
 
-BATCH_MESSAGES = 100  # of one step
-BATCH_OCTETS = 4 << 20
+BATCH_MESSAGES = 50  # of one step
+BATCH_OCTETS = 2 << 20  # a fraction of a second in a thread of readers
 _WHOLE = 256 * 1024  # octets; a message up to this size is one piece in the store, so it is read once
 
 

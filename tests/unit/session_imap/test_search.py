@@ -186,15 +186,15 @@ async def test_columns_of_a_large_mailbox_are_looked_through_in_a_thread(box, mo
         threads.append(threading.current_thread())
         return plan(*args)
 
-    monkeypatch.setattr("pillarbox.session.imap_search.plan", noted)
+    monkeypatch.setattr("pillarbox.session.imap_search_run.plan", noted)
     assert await box.ok("SEARCH 1:2") == [b"SEARCH 1 2"]
-    monkeypatch.setattr("pillarbox.session.imap_search.INLINE", 3)
+    monkeypatch.setattr("pillarbox.session.imap_search_run.INLINE", 3)
     assert await box.ok("SEARCH 1:2") == [b"SEARCH 1 2"]
     assert [one is threading.main_thread() for one in threads] == [True, False]
 
 
 async def test_a_page_of_messages_is_bounded_in_octets(house, monkeypatch):
-    monkeypatch.setattr("pillarbox.session.imap_search.PAGE_OCTETS", 3000)
+    monkeypatch.setattr("pillarbox.session.imap_search_run.PAGE_OCTETS", 3000)
     pages = []
     async with house() as h:
         await h.put(*[letter(body="x" * 1000) for _ in range(8)], letter())

@@ -1,6 +1,6 @@
 """SEARCH BODY and TEXT through the index: the same answers as without it, new messages too, and no message is read."""
 
-from pillarbox.session import imap_search
+from pillarbox.session import imap_search_run
 
 
 def letter(subject, body):
@@ -71,8 +71,8 @@ async def test_what_is_indexed_is_not_read(house, monkeypatch):
             read.extend(page)
             return imap_search_matching(tx, page, tests)
 
-        imap_search_matching = imap_search.matching
-        monkeypatch.setattr(imap_search, "matching", noted)
+        imap_search_matching = imap_search_run.matching
+        monkeypatch.setattr(imap_search_run, "matching", noted)
         assert await c.ok("SEARCH TEXT lunch") == [b"SEARCH 1 2 5"]
         assert len(read) == 3
         read.clear()
@@ -94,7 +94,7 @@ async def test_expunged_messages_are_not_found(house):
 
 
 async def test_a_long_search_tells_how_far_it_is(house, monkeypatch):
-    monkeypatch.setattr(imap_search, "PROGRESS", 0.0)
+    monkeypatch.setattr(imap_search_run, "PROGRESS", 0.0)
     async with house() as h:
         await h.put(*LETTERS)
         c = await h.login("INBOX")

@@ -1,0 +1,92 @@
+"""ESEARCH over several mailboxes (RFC 7377), and UIDBATCHES (RFC 10022)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pillarbox.imap import responses
+from pillarbox.imap.commands import MultiSearch, Search, UidBatches
+from pillarbox.imap.events import Command
+from pillarbox.session import imap_search
+from pillarbox.session.imap_answers import Answer, Refuse, bad
+from pillarbox.session.imap_search_run import found_by, relevancy
+from pillarbox.session.imap_selected import Selected
+from pillarbox.store import Tx, mailboxes, messages
+from pillarbox.store.errors import NotFound
+from pillarbox.store.records import Mailbox
+
+if TYPE_CHECKING:
+    from pillarbox.session.imap import ImapSession
+
+MOST_BATCHES = 20_000  # ranges in one response
+
+
+async def esearch(session: ImapSession, command: Command) -> Answer:
+    """Answer the command ESEARCH: a response for each mailbox where something was found."""
+    args = command.args
+    assert isinstance(args, MultiSearch)
+    selected = session.selected
+    wanted = {one.kind for one in args.filters}
+    here = not args.filters or bool(wanted & {"SELECTED", "SELECTED-DELAYED"})
+    if here and selected is None:
+        raise bad("No mailbox is selected")
+    done: set[int] = set()
+    if here and selected is not None:
+        await _one(session, command.tag, args.search, selected, save=True)
+        done.add(selected.mailbox_id)
+    for box in await session.store.scan(_sources, session.user_id, args):
+        if box.id in done:
+            continue
+        done.add(box.id)
+        if selected is not None and box.id == selected.mailbox_id:
+            view = selected  # as this session sees it
+        else:
+            try:
+                opened = await session.store.scan(messages.open_view, box.id)
+            except NotFound:
+                continue  # deleted since
+            view = Selected(opened, box.name, read_only=True, recent_from=opened.mailbox.first_recent_uid)
+        await _one(session, command.tag, args.search, view, save=False)
+        session.active()
+        await session.drained()
+    return Answer("ESEARCH completed")
+
+
+def _sources(tx: Tx, user_id: int, args: MultiSearch) -> list[Mailbox]:
+    boxes = {box.name: box for box in mailboxes.list_mailboxes(tx, user_id)}
+    subscribed = frozenset(mailboxes.subscriptions(tx, user_id))
+    return [boxes[name] for one in args.filters for name in one.chosen(boxes, subscribed)]
+
+
+async def _one(session: ImapSession, tag: bytes, search: Search, view: Selected, *, save: bool) -> None:
+    found = await found_by(session, tag, search, view)
+    returns = search.returns or frozenset({"ALL"})
+    if save and "SAVE" in returns:
+        view.saved = imap_search.saved(search, view, found)
+    if returns == {"SAVE"} or not found:
+        return  # nothing is said of a mailbox where nothing was found
+    scores = await relevancy(session, tag, search, view, found) if "RELEVANCY" in returns else {}
+    name = responses.mailbox(view.name, session.utf8)
+    source = b" MAILBOX %b UIDVALIDITY %d" % (name, view.uidvalidity)
+    imap_search.tell_esearch(session, tag, True, search, view, found, scores, source)
+
+
+async def uid_batches(session: ImapSession, command: Command) -> Answer:
+    """Answer UIDBATCHES: ranges of UIDs, the highest first, each with so many messages (the last one the rest)."""
+    args, selected = command.args, session.selected
+    assert isinstance(args, UidBatches)
+    assert selected is not None
+    uids, size = selected.uids, args.size
+    count = -(-len(uids) // size)
+    first, last = args.batches or (1, count)
+    last = min(last, count)
+    if last - first >= MOST_BATCHES:
+        raise Refuse(f"At most {MOST_BATCHES} batches at a time: ask for larger ones", "LIMIT")
+    ranges = []
+    for batch in range(first, last + 1):
+        high = len(uids) - 1 - (batch - 1) * size
+        low = max(0, high - size + 1)
+        ranges.append(b"%d:%d" % (uids[high], uids[low]) if low < high else b"%d" % uids[high])
+    response = b"UIDBATCHES (TAG %b)" % responses.string(command.tag)
+    session.core.untagged(response + b" " * bool(ranges) + b",".join(ranges))
+    return Answer("UIDBATCHES completed")

@@ -1,0 +1,91 @@
+"""Carrying out a search program over one mailbox: columns first, then the index, then the stored bytes in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from pillarbox.imap import fuzzy, responses
+from pillarbox.imap.commands import Search
+from pillarbox.imap.search import Key
+from pillarbox.session.imap_answers import Refuse, bad
+from pillarbox.session.imap_search_index import looked_up
+from pillarbox.session.imap_search_plan import Plan, indexes, plan
+from pillarbox.session.imap_search_text import Wanted, matching
+from pillarbox.session.imap_selected import Selected
+
+if TYPE_CHECKING:
+    from pillarbox.session.imap import ImapSession
+
+INLINE = 5000  # messages whose columns are looked through on the loop
+PROGRESS = 10.0  # seconds between two words of how far a search is
+_PAGE = 200  # messages that one visit to a reader thread looks at
+PAGE_OCTETS = 4 << 20  # octets of them: what was computed of a message may be as large as the message itself
+
+
+async def found_by(session: ImapSession, tag: bytes, args: Search, selected: Selected) -> list[int]:
+    """Indexes of the messages that SEARCH, SORT or THREAD finds, ascending. Raises Refuse."""
+    if args.modseq:
+        session.condstore_used()
+    if args.refused is not None:
+        raise Refuse(*args.refused)
+    key = fuzzy.plain(args.key, fuzzy.LEVELS[-1]) if fuzzy.is_fuzzy(args.key) else args.key
+    return await run(session, tag, key, selected)
+
+
+async def relevancy(
+    session: ImapSession, tag: bytes, args: Search, selected: Selected, found: list[int]
+) -> dict[int, int]:
+    """For each index that was found how well it fits, 1 to 100 (RFC 6203 section 4)."""
+    scores = dict.fromkeys(found, fuzzy.LEVELS[-1] if fuzzy.is_fuzzy(args.key) else fuzzy.LEVELS[0])
+    if fuzzy.is_fuzzy(args.key):
+        for level in fuzzy.LEVELS[-2::-1]:
+            for at in await run(session, tag, fuzzy.plain(args.key, level), selected):
+                if at in scores:
+                    scores[at] = level
+    return scores
+
+
+async def run(session: ImapSession, tag: bytes, key: Key, selected: Selected) -> list[int]:
+    """Indexes of the messages for which a key holds, ascending. `tag` is told how far it is. Raises Refuse."""
+    try:
+        made = await _planned(session, key, selected)
+        return await _matches(session, tag, selected, made)
+    except RecursionError:
+        raise bad("The search program is nested too deeply") from None
+
+
+async def _planned(session: ImapSession, key: Key, selected: Selected) -> Plan:
+    """The plan; made in a thread when a thousand keys over so many messages would keep the loop."""
+    looked = await looked_up(session, key, selected)
+    now = session.node.clock()
+    if len(selected) <= INLINE:
+        return plan(key, selected, now, looked)
+    return await asyncio.get_running_loop().run_in_executor(session.node.threads, plan, key, selected, now, looked)
+
+
+async def _matches(session: ImapSession, tag: bytes, selected: Selected, made: Plan) -> list[int]:
+    """Indexes of the messages that a plan finds, ascending."""
+    candidates = indexes(made.mask, len(selected))
+    if not made.predicates:
+        return candidates
+    tests = [predicate.test for predicate in made.predicates]
+    found: list[int] = []
+    at = 0
+    told = asyncio.get_running_loop().time()
+    while at < len(candidates):
+        page: list[Wanted] = []
+        octets = 0
+        while at < len(candidates) and len(page) < _PAGE and octets < PAGE_OCTETS:
+            index = candidates[at]
+            page.append((index, selected.ids[index]))
+            octets += selected.sizes[index]
+            at += 1
+        found += await session.store.scan(matching, page, tests)
+        session.active()
+        if (now := asyncio.get_running_loop().time()) - told >= PROGRESS:
+            told = now
+            code = f"INPROGRESS ({responses.string(tag).decode()} {at} {len(candidates)})"  # RFC 9585
+            session.core.condition("OK", "Still searching", code)
+            session.flush()
+    return found

@@ -1,0 +1,95 @@
+"""ESEARCH over several mailboxes, UIDBATCHES, FUZZY."""
+
+import re
+
+import pytest
+
+
+def letter(subject, body):
+    return f"From: Bob <bob@example.org>\r\nSubject: {subject}\r\n\r\n{body}\r\n".encode()
+
+
+@pytest.fixture
+async def box(house):
+    async with house() as h:
+        c = await h.login()
+        await c.ok("CREATE Work")
+        await c.ok("CREATE Work/Old")
+        await h.put(letter("Lunch", "no"), letter("Dinner", "the meeting about lunch"))
+        await h.put(letter("x", "no"), letter("y", "our lunch"), letter("z", "late lunches"), mailbox="Work")
+        await h.put(letter("x", "nothing"), mailbox="Work/Old")
+        yield c
+
+
+async def searched(c, command):
+    return sorted(
+        re.sub(rb"UIDVALIDITY \d+", b"UIDVALIDITY", re.sub(rb'TAG "t\d+"', b"TAG", response))
+        for response in await c.ok(command)
+    )
+
+
+async def test_several_mailboxes(box):
+    assert await searched(box, "ESEARCH IN (personal) BODY lunch") == [
+        b"ESEARCH (TAG MAILBOX INBOX UIDVALIDITY) UID ALL 2",
+        b"ESEARCH (TAG MAILBOX Work UIDVALIDITY) UID ALL 2:3",
+    ]
+    assert await searched(box, "ESEARCH IN (inboxes subtree Work) RETURN (COUNT MIN) BODY lunch") == [
+        b"ESEARCH (TAG MAILBOX INBOX UIDVALIDITY) UID MIN 2 COUNT 1",
+        b"ESEARCH (TAG MAILBOX Work UIDVALIDITY) UID MIN 2 COUNT 2",
+    ]
+    assert await searched(box, 'ESEARCH IN (mailboxes ("Work" gone)) SUBJECT x') == [
+        b"ESEARCH (TAG MAILBOX Work UIDVALIDITY) UID ALL 1"
+    ]
+
+
+async def test_the_selected_mailbox(box):
+    assert (await box.refused("ESEARCH IN (selected) ALL")).startswith(b"BAD")
+    assert (await box.refused("ESEARCH ALL")).startswith(b"BAD")
+    await box.ok("SELECT Work")
+    assert await searched(box, "ESEARCH RETURN (SAVE COUNT) 2:*") == [
+        b"ESEARCH (TAG MAILBOX Work UIDVALIDITY) UID COUNT 2"
+    ]
+    assert await box.ok("FETCH $ UID") == [b"2 FETCH (UID 2)", b"3 FETCH (UID 3)"]
+    assert await searched(box, "ESEARCH IN (selected personal) SUBJECT x") == [
+        b"ESEARCH (TAG MAILBOX Work UIDVALIDITY) UID ALL 1",
+        b"ESEARCH (TAG MAILBOX Work/Old UIDVALIDITY) UID ALL 1",
+    ]
+
+
+async def test_others_mail_is_not_searched(box, house):
+    assert await box.ok("ESEARCH IN (mailboxes bob@example.com) ALL") == []
+
+
+async def test_fuzzy(box):
+    async def fuzzy(command):
+        return [re.sub(rb'TAG "t\d+"', b"TAG", one) for one in await box.ok(command)]
+
+    await box.ok("SELECT Work")
+    assert await box.ok('SEARCH BODY "lunch late"') == [b"SEARCH"]
+    assert await box.ok('SEARCH FUZZY BODY "lunches late"') == [b"SEARCH 3"]
+    assert await fuzzy('SEARCH RETURN (RELEVANCY ALL) FUZZY BODY "lunches"') == [
+        b"ESEARCH (TAG) ALL 2:3 RELEVANCY (50 100)"
+    ]
+    assert await box.ok("SORT (RELEVANCY) UTF-8 FUZZY BODY lunches") == [b"SORT 3 2"]
+    assert await fuzzy("SEARCH RETURN (RELEVANCY PARTIAL 1:1) ALL") == [
+        b"ESEARCH (TAG) PARTIAL (1:1 1) RELEVANCY (100)"
+    ]
+    assert await box.ok("SEARCH FUZZY SUBJECT zebra") == [b"SEARCH"]
+
+
+async def test_uid_batches(house):
+    async with house() as h:
+        await h.put(*[letter(str(n), "x") for n in range(7)])
+        c = await h.login("INBOX")
+        await c.ok("STORE 3 +FLAGS.SILENT (\\Deleted)")
+        await c.ok("EXPUNGE")
+
+        async def batches(command):
+            (response,) = await c.ok(command)
+            return re.sub(rb'TAG "t\d+"', b"TAG", response)
+
+        assert await batches("UIDBATCHES 4") == b"UIDBATCHES (TAG) 7:4,2:1"
+        assert await batches("UIDBATCHES 5") == b"UIDBATCHES (TAG) 7:2,1"
+        assert await batches("UIDBATCHES 2 2:3") == b"UIDBATCHES (TAG) 5:4,2:1"
+        assert await batches("UIDBATCHES 2 9:10") == b"UIDBATCHES (TAG)"
+        assert await batches("UIDBATCHES 1000") == b"UIDBATCHES (TAG) 7:1"
