@@ -376,9 +376,9 @@ def settings_for(examples: int, steps: int) -> settings:
 
 
 def test_on_sqlite() -> None:
-    run_state_machine_as_test(QueueMachine, settings=settings_for(40, 40))
+    run_state_machine_as_test(QueueMachine, settings=settings_for(20, 40))
 
 
 def test_on_postgresql(postgres_url: str) -> None:
     machine = type("PostgresMachine", (QueueMachine,), {"place": postgres_url})
-    run_state_machine_as_test(machine, settings=settings_for(5, 40))
+    run_state_machine_as_test(machine, settings=settings_for(4, 30))
