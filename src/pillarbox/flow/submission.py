@@ -1,8 +1,8 @@
 """Mending the header of a submitted message while it comes in (RFC 6409 sections 6 and 8).
 
-What is missing is added (From, Date, Message-ID), blind copies are taken out, and who it says it is from is read. All
-else stays octet by octet: order, folding, spelling. The header is held until it is whole, up to a bound; the body is
-passed on as it comes.
+What is missing is added (From, Date, Message-ID), blind copies are taken out, the line of an mbox in front becomes a
+field, and who it says it is from is read. All else stays octet by octet: order, folding, spelling. The header is held
+until it is whole, up to a bound; the body is passed on as it comes.
 
     mender = Mender(author, message_id, hostname, epoch)
     spool.feed(mender.feed(data)) ...       # what may be kept of the message so far
@@ -27,8 +27,10 @@ _FIRST_LINE = 1000  # octets within which a first line shows that it is a field;
 
 _END = b"\r\n\r\n"
 _FIELD = re.compile(rb"[!-9;-~]++[ \t]*+:")
-_NO_FIELD_BUT_HEADER = (b"From ", b">From ", b" ", b"\t")  # the line of an mbox; a continuation of nothing
+_MBOX = (b"From ", b">From ")  # the line in front of a message in an mbox
+_NO_FIELD_BUT_HEADER = (*_MBOX, b" ", b"\t")  # and a continuation of nothing
 _OF_INTEREST = re.compile(rb"^(from|sender|date|message-id|bcc|resent-bcc)[ \t]*:", re.I | re.M)
+_NO_FIELD = re.compile(rb"^(?![!-9;-~]+[ \t]*:|[ \t]|\Z)", re.M)  # nor the continuation of one
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 
 
@@ -37,6 +39,7 @@ class Fault(Enum):
 
     HEADER_TOO_LARGE = "the header is too large"
     BAD_HEADER = "the header has a bare CR or LF, or a NUL"
+    NO_FIELD = "the header has a line that is no field"
     BAD_FROM = "From is no list of addresses"
     MANY_FROM = "more than one From"
     BAD_SENDER = "Sender is not one address"
@@ -119,13 +122,18 @@ class Mender:
             self._leave(Fault.BAD_HEADER)
             return b""
         kept: list[bytes] = []
+        if header.startswith(_MBOX) and _FIELD.match(header) is None:
+            header = b"X-Mailbox-Line: " + header
+        if header.startswith((b" ", b"\t")) or _NO_FIELD.search(header) is not None:
+            self._leave(Fault.NO_FIELD)  # where it ends would be another matter for each who reads it
+            return b""
         at = 0
         seen: set[bytes] = set()
         fault: Fault | None = None
         for found in _OF_INTEREST.finditer(header):
             name = found[1].lower()
             ending = _FIELD_END.search(header, found.end())
-            after = ending.end() if ending is not None else end
+            after = ending.end() if ending is not None else len(header)
             if name.endswith(b"bcc"):
                 kept.append(header[at : found.start()])
                 at = after

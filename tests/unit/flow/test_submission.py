@@ -2,9 +2,10 @@
 
 import email
 import email.policy
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pillarbox.flow import submission
@@ -47,9 +48,9 @@ def mended(message, cuts=()):
         (b"Subject: x\r\n", b"Subject: x\r\n" + FROM + ADDED),
         (b"Subject: x", b"Subject: x\r\n" + FROM + ADDED),
         (b"Subject: x\r\n\r\n", b"Subject: x\r\n" + FROM + ADDED + b"\r\n"),
-        # a line of an mbox, a continuation of nothing: headers to whoever reads them
-        (b"From ada Mon\r\nSubject: x\r\n\r\n", b"From ada Mon\r\nSubject: x\r\n" + FROM + ADDED + b"\r\n"),
-        (b" odd\r\nSubject: x\r\n\r\n", b" odd\r\nSubject: x\r\n" + FROM + ADDED + b"\r\n"),
+        # the line of an mbox
+        (b"From ada Mon\r\nTo: x\r\n\r\n", b"X-Mailbox-Line: From ada Mon\r\nTo: x\r\n" + FROM + ADDED + b"\r\n"),
+        (b">From ", b"X-Mailbox-Line: >From \r\n" + FROM + ADDED),
     ],
 )
 def test_what_is_missing_is_added_at_the_end_of_the_header(message, expected):
@@ -111,6 +112,10 @@ def test_authors(value, authors):
         (b"From: ada@example.com\r\nSender: a@b.example\r\nSender: c@d.example\r\n", Fault.BAD_SENDER),
         (b"Subject: a\nFrom: eve@evil.example\r\n", Fault.BAD_HEADER),
         (b"Subject: a\rb\r\n", Fault.BAD_HEADER),
+        (b"Subject: a\r\nno field\r\nFrom: eve@evil.example\r\n", Fault.NO_FIELD),
+        (b"Subject: a\r\n\x01\r\n", Fault.NO_FIELD),
+        (b" odd\r\nSubject: x\r\n", Fault.NO_FIELD),
+        (b"From x\r\nFrom x\r\n", Fault.NO_FIELD),
         (b"Subject: a\0b\r\n", Fault.BAD_HEADER),
         (b"X: " + b"x" * HEADER_LIMIT + b"\r\n", Fault.HEADER_TOO_LARGE),
         (b"X: y\r\n" * (HEADER_LIMIT // 6 + 1), Fault.HEADER_TOO_LARGE),
@@ -156,12 +161,13 @@ def test_no_split_makes_a_difference(lines, cuts, ended):
 
 @given(st.binary(max_size=60))
 def test_any_octets_end_in_a_message_or_a_fault(message):
+    assume(not re.search(rb"[ \t]:", message))  # obsolete syntax that Python does not read
     out, fault, authors = mended(message)
     assert (out == b"") == (fault is not None)
     if fault is None:
         assert out.endswith(message.partition(b"\r\n\r\n")[2])
         read = email.message_from_bytes(out, policy=email.policy.compat32)
-        assert read["Message-ID"] and read["Date"] and read["From"]
+        assert all(read[name] is not None for name in ("Message-ID", "Date", "From"))
         assert read["Bcc"] is None
     assert mended(message, range(len(message))) == (out, fault, authors)
 
