@@ -7,7 +7,7 @@ catch-all or a list makes nobody its sender.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from pillarbox.store import directory, senders
@@ -15,7 +15,10 @@ from pillarbox.store.addresses import SEPARATOR, address_key, domain_key, local_
 from pillarbox.store.errors import Invalid
 from pillarbox.store.records import User
 from pillarbox.store.resolution import is_local_domain
-from pillarbox.store.tx import Tx
+from pillarbox.store.store import Store
+from pillarbox.store.tx import DIRECTORY, Touched, Tx
+
+MOST_REMEMBERED = 10_000  # accounts with the addresses they send as
 
 
 class Standing(NamedTuple):
@@ -24,6 +27,9 @@ class Standing(NamedTuple):
 
     held: str | None
     stranger: int | None
+
+
+MAY_SEND = Standing(None, None)
 
 
 def standing(tx: Tx, user_id: int, addresses: Sequence[tuple[str, str]]) -> Standing:
@@ -81,3 +87,45 @@ def _leads_to(tx: Tx, address: str, own: set[str]) -> bool:
         if any(spelling in own for spelling in _spellings(local, domain)):
             return True
     return False
+
+
+class Standings:
+    """Finds how accounts stand for one worker, and remembers those that may send until the directory changes.
+
+    A change by another process is heard of within a second; the transaction that stores a message looks itself whether
+    the account is held.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: set[tuple[int, tuple[tuple[str, str], ...]]] = set()
+        self._changes = 0
+
+    def now(self, user_id: int, addresses: Sequence[tuple[str, str]]) -> Standing:
+        """See `standing`. Raises Busy when that would keep the loop waiting; use `later` then."""
+        key = user_id, tuple(addresses)
+        if key in self._known:
+            return MAY_SEND
+        found = self._store.peek(standing, user_id, addresses)
+        self._remember(key, found)
+        return found
+
+    async def later(self, user_id: int, addresses: Sequence[tuple[str, str]]) -> Standing:
+        """See `standing`. Raises StoreError."""
+        changes = self._changes
+        found = await self._store.read(standing, user_id, addresses)
+        if changes == self._changes:
+            self._remember((user_id, tuple(addresses)), found)
+        return found
+
+    def changed(self, touched: Collection[Touched]) -> None:
+        """What a commit has touched, for `store.on_commit`."""
+        if DIRECTORY in touched:
+            self._known.clear()
+            self._changes += 1
+
+    def _remember(self, key: tuple[int, tuple[tuple[str, str], ...]], found: Standing) -> None:
+        if found == MAY_SEND:
+            if len(self._known) >= MOST_REMEMBERED:
+                self._known.clear()
+            self._known.add(key)

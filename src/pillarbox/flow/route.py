@@ -61,6 +61,9 @@ class Route(NamedTuple):
     lists: tuple[tuple[int, str], ...] = ()
 
 
+ELSEWHERE = Route(refusal=Refusal.NOT_OURS)
+
+
 def relayed(address: str) -> Route:
     """The route of an address elsewhere, for whoever may send there."""
     return Route(forward=(Forward(address),))
@@ -163,13 +166,19 @@ class Routes:
     """Finds routes for one worker and remembers the good ones until the directory changes.
 
     A change by another process is heard of within a second. Refusals are never remembered: who was created just now
-    gets mail at once.
+    gets mail at once. Domains that are not ours are, for those who may send there all the same (`is_elsewhere`).
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[tuple[str, str], Route] = {}
+        self._elsewhere: set[str] = set()  # domains
         self._changes = 0
+
+    def is_elsewhere(self, domain: str) -> bool:
+        """Whether the domain is known not to be ours. Whoever may send elsewhere needs to know no more: what rules
+        accept from strangers of its addresses goes there too."""
+        return domain in self._elsewhere
 
     def now(self, local: str, domain: str, size: int = 0, sender: str | None = None) -> Route:
         """See `find`. A list that `sender` may not post to refuses; None asks that later, at delivery.
@@ -181,6 +190,8 @@ class Routes:
             route = self._store.peek(find, local, domain, size)
             if route.lasting:
                 self._remember(local, domain, route)
+            elif route.refusal is Refusal.NOT_OURS:
+                self._note_elsewhere(domain)
         if route.lists and sender is not None:
             return self._store.peek(for_sender, route, sender)
         return route
@@ -199,7 +210,13 @@ class Routes:
         """What a commit has touched, for `store.on_commit`."""
         if DIRECTORY in touched:
             self._known.clear()
+            self._elsewhere.clear()
             self._changes += 1
+
+    def _note_elsewhere(self, domain: str) -> None:
+        if len(self._elsewhere) >= MOST_REMEMBERED:
+            self._elsewhere.clear()
+        self._elsewhere.add(domain)
 
     def _remember(self, local: str, domain: str, route: Route) -> None:
         if len(self._known) >= MOST_REMEMBERED:

@@ -13,6 +13,7 @@ from pillarbox.access.bans import BanPolicy, Bans
 from pillarbox.access.ledger import SUPERVISOR, Field, Slot
 from pillarbox.access.limits import Limiter
 from pillarbox.access.passwords import HashGate
+from pillarbox.access.senders import Standings
 from pillarbox.config import Settings
 from pillarbox.dns import CachingResolver, Resolver, open_resolver
 from pillarbox.dns.opening import Choice
@@ -65,6 +66,7 @@ class Node:
     owner: str  # who unfinished blobs belong to, see `flow.owner`
     ids: MessageIds
     routes: Routes
+    standings: Standings
     story: Story  # what `pillarbox trace` tells; closed before the store
     deadlines: Deadlines
     watch: MailboxWatch
@@ -117,6 +119,7 @@ class Node:
             owner=this_process(),
             ids=MessageIds(slot.number, clock),
             routes=Routes(store),
+            standings=Standings(store),
             story=Story(store, clock),
             deadlines=Deadlines(),
             watch=MailboxWatch(),
@@ -126,6 +129,7 @@ class Node:
         )
         store.on_commit(node.watch.changed)
         store.on_commit(node.routes.changed)
+        store.on_commit(node.standings.changed)
         store.on_commit(bans.changed)
         made.append(node)
         node.disk.is_low()  # so that the first message finds a true answer

@@ -15,7 +15,7 @@ import structlog
 
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
-from pillarbox.access.senders import Standing, standing
+from pillarbox.access.senders import Standing
 from pillarbox.flow import route
 from pillarbox.flow.deliver import Recipient
 from pillarbox.flow.route import Refusal, Route
@@ -126,7 +126,7 @@ class SmtpSession(LoginSession):
         # The null sender is for what programs answer by themselves, such as disposition notifications (RFC 8098).
         sender = [] if event.sender.is_null else [(event.sender.local, event.sender.domain_key)]
         try:
-            found = self.node.store.peek(standing, self.identity.user_id, sender)
+            found = self.node.standings.now(self.identity.user_id, sender)
         except Busy:
             return self._submit_later(event, wishes, sender)
         except StoreError as error:
@@ -138,7 +138,7 @@ class SmtpSession(LoginSession):
     async def _submit_later(self, event: Mail, wishes: Asked, sender: list[tuple[str, str]]) -> None:
         assert self.identity is not None
         try:
-            found = await self.node.store.read(standing, self.identity.user_id, sender)
+            found = await self.node.standings.later(self.identity.user_id, sender)
         except StoreError as error:
             self._store_failed(error)
             return
@@ -188,13 +188,20 @@ class SmtpSession(LoginSession):
         assert self._mail is not None
         local, domain = self._looked_up(event.recipient)
         try:
-            found = self.node.routes.now(local, domain, self._mail.size or 0, self._mail.sender.address)
+            found = self._route_now(local, domain)
         except Busy:
             return self._rcpt_later(event, local, domain)
         except StoreError as error:
             self._store_failed(error)
             return None
         return self._decide(event, found)
+
+    def _route_now(self, local: str, domain: str) -> Route:
+        assert self._mail is not None
+        routes = self.node.routes
+        if self._may_relay() and routes.is_elsewhere(domain):
+            return route.ELSEWHERE
+        return routes.now(local, domain, self._mail.size or 0, self._mail.sender.address)
 
     def _looked_up(self, path: Path) -> tuple[str, str]:
         """Local part and domain for the directory. A literal of our own address is this host (RFC 5321 4.1.3)."""
@@ -328,7 +335,7 @@ class SmtpSession(LoginSession):
             self._spool.feed(rest)  # if it has to be waited for, `complete` does
         authors = [(author.local, author.domain_key) for author in submitted.authors]
         try:
-            found = self.node.store.peek(standing, self.identity.user_id, authors)
+            found = self.node.standings.now(self.identity.user_id, authors)
         except Busy:
             return self._submitted_later(submitted, authors)
         except StoreError as error:
@@ -340,7 +347,7 @@ class SmtpSession(LoginSession):
     async def _submitted_later(self, submitted: Submission, authors: list[tuple[str, str]]) -> None:
         assert self.identity is not None
         try:
-            found = await self.node.store.read(standing, self.identity.user_id, authors)
+            found = await self.node.standings.later(self.identity.user_id, authors)
         except StoreError as error:
             self._store_failed(error)
             self.end_transaction()
