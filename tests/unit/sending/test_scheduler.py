@@ -125,7 +125,7 @@ def test_a_crash_between_the_remote_250_and_the_commit_sends_twice_never_zero_ti
         await office.until(lambda: office.world.connects)
         its.failing = 10**9
         await office.until(lambda: office.world.taken)
-        for task in [*first._tasks.values(), *first._helpers, first._renewing]:
+        for task in [*first._tasks.values(), *first._helpers, first._looking]:
             task.cancel()
         office.schedulers.clear()
         await asyncio.sleep(1)
@@ -185,6 +185,26 @@ def test_stop_lets_transfers_end_and_gives_the_rest_back(run):
         assert server.open == 0
 
     run(body)
+
+
+def test_stop_at_any_moment_leaves_nothing_leased(run_sqlite):
+    async def body(office):
+        office.world.servers["mx example.net"].connecting = 0
+        for number in range(40):
+            await office.put(f"u{number}@example.net")
+        for turns in range(60):
+            scheduler = office.start()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await scheduler.stop(0)
+            office.schedulers.clear()
+            assert await office.ask("SELECT DISTINCT holder FROM destinations") == [("",)]
+            assert await office.ask("SELECT count(*) FROM message_queue WHERE claimed_by <> ''") == [(0,)]
+        office.start()
+        await office.empty(seconds=60)
+        assert {to for _, to, _ in office.world.taken} == {f"u{number}@example.net" for number in range(40)}
+
+    run_sqlite(body)
 
 
 def test_stop_interrupts_what_takes_too_long(run):

@@ -122,7 +122,7 @@ class Office:
             carrier=carrier or self.world,
             policy=lambda: policy(self.settings),
             holder=holder,
-            counters=self.ledger.attach(1 + len(self.schedulers)),
+            counters=self.ledger.attach(1 + len(self.schedulers) % 3),
             ids=self.ids,
             senders=senders or self.no_rewriting,
             slots=slots,

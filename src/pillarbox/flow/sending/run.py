@@ -35,6 +35,7 @@ log = structlog.get_logger()
 
 AGAIN = 1.0  # seconds until a turn that failed is tried again
 SETTLE_AT = 500  # attempts that wait for a turn before lanes get nothing more
+LOOKS = 0.02  # seconds between two looks whether something is due
 ANSWERED = 500  # rows taken at once to be told that their destination is down
 HASTENED = 1000  # rows made due at once when a destination is back
 
@@ -67,6 +68,7 @@ class Run:
         self._poke = asyncio.Event()
         self._dry = False  # nothing more was due when we looked
         self._look = False  # something may have become due since
+        self._look_from = 0.0  # loop time
         self._stuck = False  # the last turn failed
         self._leaving = False
         self._back = False  # the destination is back after it was left alone
@@ -86,7 +88,8 @@ class Run:
         """Something in the queue is due."""
         if self._dry and not self._look:
             self._look = True
-            self._poke.set()
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(loop.time(), self._look_from), self._poke.set)
 
     def poke(self) -> None:
         """Look at the lanes: one has something to say, or slots came free."""
@@ -194,9 +197,7 @@ class Run:
             self._poke.clear()
             if self._down is not None:
                 self._answer_for_it(self._down)
-            if self._look and await self._is_due():
-                self._dry = False
-            self._look = False
+            await self._look_again()
             if self._leaving:
                 self._drop_ready()
             want = self._want()
@@ -229,11 +230,17 @@ class Run:
         self._look = self._dry
         self._stuck = False
 
-    async def _is_due(self) -> bool:
+    async def _look_again(self) -> None:
+        """Whether something became due; not for each commit of a busy server."""
+        now = asyncio.get_running_loop().time()
+        if not self._look or now < self._look_from:
+            return
+        self._look, self._look_from = False, now + LOOKS
         try:
-            return await self.parts.store.read(queue_upkeep.is_due, self.id)
-        except StoreError:
-            return False
+            if await self.parts.store.read(queue_upkeep.is_due, self.id):
+                self._dry = False
+        except StoreError as error:
+            log.debug("The queue cannot be looked at: %s", error, destination=self.name)
 
     def _want(self) -> int:
         """Rows to be claimed by the next turn."""

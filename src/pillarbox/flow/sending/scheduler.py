@@ -33,6 +33,7 @@ TURN = 0.005  # seconds between two of them, so that siblings get their share
 DEAD_EVERY = 60.0  # seconds between two looks for holders that have died
 RENEWED = 1000  # rows whose lease is prolonged in one transaction
 PAUSE = 1.0  # seconds after a failure of the store
+LAST = 2.0  # seconds, at least, that a stop waits for the store
 NO_ROOM = 30  # seconds, at least, that a slow destination waits when all slow lanes are taken
 
 
@@ -43,8 +44,8 @@ class Scheduler:
         self._parts = parts
         self._runs: dict[int, Run] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._looking: asyncio.Task[None] | None = None
         self._helpers: list[asyncio.Task[None]] = []
-        self._renewing: asyncio.Task[None] | None = None
         self._poke = asyncio.Event()
         self._stopping = False
 
@@ -52,8 +53,8 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         self._parts.store.on_commit(self._committed)
         self._parts.slots.freed = self._freed
-        self._helpers = [loop.create_task(self._look()), loop.create_task(self._free_dead())]
-        self._renewing = loop.create_task(self._renew())
+        self._looking = loop.create_task(self._look())
+        self._helpers = [loop.create_task(self._free_dead()), loop.create_task(self._renew())]
 
     @property
     def busy(self) -> bool:
@@ -63,8 +64,7 @@ class Scheduler:
     def leave(self) -> None:
         """Begin nothing more; messages in transfer go on to their end, all else is given back."""
         self._stopping = True
-        for helper in self._helpers:
-            helper.cancel()
+        self._poke.set()
         for run in tuple(self._runs.values()):
             run.leave()
 
@@ -74,16 +74,15 @@ class Scheduler:
         It may be cancelled, and called again with less patience.
         """
         self.leave()
-        await asyncio.gather(*self._helpers, return_exceptions=True)
-        for run in tuple(self._runs.values()):  # one that was leased meanwhile
-            run.leave()
+        if self._looking is not None:
+            await asyncio.wait([self._looking], timeout=max(patience, LAST))  # what it leases just now is given back
         await self._wait_for_runs(patience)
         left = len(self._runs)
         for run in tuple(self._runs.values()):
             run.cut()
         await self._wait_for_runs(None)
-        if self._renewing is not None:
-            self._renewing.cancel()
+        for helper in self._helpers:
+            helper.cancel()
         self._count()
         return left
 
@@ -119,11 +118,11 @@ class Scheduler:
                     pause = min(pause, due - parts.clock())
             except Temporary as error:
                 log.warning("The queue cannot be looked at: %s", error)
-                await asyncio.sleep(PAUSE)
+                pause = PAUSE
             except Exception:
                 parts.counters.add(Field.ERRORS)
                 log.exception("Looking at the queue failed")
-                await asyncio.sleep(PAUSE)
+                pause = PAUSE
             self._count()
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(TURN, pause)):
@@ -144,7 +143,9 @@ class Scheduler:
             return False
         leased = await self._parts.store.write(_lease, self._parts.holder, room)
         for destination, found in leased:
-            if found.hop is None:
+            if self._stopping:
+                await self._parts.store.write(_put_off, destination, self._parts.holder, destination.blocked_until)
+            elif found.hop is None:
                 await self._parts.store.write(_reroute, destination, self._parts.holder)
             elif slots.is_slow(destination.name) and slots.slow >= slots.limit * SLOW_SHARE:
                 until = int(self._parts.clock() + NO_ROOM * (1 + self._parts.chance()))
@@ -154,7 +155,7 @@ class Scheduler:
         return len(leased) == room
 
     def _run(self, run: Run) -> None:
-        if self._stopping or run.id in self._runs:
+        if run.id in self._runs:  # our own lease had ended: it goes on
             return
         self._runs[run.id] = run
         task = asyncio.get_running_loop().create_task(run.work(), name=f"destination {run.name}")
