@@ -170,6 +170,13 @@ class UidBatches:
 
 
 @dataclass(slots=True)
+class CancelUpdate:
+    """CANCELUPDATE (RFC 5267 section 4.4): tags of searches whose changes are not to be told any more."""
+
+    tags: tuple[bytes, ...]
+
+
+@dataclass(slots=True)
 class Fetch:
     """FETCH and UID FETCH. UID FETCH always has UID among the items; CHANGEDSINCE adds MODSEQ.
 
@@ -204,6 +211,13 @@ class Copy:
 
 
 @dataclass(slots=True)
+class UrlAuth:
+    """GENURLAUTH and URLFETCH, RFC 4467: URLs as the client wrote them."""
+
+    urls: tuple[str, ...]
+
+
+@dataclass(slots=True)
 class Expunge:
     """UID EXPUNGE, RFC 4315; EXPUNGE itself has no arguments."""
 
@@ -211,7 +225,8 @@ class Expunge:
 
 
 Args = (
-    Id
+    UrlAuth
+    | Id
     | Enable
     | Login
     | Select
@@ -223,6 +238,7 @@ Args = (
     | Search
     | MultiSearch
     | UidBatches
+    | CancelUpdate
     | Fetch
     | Store
     | Copy

@@ -77,7 +77,7 @@ EXTENSIONS: tuple[Extension, ...] = (
         "SETACL,DELETEACL,GETACL,LISTRIGHTS,MYRIGHTS",
     ),
     _have("4315", "UIDPLUS", "UIDPLUS"),
-    _missing("4467", "URLAUTH", "URLAUTH", commands="GENURLAUTH,RESETKEY,URLFETCH"),
+    _have("4467", "URLAUTH", "URLAUTH", reason="no submission server has a right to submit+ URLs"),
     _have("4469", "CATENATE", "CATENATE"),
     _have("4731", "ESEARCH", "ESEARCH"),
     _have("4959", "SASL-IR", "SASL-IR", BEFORE_LOGIN),
@@ -95,7 +95,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("5256", "THREAD", "THREAD=ORDEREDSUBJECT THREAD=REFERENCES"),
     _missing("5257", "ANNOTATE", "ANNOTATE-EXPERIMENT-1"),
     _have("5258", "LIST-EXTENDED", "LIST-EXTENDED"),
-    _have("5267", "ESORT / CONTEXT", "ESORT", reason="CONTEXT=SEARCH and CONTEXT=SORT are not written yet"),
+    _have("5267", "ESORT / CONTEXT", "ESORT CONTEXT=SEARCH CONTEXT=SORT"),
     _missing("5464", "METADATA", "METADATA METADATA-SERVER", commands="GETMETADATA,SETMETADATA"),
     _missing("5465", "NOTIFY", "NOTIFY", commands="NOTIFY"),
     _missing("5466", "FILTERS", "FILTERS", "needs METADATA, which is not there yet"),
@@ -122,13 +122,18 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("9586", "UIDONLY", "UIDONLY"),
     _missing("9590", "LIST-METADATA", "LIST-METADATA", "needs METADATA, which is not there yet"),
     _missing("9698", "JMAPACCESS", "JMAPACCESS", "advertised once JMAP is there", "GETJMAPACCESS"),
-    _missing("9738", "MESSAGELIMIT/SAVELIMIT", "MESSAGELIMIT=n"),
+    _missing(
+        "9738",
+        "MESSAGELIMIT/SAVELIMIT",
+        "MESSAGELIMIT=n",
+        "it has one number for APPEND and COPY: one APPEND takes 1000 messages ([LIMIT]), COPY and the others any",
+    ),
     _have("10022", "UIDBATCHES", "UIDBATCHES"),
     # Named beside the list
     _missing("2193", "MAILBOX-REFERRALS", "MAILBOX-REFERRALS", "there is no other server to refer to", "RLIST,RLSUB"),
     _missing("2221", "LOGIN-REFERRALS", "LOGIN-REFERRALS", "there is no other server to refer to"),
     _missing("5259", "CONVERT", "CONVERT", "the server converts no media", "CONVERT,UID CONVERT,CONVERSIONS"),
-    _missing("5524", "URLAUTH=BINARY", "URLAUTH=BINARY", "needs URLAUTH, which is not there yet"),
+    _missing("5524", "URLAUTH=BINARY", "URLAUTH=BINARY", _LATER),
     _missing("5738", "UTF8 (first version)", "UTF8=ALL UTF8=APPEND UTF8=USER UTF8=ONLY", "replaced by RFC 6855"),
     _missing("6785", "IMAPSIEVE", "IMAPSIEVE=", "needs Sieve, which is not there yet"),
     Extension(
@@ -140,7 +145,7 @@ EXTENSIONS: tuple[Extension, ...] = (
         ),
         True,
         BEFORE_LOGIN,
-        "SCRAM-SHA-256-PLUS where TLS ends here; EXTERNAL is not written yet",
+        "SCRAM-SHA-256-PLUS where TLS ends here; EXTERNAL is not written yet: no client certificates are asked for",
     ),
 )
 

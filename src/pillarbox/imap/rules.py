@@ -16,6 +16,7 @@ from pillarbox.imap import (
     search_grammar,
     session_grammar,
     sort_grammar,
+    url_grammar,
 )
 from pillarbox.imap.append_grammar import Segment
 from pillarbox.imap.commands import Args
@@ -67,6 +68,9 @@ _TABLE: tuple[tuple[str, frozenset[State], Callable[[Cursor], Parsed], str], ...
     ("APPEND", _AFTER, append_grammar.append, "RFC 9051 6.3.12, RFC 3502, RFC 4469"),
     ("IDLE", _AFTER, session_grammar.nothing, "RFC 9051 6.3.13"),
     ("UNAUTHENTICATE", _AFTER, session_grammar.nothing, "RFC 8437 3"),
+    ("GENURLAUTH", _AFTER, url_grammar.generate, "RFC 4467 7"),
+    ("RESETKEY", _AFTER, url_grammar.reset, "RFC 4467 7"),
+    ("URLFETCH", _AFTER, url_grammar.fetch, "RFC 4467 7"),
     ("CHECK", _SELECTED, session_grammar.nothing, "RFC 3501 6.4.1"),
     ("CLOSE", _SELECTED, session_grammar.nothing, "RFC 9051 6.4.1"),
     ("UNSELECT", _SELECTED, session_grammar.nothing, "RFC 9051 6.4.2"),
@@ -74,6 +78,7 @@ _TABLE: tuple[tuple[str, frozenset[State], Callable[[Cursor], Parsed], str], ...
     ("SEARCH", _SELECTED, search_grammar.search, "RFC 9051 6.4.4, RFC 4731, RFC 5182"),
     ("SORT", _SELECTED, sort_grammar.sort, "RFC 5256 3, RFC 5267 3, RFC 5957"),
     ("ESEARCH", _AFTER, multisearch_grammar.esearch, "RFC 7377 2.1"),
+    ("CANCELUPDATE", _SELECTED, multisearch_grammar.cancel_update, "RFC 5267 4.4"),
     ("UIDBATCHES", _SELECTED, multisearch_grammar.uid_batches, "RFC 10022 3"),
     ("THREAD", _SELECTED, sort_grammar.thread, "RFC 5256 3"),
     ("FETCH", _SELECTED, fetch_grammar.fetch, "RFC 9051 6.4.5, RFC 3516, RFC 7162"),

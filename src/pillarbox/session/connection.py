@@ -7,7 +7,9 @@ connection has no task. What is written waits for the client to take it, and wha
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import structlog
@@ -28,6 +30,7 @@ LOGIN_PATIENCE = 60.0  # seconds from the connection to the login
 STALLED = 300.0  # seconds that a client may leave our output untaken
 WORKING = 60.0  # seconds until a connection that works for its client is looked at again
 REVOKED = 1.0  # seconds that a command may still take when the account has been disabled
+ASKED = 240  # seconds of silence after which the kernel asks whether a client is still there
 UNREAD = 128 * 1024  # octets that may arrive while a command is answered; then reading pauses
 TURN = 64  # commands answered in a row before others have their turn
 
@@ -56,6 +59,18 @@ class Core(Protocol):
 
 
 C = TypeVar("C", bound=Core)
+
+
+def _keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Let the kernel ask a silent client whether it is there: address translators forget connections that say nothing
+    (RFC 5382 section 5 lets them, after two hours and often after minutes), and clients that vanished free their seat.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):  # it has gone already
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in ((socket.TCP_KEEPIDLE, ASKED), (socket.TCP_KEEPINTVL, 60), (socket.TCP_KEEPCNT, 5)):
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Connection(asyncio.Protocol, Generic[C]):
@@ -177,6 +192,7 @@ class Connection(asyncio.Protocol, Generic[C]):
         self.transport = cast(asyncio.Transport, transport)
         if not self._peer_known:
             self.peer = peer_of(transport)
+        _keep_alive(transport)
         self.core = self.make_core(tls=tls.described(transport) is not None)
         if node.draining:
             self._turn_away("The server is going down")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pillarbox.imap.events import Command
 
 from . import (
+    imap_contexts,
     imap_copy,
     imap_fetch,
     imap_list,
@@ -19,6 +20,7 @@ from . import (
     imap_status,
     imap_store,
     imap_thread,
+    imap_urlauth,
 )
 from .imap_answers import Work
 
@@ -36,6 +38,9 @@ HANDLERS: dict[str, Handler] = {
     "LOGIN": imap_login.login,
     "UNAUTHENTICATE": imap_login.unauthenticate,
     "COMPRESS": imap_login.compress,
+    "GENURLAUTH": imap_urlauth.generate,
+    "RESETKEY": imap_urlauth.reset,
+    "URLFETCH": imap_urlauth.fetch,
     "NAMESPACE": imap_mailboxes.namespace,
     "CREATE": imap_mailboxes.create,
     "DELETE": imap_mailboxes.delete,
@@ -54,6 +59,7 @@ HANDLERS: dict[str, Handler] = {
     "SORT": imap_search.search,
     "THREAD": imap_thread.thread,
     "ESEARCH": imap_multisearch.esearch,
+    "CANCELUPDATE": imap_contexts.cancel,
     "UIDBATCHES": imap_multisearch.uid_batches,
     "STORE": imap_store.store,
     "EXPUNGE": imap_store.expunge,

@@ -15,6 +15,11 @@ def secret(tx: Tx, name: str) -> bytes | None:
     return None if row is None else bytes.fromhex(row[0])
 
 
+def forget_secret(tx: Tx, name: str) -> None:
+    """What was made with the key of this name is worth nothing from here on."""
+    tx.run("DELETE FROM store_meta WHERE key = ?", (name,))
+
+
 def make_secret(tx: Tx, name: str) -> bytes:
     """The key of this name, made now if there is none."""
     tx.run(

@@ -1,6 +1,7 @@
 """COMPRESS=DEFLATE (RFC 4978): both directions, bombs, broken streams, and the end of it."""
 
 import random
+import socket
 import zlib
 
 from house import MESSAGE
@@ -109,3 +110,12 @@ async def test_it_ends_with_the_login(house):
         await c.ok("UNAUTHENTICATE")
         c.reader, c.writer = c.reader.reader, c.writer.writer
         await c.ok("LOGIN bob@example.com secret")
+
+
+async def test_the_kernel_asks_whether_a_silent_client_is_there(house):
+    async with house() as h:
+        await h.login()
+        (session,) = h.node.sessions
+        sock = session.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 240
