@@ -1,8 +1,8 @@
-"""ESEARCH, the command (RFC 7377), and UIDBATCHES (RFC 10022)."""
+"""ESEARCH, the command (RFC 7377), CANCELUPDATE (RFC 5267) and UIDBATCHES (RFC 10022)."""
 
 from __future__ import annotations
 
-from pillarbox.imap.commands import MultiSearch, UidBatches
+from pillarbox.imap.commands import CancelUpdate, MultiSearch, UidBatches
 from pillarbox.imap.mailbox_filter import MailboxFilter, mailbox_filter
 from pillarbox.imap.search import And, Fuzzy, Key, Not, Numbers, Or, Uids
 from pillarbox.imap.search_grammar import program
@@ -46,6 +46,15 @@ def _numbered(key: Key) -> bool:
         case Not(key=inner) | Fuzzy(key=inner):
             return _numbered(inner)
     return False
+
+
+def cancel_update(cursor: Cursor) -> CancelUpdate:
+    """`cancelupdate`: tags as strings."""
+    tags = [cursor.string("a tag")]
+    while not cursor.done:
+        cursor.space()
+        tags.append(cursor.string("a tag"))
+    return CancelUpdate(tuple(tags))
 
 
 def uid_batches(cursor: Cursor) -> UidBatches:

@@ -36,7 +36,7 @@ from pillarbox.imap.sequence import SequenceSet
 from pillarbox.store import Store, mailboxes, messages
 from pillarbox.store.errors import Busy, NotFound, StoreError
 
-from . import imap_append, imap_login
+from . import imap_append, imap_contexts, imap_login
 from .compression import Compression
 from .connection import LOGIN_PATIENCE, Connection, Lost
 from .imap_answers import Answer, Refuse, Work, bad, refusal
@@ -221,6 +221,8 @@ class ImapSession(Connection[ImapCore]):
         selected = self.selected
         if selected is None:
             return
+        if selected.contexts:
+            await imap_contexts.tell_removed(self, selected, expunge=expunge)
         told = selected.tell(
             expunge=expunge,
             vanished=self.qresync or self.uid_only,
@@ -232,6 +234,8 @@ class ImapSession(Connection[ImapCore]):
             self.core.untagged(response)
             if count % LINES == 0:
                 await self.drained()
+        if selected.contexts:
+            await imap_contexts.tell_added(self, selected)
 
     def _claim(self, selected: Selected) -> None:
         """What came while the mailbox was selected was \\Recent here: it is not for the next session."""

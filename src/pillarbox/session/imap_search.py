@@ -10,6 +10,7 @@ from pillarbox.imap.commands import Search
 from pillarbox.imap.events import Command
 from pillarbox.imap.return_grammar import positions
 from pillarbox.imap.sequence import SequenceSet, compact
+from pillarbox.session import imap_contexts
 from pillarbox.session.imap_answers import Answer, Refuse
 from pillarbox.session.imap_search_run import found_by, relevancy
 from pillarbox.session.imap_selected import Selected
@@ -41,6 +42,8 @@ async def search(session: ImapSession, command: Command) -> Answer:
     if save:
         selected.saved = saved(args, selected, ordered)
     _tell(session, command, args, selected, ordered, scores)
+    if args.update:
+        imap_contexts.keep(session, command, selected, ordered)
     return Answer(f"{command.name} completed")
 
 

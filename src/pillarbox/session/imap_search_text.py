@@ -1,8 +1,8 @@
 """What SEARCH asks of a message's content: header fields, the header as text, the body as text, the day of its Date.
 
 Runs in a reader thread (`store.scan(matching, ...)`). A message is read as far as the tests ask, each part once.
-Values are decoded (RFC 2047, transfer encodings, charsets) by `mime`; the texts given out are keys of i;unicode-casemap,
-so a test is one `in`.
+Values are decoded (RFC 2047, transfer encodings, charsets) by `mime`; the texts given out are keys of
+i;unicode-casemap, so a test is one `in`.
 """
 
 from __future__ import annotations

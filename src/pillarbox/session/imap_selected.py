@@ -11,11 +11,15 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from pillarbox.imap import flags as imap_flags
 from pillarbox.imap import responses
 from pillarbox.imap.sequence import SequenceSet, compact
 from pillarbox.store.records import Changes, Mailbox, View
+
+if TYPE_CHECKING:
+    from pillarbox.session.imap_contexts import Context
 
 Keywords = tuple[str, ...]
 
@@ -32,6 +36,7 @@ class Selected:
         "_told",
         "_told_recent",
         "arrived",
+        "contexts",
         "dates",
         "flags",
         "highestmodseq",
@@ -59,6 +64,7 @@ class Selected:
         self.recent_from = recent_from  # UIDs from here on are \Recent in this session (IMAP4rev1)
         # UIDs that `$` stands for (RFC 5182). Those expunged since drop out when it is used: UIDs do not come back.
         self.saved: SequenceSet | None = None
+        self.contexts: dict[bytes, Context] = {}  # searches whose results are kept up to date, by tag
         self._changed: set[int] = set()  # UIDs whose flags are to be told
         self._silent: set[int] = set()  # UIDs of which only the mod-sequence is to be told
         self._gone: set[int] = set()  # UIDs that are to be told as expunged
