@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from pillarbox.store.errors import Conflict, Corrupt, NotFound
+from pillarbox.store.text import storable
 from pillarbox.store.tx import Tx
 
 if TYPE_CHECKING:
@@ -84,26 +85,17 @@ def _computed(analysis: Analysis) -> tuple[object, ...]:
         analysis.header_size,
         analysis.sent_at,
         analysis.sent_zone,
-        _text(analysis.message_id),
-        _text(" ".join(analysis.in_reply_to)[:_MAX_REFERENCES]),
-        _text(" ".join(analysis.references)[-_MAX_REFERENCES:]),
-        _text(analysis.subject),
-        _text(analysis.base_subject),
-        _text(analysis.preview),
+        storable(analysis.message_id),
+        storable(" ".join(analysis.in_reply_to)[:_MAX_REFERENCES]),
+        storable(" ".join(analysis.references)[-_MAX_REFERENCES:]),
+        storable(analysis.subject),
+        storable(analysis.base_subject),
+        storable(analysis.preview),
         analysis.envelope,
         analysis.bodystructure,
         analysis.body,
         analysis.parts,
     )
-
-
-def _text(value: str) -> str:
-    """Text both engines take: PostgreSQL has no NUL in it, neither takes lone surrogates."""
-    if "\0" in value:
-        value = value.replace("\0", "\ufffd")
-    if not value.isascii():
-        value = value.encode("utf-8", "replace").decode()
-    return value
 
 
 def begin(tx: Tx, owner: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pillarbox.store.records import Event
+from pillarbox.store.text import storable
 from pillarbox.store.tx import Tx
 
 __all__ = ["Event", "add_events", "events_of_address", "events_of_message", "key_of_row", "trim"]
@@ -18,7 +19,12 @@ _TRIM = "DELETE FROM message_events WHERE id IN (SELECT id FROM message_events W
 
 
 def add_events(tx: Tx, rows: Iterable[Event]) -> None:
-    tx.many(_INSERT, [(e.at, e.message_key, e.kind, e.sender, e.recipient, e.queue_id, e.detail) for e in rows])
+    tx.many(_INSERT, [_row(event) for event in rows])
+
+
+def _row(event: Event) -> tuple[object, ...]:
+    sender, recipient, detail = storable(event.sender), storable(event.recipient), storable(event.detail)
+    return event.at, event.message_key, event.kind, sender, recipient, event.queue_id, detail
 
 
 def events_of_message(tx: Tx, message_key: str, limit: int = 1000, after_id: int = 0) -> list[Event]:

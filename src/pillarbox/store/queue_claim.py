@@ -12,8 +12,9 @@ from typing import Any
 from pillarbox.store import destinations
 from pillarbox.store.destinations import COLUMNS, READY
 from pillarbox.store.queue_rows import with_message
-from pillarbox.store.queue_settle import CLAIMED, QUIT, UNSENT
+from pillarbox.store.queue_settle import CLAIMED, MOST, QUIT, UNSENT
 from pillarbox.store.records import Destination, QueuedMessage, Unrouted
+from pillarbox.store.text import storable
 from pillarbox.store.tx import QUEUE, Row, Tx
 
 ABOVE = 2**31  # above every priority: where walking down through them begins
@@ -235,7 +236,7 @@ def leave(
     tx.run(
         "UPDATE destinations SET due_at = ?, holder = '', held_until = 0, failures = ?, concurrency = ?, "
         "blocked_until = ?, last_error = ?, updated_at = ? WHERE id = ?",
-        (due_at, failures, concurrency, blocked_until, last_error, tx.now, destination_id),
+        (due_at, failures, concurrency, blocked_until, storable(last_error, MOST), tx.now, destination_id),
     )
     if due_at is not None:
         tx.touch(*QUEUE)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pillarbox.store.text import storable
 from pillarbox.store.tx import QUEUE, Tx
+
+MOST = 2000  # characters of a server's words that are kept
 
 QUIT = "claimed_by = ''"
 UNSENT = "CASE WHEN attempts = 0 THEN 'pending' ELSE 'retry' END"  # the status of a row that only waits
@@ -38,12 +41,12 @@ def remove(tx: Tx, ids: Sequence[int]) -> None:
 
 def defer(tx: Tx, rows: Iterable[tuple[int, int, str, str]], *, holder: str = "") -> None:
     """(id, next_retry_at, error, host): one attempt more was made, the next comes at that time."""
-    tx.many(_DEFER, [(at, error, host, tx.now, id, holder, holder) for id, at, error, host in rows])
+    tx.many(_DEFER, [(at, *_said(error, host), tx.now, id, holder, holder) for id, at, error, host in rows])
 
 
 def fail(tx: Tx, rows: Iterable[tuple[int, str, str]], *, holder: str = "") -> None:
     """(id, error, host): a dead letter, kept until an operator decides."""
-    tx.many(_FAIL, [(error, host, tx.now, id, holder, holder) for id, error, host in rows])
+    tx.many(_FAIL, [(*_said(error, host), tx.now, id, holder, holder) for id, error, host in rows])
 
 
 def give_back(tx: Tx, holder: str, ids: Sequence[int]) -> None:
@@ -59,3 +62,8 @@ def note_delay(tx: Tx, ids: Sequence[int]) -> None:
     if ids:
         condition, values = tx.among("id", ids)
         tx.run(f"UPDATE message_queue SET delay_reported_at = ? WHERE {condition}", (tx.now, values))
+
+
+def _said(error: str, host: str) -> tuple[str, str]:
+    """A server may say anything, and what it said must not keep its row from being settled."""
+    return storable(error, MOST), storable(host, MOST)

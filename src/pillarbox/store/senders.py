@@ -9,6 +9,7 @@ from pillarbox.store import directory
 from pillarbox.store.addresses import address_key, domain_key, split
 from pillarbox.store.errors import Conflict, Invalid, NotFound
 from pillarbox.store.records import SenderGrant, User
+from pillarbox.store.text import storable
 from pillarbox.store.tx import Tx
 
 _MAX_REASON = 500
@@ -56,7 +57,7 @@ def hold(tx: Tx, user_id: int, reason: str) -> bool:
         return False
     tx.run(
         "UPDATE users SET sending_held_at = ?, sending_held_reason = ? WHERE id = ?",
-        (tx.now, reason[:_MAX_REASON], user_id),
+        (tx.now, storable(reason, _MAX_REASON), user_id),
     )
     directory.changed(tx, user_id)
     return True

@@ -42,3 +42,9 @@ async def test_the_key_of_a_row_that_is_there(store: Store) -> None:
     plan = Queued("a@b.c", "d@e.f", message_key="K9")
     (outcome,) = await store.write(messages.deliver, message(), [plan])
     assert await store.scan(events.key_of_row, outcome.queue_id) == "K9"
+
+
+async def test_an_event_may_have_any_text(store: Store) -> None:
+    await store.write(events.add_events, [Event(1, "K", "refused", "\udc80@x", "\0@y", None, "\udcfe\0")])
+    (found,) = await store.read(events.events_of_message, "K")
+    assert (found.sender, found.recipient, found.detail) == ("?@x", "\ufffd@y", "?\ufffd")

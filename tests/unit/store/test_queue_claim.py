@@ -258,3 +258,17 @@ async def test_rows_are_claimed_by_their_ids(store: Store, clock: Clock) -> None
     assert await store.write(queue_claim.claim_rows, [one, two], "one", LEASE) == []
     clock.now += LEASE
     assert len(await store.write(queue_claim.claim_rows, [one, two, later], "two", LEASE)) == 3
+
+
+async def test_whatever_a_server_says_its_row_is_settled(store: Store, clock: Clock) -> None:
+    ids = await put(store, "1@x", "2@x")
+    (destination,) = await lease(store)
+    await claim(store, destination)
+    odd = "450 \0 \udcff \u00fc " + "x" * 100_000
+    await store.write(queue_settle.defer, [(ids[0], clock.now + 1, odd, odd)])
+    await store.write(queue_settle.fail, [(ids[1], odd, odd)])
+    await leave(store, destination, last_error=odd)
+    for row in await store.read(queue.find, QueueFilter()):
+        assert row.last_error is not None
+        assert row.last_error.startswith("450 \ufffd ? \u00fc xxx")
+        assert len(row.last_error) == len(row.last_host) == queue_settle.MOST
