@@ -66,9 +66,16 @@ def answer(core: ImapCore, event: events.Event, *, refuse: bool) -> None:
             core.logout()
         case _ if refuse:
             core.tagged(event.tag, "NO", "not now\r\n", "TRYCREATE")
+        case events.AppendStart() if event.args.catenate:
+            core.go_on()
         case events.AppendStart():
             assert event.args.size <= LIMITS.append
             core.accept_literal()
+        case events.CatenateText():
+            assert event.size <= LIMITS.append
+            core.accept_literal()
+        case events.CatenateUrl():
+            core.go_on()
         case events.Idle():
             core.continuation()
         case events.Authenticate(initial=None):
@@ -84,6 +91,9 @@ def answer(core: ImapCore, event: events.Event, *, refuse: bool) -> None:
         case events.Command(name="CLOSE" | "UNSELECT"):
             core.unselected()
             core.tagged(event.tag, "OK", "closed")
+        case events.Command(name="UNAUTHENTICATE"):
+            core.unauthenticated()
+            core.tagged(event.tag, "OK", "bye, but stay")
         case events.Command(name="ENABLE"):
             core.enable(event.args.names)
             core.tagged(event.tag, "OK", "enabled")
