@@ -120,7 +120,7 @@ def test_ret_full_brings_the_whole_message_back(run):
     run(body)
 
 
-def test_a_message_that_waits_is_reported_once_and_returned_after_its_lifetime(run):
+def test_a_message_that_waits_is_reported_once_and_returned_after_its_lifetime(run_sqlite):
     async def body(office):
         ada = await local(office)
         office.world.servers["mx example.net"].rule = lambda to, tries, now: LATER
@@ -145,7 +145,7 @@ def test_a_message_that_waits_is_reported_once_and_returned_after_its_lifetime(r
         assert "5 days" in rest[0].get_payload()[0].get_content()
         assert "450 4.2.0 greylisted" in rest[0].get_payload()[0].get_content()
 
-    run(body, queue_flush_interval_ms=600_000)
+    run_sqlite(body, queue_flush_interval_ms=600_000)
 
 
 def test_notify_decides_what_is_told(run):
