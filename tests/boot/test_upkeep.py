@@ -332,7 +332,7 @@ def test_upgrade_without_a_restart_and_back(machine, unit):
         program = CLIENT + f"COMMAND = {command!r}\n" + HAMMER
         code, said, failures, count, idle, busy = json.loads(machine.python(program))
         assert failures == [] and count > 5
-        assert (idle, busy) == ("250 2.0.0 OK", "250 2.0.0 OK: Message accepted for delivery")
+        assert idle == "250 2.0.0 OK" and busy.startswith("250 2.0.0 OK: Message accepted for delivery")
         return code, said
 
     def install(place: str) -> None:
