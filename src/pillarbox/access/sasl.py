@@ -10,12 +10,8 @@ answers its questions; the session does the base64.
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode
 from dataclasses import dataclass
 from typing import Protocol
-
-MAX_RESPONSE = 12288  # octets of base64, RFC 4954 section 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,21 +114,3 @@ class Login:
 
 
 MECHANISMS: dict[str, type[Plain | Login]] = {"PLAIN": Plain, "LOGIN": Login}
-
-
-def mechanism_for(name: str) -> Mechanism | None:
-    """A fresh exchange of the mechanism of this name (in any case), or None when there is none."""
-    kind = MECHANISMS.get(name.upper())
-    return kind() if kind is not None else None
-
-
-def decode_response(line: bytes) -> bytes | None:
-    """Base64 of a response line, "=" being the empty one (RFC 4954 section 4); None when it is not base64."""
-    if line == b"=":
-        return b""
-    if len(line) > MAX_RESPONSE:
-        return None
-    try:
-        return b64decode(line, validate=True)
-    except (binascii.Error, ValueError):
-        return None

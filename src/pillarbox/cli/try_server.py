@@ -236,7 +236,8 @@ class Facts:
         ca = shlex.quote(str(self.folder / "ca.crt"))
         first = self.accounts[0]
         login = shlex.quote(f"{first['username']}:{first['password']}")
-        smtp, imaps = self.ports["smtp"], self.ports["imaps"]
+        smtp, imaps, submissions = (self.ports[role] for role in ("smtp", "imaps", "submissions"))
+        second = self.accounts[-1]["username"]
         accounts = "\n".join(f"  {account['username']}   password {account['password']}" for account in self.accounts)
         promise = f"\nAny other recipient gets a mailbox too, with the password of {first['username']}.\n"
         others = promise if self.accept_all else ""
@@ -255,6 +256,12 @@ Send a message:
          --mail-from you@example.net --mail-rcpt {first["username"]} --upload-file -
 
 or  swaks --server localhost:{smtp} --from you@example.net --to {first["username"]}
+
+Send as an account, anywhere:
+
+  printf 'To: {second}\\r\\nSubject: hello\\r\\n\\r\\nIt works.\\r\\n' |
+    curl --cacert {ca} --user {login} smtps://localhost:{submissions}/client.example.net \\
+         --mail-from {first["username"]} --mail-rcpt {second} --upload-file -
 
 Read it:
 

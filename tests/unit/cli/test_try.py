@@ -31,6 +31,7 @@ class Server:
     def __call__(self, settings: Settings, *, load: Any, on_ready: Ready, **_: Any) -> int:
         self.settings.append(settings)
         ports = {"smtp": settings.port, "imap": settings.imap_port, "imaps": settings.imaps_port}
+        ports |= {"submission": settings.submission_port, "submissions": settings.smtps_port}
         on_ready({role: port for role, port in ports.items() if port})
         assert load().settings.port == settings.port
         return 0
@@ -59,7 +60,8 @@ def test_one_line_of_json_and_the_same_accounts_again(server: Server, capsys: py
     assert out.count("\n") == 1
     ready = json.loads(out)
     assert ready["ready"] is True
-    assert ready["ports"] == {"smtp": base, "imap": base + 4, "imaps": base + 5}
+    places = {"smtp": 0, "submission": 1, "submissions": 2, "imap": 4, "imaps": 5}
+    assert ready["ports"] == {role: base + place for role, place in places.items()}
     assert [account["username"] for account in ready["accounts"]] == ["ada@example.test", "bob@example.test"]
     data = Path(ready["data"])
     assert data == Path.cwd() / "mail"
@@ -93,11 +95,14 @@ def test_settings_of_the_environment_count_but_do_not_lead_out(
 
 def test_people_are_told_what_to_paste(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     accounts = [{"username": "ada@example.test", "password": "s3cret"}]
-    facts = try_server.Facts(tmp_path / "my data", {"smtp": 2525, "imaps": 2993}, accounts, accept_all=True)
+    facts = try_server.Facts(
+        tmp_path / "my data", {"smtp": 2525, "submissions": 2465, "imaps": 2993}, accounts, accept_all=True
+    )
     text = facts.as_text()
     assert f"--cacert '{tmp_path}/my data/ca.crt'" in text
     assert "smtp://localhost:2525/" in text
     assert "ada@example.test:s3cret" in text
+    assert "smtps://localhost:2465/" in text
     assert "imaps://localhost:2993/INBOX" in text
     assert "Any other recipient gets a mailbox too, with the password of ada@example.test." in text
 
