@@ -32,7 +32,7 @@ def rebuild(db: Database = None, as_json: AsJson = False) -> None:
 
 def _place(db: Path | None) -> Path:
     path = path_of(db)
-    if "://" not in str(path) and not path.exists():
+    if not path.exists():
         raise NoDatabase(path)
     return path
 

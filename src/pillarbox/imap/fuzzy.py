@@ -56,8 +56,8 @@ def _loose(key: Key, relevancy: int) -> Key:
             return _words(key, text, relevancy, Body)
         case Text(text):
             return _words(key, text, relevancy, Text)
-        case Header(field, text):
-            return _words(key, text, relevancy, lambda word: Header(field, word))
+        case Header(field, text, envelope):
+            return _words(key, text, relevancy, lambda word: Header(field, word, envelope))
     return key
 
 

@@ -41,10 +41,14 @@ class Keyword:
 
 @dataclass(slots=True, frozen=True)
 class Header:
-    """HEADER, BCC, CC, FROM, SUBJECT, TO: substring of a header field (`field` in lower case; "" text: it exists)."""
+    """HEADER, BCC, CC, FROM, SUBJECT, TO: substring of a header field (`field` in lower case; "" text: it exists).
+
+    `envelope`: of what ENVELOPE shows of it, which is all but HEADER (RFC 9051 section 6.4.4).
+    """
 
     field: str
     text: str
+    envelope: bool = False
 
 
 @dataclass(slots=True, frozen=True)

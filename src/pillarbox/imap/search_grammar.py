@@ -194,7 +194,7 @@ Argument = Callable[[_Program, Cursor, int], Key]
 
 
 def _named_header(field: str) -> Argument:
-    return lambda program, cursor, depth: Header(field, program.text(cursor))
+    return lambda program, cursor, depth: Header(field, program.text(cursor), envelope=True)
 
 
 def _keyword(present: bool) -> Argument:

@@ -19,7 +19,7 @@ NAME = "feed-search-index"
 LEASE = 120  # seconds; longer than a step takes
 SOON = 0.5  # seconds from a commit to the index: what comes in one burst is indexed together
 LOOK = 30.0  # seconds between two looks when nobody told of a commit
-PAUSE = 0.02  # seconds between two steps, others' turn
+PAUSE = 0.02  # seconds at least between two steps: others' turn
 
 
 class SearchFeeder:
@@ -79,11 +79,12 @@ class SearchFeeder:
                 if not await self._store.write(leases.acquire, NAME, self._holder, LEASE, alive):
                     return done
                 until = clock() + LEASE / 2
+            began = clock()
             count = await self._store.search.feed(self._store)
             if not count:
                 break
             done += count
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(max(PAUSE, clock() - began))  # half of a thread's time at most, for years of mail too
         await self._store.search.sweep(self._store)
         if done:
             log.info("Messages were indexed for searching", count=done)

@@ -28,6 +28,7 @@ class Candidate(Protocol):
     @property
     def index(self) -> int: ...
     def header(self, name: str) -> list[str]: ...
+    def envelope(self, name: str) -> list[str]: ...
     def whole_header(self) -> str: ...
     def body_text(self) -> str: ...
     def header_words(self) -> str: ...
@@ -104,6 +105,8 @@ class _Planner:
                 return self._any_of([self.plan(one) for one in keys])
             case search.Not(key=one):
                 return self._none_of(self.plan(one))
+            case search.Header(name, text, True) if text:
+                return self._content(_envelope_test(name, casemap(text)), NOTHING_READ)
             case search.Header(name, text):
                 return self._content(_header_test(name, casemap(text)), HEADER_READ)
             case search.Body(text) | search.Text(text):
@@ -237,6 +240,10 @@ def _header_test(name: str, needle: str) -> Test:
     if not needle:
         return lambda m: bool(m.header(name))  # the field exists, RFC 9051 section 6.4.4
     return lambda m: any(needle in casemap(value) for value in m.header(name))
+
+
+def _envelope_test(name: str, needle: str) -> Test:
+    return lambda m: any(needle in casemap(value) for value in m.envelope(name))
 
 
 def _words_test(words: str, *, header: bool) -> Test:

@@ -11,9 +11,11 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from pillarbox.imap import envelope_reader
 from pillarbox.imap.collation import casemap
 from pillarbox.mime.date import parse_date
 from pillarbox.mime.header import decoded_value, header_text
+from pillarbox.mime.subject import MAX_SUBJECT
 from pillarbox.mime.text import search_text
 from pillarbox.mime.tree import load_parts
 from pillarbox.mime.words import folded
@@ -72,6 +74,13 @@ class StoredMessage:
     def header(self, name: str) -> list[str]:
         """The decoded values of a header field, one for each time it occurs."""
         return decoded_value(self._raw_header(), name.encode())
+
+    def envelope(self, name: str) -> list[str]:
+        """Subject or addresses as they were stored at delivery, an address as `Name <mailbox@host>`."""
+        if name == "subject":
+            return [self._row.subject] if len(self._row.subject) < MAX_SUBJECT else self.header(name)
+        found = envelope_reader.addresses(self._row.envelope, name)
+        return [f"{one.name} <{one.mailbox}@{one.host}>" if one.host else one.mailbox for one in found]
 
     def whole_header(self) -> str:
         """All fields with their names, decoded, as `casemap` makes them, a line each."""
