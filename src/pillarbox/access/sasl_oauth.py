@@ -26,7 +26,7 @@ class OAuthBearer:
         except UnicodeDecodeError:
             return Failure("an OAUTHBEARER message is UTF-8")
         header = _GS2.match(text)
-        if header is None or header[1] not in ("n", "y"):
+        if header is None or header[1] not in ("n", "y") or "\0" in text:
             return Failure("an OAUTHBEARER message begins with n, or y,")
         username = re.sub("=2C|=3D", lambda found: _UNESCAPED[found[0]], header[2] or "")
         token = _token(text[header.end() :], leading=True)
@@ -47,7 +47,7 @@ class XOAuth2:
             return Failure("an XOAUTH2 message is UTF-8")
         user, _, rest = text.partition("\x01")
         token = _token(rest, leading=False)
-        if not user.startswith("user=") or token is None:
+        if not user.startswith("user=") or "\0" in text or token is None:
             return Failure("an XOAUTH2 message holds user= and auth=Bearer with a token")
         return Token(user[5:], token, '{"status":"401","schemes":"bearer","scope":"imap smtp"}')
 

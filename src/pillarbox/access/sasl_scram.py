@@ -105,7 +105,7 @@ class Scram:
         if len(attributes) < 2 or not attributes[0].startswith("n=") or not attributes[1].startswith("r="):
             return Failure("a SCRAM exchange begins with a name and a nonce")
         username, nonce = _name(attributes[0][2:]), attributes[1][2:]
-        if not username or not _PRINTABLE.fullmatch(nonce):
+        if not username or "\0" in text or not _PRINTABLE.fullmatch(nonce):
             return Failure("the name or the nonce is malformed")
         if authzid and _name(authzid) != username:
             return Failure("authorization as another user is not offered", syntax=False)

@@ -113,7 +113,7 @@ def test_a_wrong_password_is_refused():
     assert isinstance(outcome, Failure) and not outcome.syntax
 
 
-@pytest.mark.parametrize("name", ["", "a=b", "=2", "=20", "=2c"])
+@pytest.mark.parametrize("name", ["", "a\0b", "a=b", "=2", "=20", "=2c"])
 def test_malformed_names(name):
     assert isinstance(finished(scram(), client_of(name=name)), Failure)
 
