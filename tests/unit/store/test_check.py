@@ -42,7 +42,11 @@ DAMAGE = [
     ("UPDATE blobs SET data = x'00' WHERE id = 2", "Blob 2 has its octets twice"),
     ("UPDATE message_queue SET blob_id = NULL", "Queue row 1 has no message"),
     ("UPDATE message_queue SET status = 'odd'", "'odd', which there is not"),
-    ("UPDATE message_queue SET status = 'held' WHERE id = 1", "Queue row 1 is held, but would be sent at"),
+    (
+        "INSERT INTO message_queue (from_address, to_address, created_at, status, next_retry_at, blob_id) "
+        "VALUES ('a@b.c', 'd@e.f', 1, 'held', 5, 1)",
+        "Queue row 3 is held, but would be sent at 5",
+    ),
     ("UPDATE message_queue SET claimed_by = 'me'", "is pending, but claimed by me"),
     ("UPDATE destinations SET due_at = due_at + 1", "Destination 1 (mx e.f) is due at"),
     ("UPDATE destinations SET due_at = NULL", "Destination 1 (mx e.f) is due at None"),

@@ -180,6 +180,22 @@ async def test_what_the_docs_say_may_be_done_by_hand(sqlite_store: Store, folder
     await sqlite_store.write(lambda tx: tx.run("DELETE FROM message_queue WHERE blob_id IS NULL"))
 
 
+async def test_a_row_held_or_buried_by_hand_rests(store: Store) -> None:
+    held, dead = await put(store, "1@x", "2@x")
+    (destination,) = await store.write(queue_claim.due_destinations, "one", 1, 60)
+    await store.write(queue_claim.claim, destination.id, "one", 9, 60)
+    for queue_id, status in ((held, "held"), (dead, "failed")):
+        await store.write(
+            lambda tx, to=(status, queue_id): tx.run("UPDATE message_queue SET status = ? WHERE id = ?", to)
+        )
+    rows = await store.read(
+        lambda tx: tx.rows("SELECT status, next_retry_at, claimed_by FROM message_queue ORDER BY id")
+    )
+    assert rows == [("held", None, ""), ("failed", None, "")]
+    await store.write(queue_settle.defer, [(held, 5, "450", "")], holder="one")
+    assert await store.write(queue_claim.claim, destination.id, "two", 9, 60) == []
+
+
 # Several nodes on one PostgreSQL.
 
 

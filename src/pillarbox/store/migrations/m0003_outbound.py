@@ -201,6 +201,9 @@ _LOWER = (
 # A destination that is not there: the row is routed again.
 _ASTRAY = "UPDATE message_queue SET destination_id = NULL WHERE id = new.id"
 _ORPHANS = "UPDATE message_queue SET destination_id = NULL WHERE destination_id = old.id AND next_retry_at IS NOT NULL"
+# `UPDATE message_queue SET status = 'held'` by hand is all it takes.
+_RESTING = "new.status IN ('held', 'failed') AND new.next_retry_at IS NOT NULL"
+_REST = "UPDATE message_queue SET next_retry_at = NULL, claimed_by = '' WHERE id = new.id"
 
 
 def up(words: Mapping[str, str]) -> list[str]:
@@ -246,13 +249,14 @@ def _up_sqlite() -> list[str]:
             f"CREATE TRIGGER {name} AFTER {event} ON message_queue WHEN {when} BEGIN {_LOWER}; {astray}; END"
             for name, event, when in _QUEUE_EVENTS
         ),
+        f"CREATE TRIGGER queue_rest AFTER UPDATE OF status ON message_queue WHEN {_RESTING} BEGIN {_REST}; END",
         f"CREATE TRIGGER destinations_delete AFTER DELETE ON destinations BEGIN {_ORPHANS}; END",
     ]
 
 
 def _down_sqlite() -> list[str]:
     names = [f"{table}_{event}" for table, _ in _WATCHED for event in ("insert", "delete", "update")]
-    names += ["users_held", *(name for name, _, _ in _QUEUE_EVENTS), "destinations_delete"]
+    names += ["users_held", *(name for name, _, _ in _QUEUE_EVENTS), "queue_rest", "destinations_delete"]
     return [f"DROP TRIGGER {name}" for name in names]
 
 
@@ -263,6 +267,7 @@ def _up_postgresql() -> list[str]:
         "CREATE FUNCTION note_queue_due() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         "PERFORM 1 FROM destinations WHERE id = new.destination_id FOR KEY SHARE; "
         f"IF FOUND THEN {_LOWER}; ELSE {_ASTRAY}; END IF; RETURN NULL; END $$",
+        f"CREATE FUNCTION note_queue_rest() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {_REST}; RETURN NULL; END $$",
         "CREATE FUNCTION note_destination_gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         f"{_ORPHANS}; RETURN NULL; END $$",
         *(
@@ -276,6 +281,8 @@ def _up_postgresql() -> list[str]:
             "EXECUTE FUNCTION note_queue_due()"
             for name, event, when in _QUEUE_EVENTS
         ),
+        f"CREATE TRIGGER queue_rest AFTER UPDATE OF status ON message_queue FOR EACH ROW WHEN ({_RESTING}) "
+        "EXECUTE FUNCTION note_queue_rest()",
         "CREATE TRIGGER destinations_delete AFTER DELETE ON destinations FOR EACH ROW "
         "EXECUTE FUNCTION note_destination_gone()",
     ]
@@ -284,6 +291,6 @@ def _up_postgresql() -> list[str]:
 def _down_postgresql() -> list[str]:
     triggers = [(f"{table}_changed", table) for table, _ in _WATCHED]
     triggers += [("users_held", "users"), *((name, "message_queue") for name, _, _ in _QUEUE_EVENTS)]
-    triggers.append(("destinations_delete", "destinations"))
-    functions = ["DROP FUNCTION note_destination_gone()", "DROP FUNCTION note_queue_due()"]
+    triggers += [("queue_rest", "message_queue"), ("destinations_delete", "destinations")]
+    functions = [f"DROP FUNCTION {name}()" for name in ("note_destination_gone", "note_queue_rest", "note_queue_due")]
     return [*(f"DROP TRIGGER {name} ON {table}" for name, table in triggers), *functions]
