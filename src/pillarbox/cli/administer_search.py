@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import typer
-
 from pillarbox.cli.accounts import NoDatabase
 from pillarbox.cli.command_line import AsJson, Database, group, path_of
 from pillarbox.cli.tables import print_done, print_one

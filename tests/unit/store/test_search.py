@@ -4,14 +4,18 @@ import os
 
 import apsw
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from store_samples import inbox_of, message, raw_message, to
 
 from pillarbox.mime.analysis import analyse
 from pillarbox.mime.words import folded, holds, sought
 from pillarbox.store import blobs, directory, mailboxes, messages
 from pillarbox.store.flags import DELETED
+from pillarbox.store.opening import open_store
 from pillarbox.store.records import NewMessage
 from pillarbox.store.search_index import Sought
+from pillarbox.store.search_sqlite import _SCHEMA, _look_up
 
 TEXTS = ["Meet for lunch", "No lunch meeting today", "東京都に行く", "Ünïcode straße", ""]
 
@@ -173,3 +177,32 @@ async def test_a_spoilt_index_is_made_anew(sqlite_store, damage):
     assert await store.search.behind(store)
     assert await feed_all(store) == len(TEXTS)
     assert await find(store, user, "lunch") == [([0, 1], [])]
+
+
+async def test_another_process_finds_what_was_indexed(sqlite_store):
+    user = await sqlite_store.write(directory.create_user, "carol", "carol@example.com", "hash", "scram")
+    other = await open_store(sqlite_store.path)
+    await fill(sqlite_store, user, ["lunch"])
+    assert await find(other, user, "lunch") is None
+    await feed_all(sqlite_store)
+    assert await find(other, user, "lunch") == [([0], [])]
+    await sqlite_store.search.rebuild(sqlite_store)
+    await feed_all(sqlite_store)
+    await fill(sqlite_store, user, ["lunch again"])
+    await feed_all(sqlite_store)
+    assert await find(other, user, "lunch") == [([0, 1], [])]
+    await other.close()
+
+
+@given(st.text(), st.text(), st.data())
+def test_the_index_answers_as_reading_does(header, body, data):
+    index = apsw.Connection(":memory:")
+    for statement in _SCHEMA:
+        index.execute(statement)
+    index.execute("INSERT INTO texts (rowid, header, body) VALUES (1, ?, ?)", (folded(header), folded(body)))
+    start = data.draw(st.integers(0, len(body)))
+    for needle in (body[start : data.draw(st.integers(start, len(body)))], header[:3]):
+        if words := sought(needle):
+            assert (1 in _look_up(index, Sought(words, False))) is holds(folded(body), words)
+            either = holds(folded(body), words) or holds(folded(header), words)
+            assert (1 in _look_up(index, Sought(words, True))) is either
