@@ -16,6 +16,7 @@ from pillarbox.store.migrations import (
     m0004_undelete,
     m0005_search,
     m0006_bans,
+    m0007_sharing,
 )
 
 Words = Mapping[str, str]
@@ -54,4 +55,5 @@ ALL: tuple[Migration, ...] = (
     Migration(4, "undelete", m0004_undelete.up, m0004_undelete.down),
     Migration(5, "search", m0005_search.up, m0005_search.down),
     Migration(6, "bans", m0006_bans.up, m0006_bans.down),
+    Migration(7, "sharing", m0007_sharing.up, m0007_sharing.down),
 )
