@@ -1,7 +1,8 @@
 """The one place that talks SQL and keeps bytes.
 
-Engines (SQLite, PostgreSQL), migrations, blobs, mailboxes, directory, queue, routes. Functions over a transaction; imports no
-protocol, only `mime` for what is computed once at delivery. Must not know: sessions, replies, settings' sources.
+Engines (SQLite, PostgreSQL), migrations, blobs, mailboxes, directory, queue, routes. Functions over a transaction;
+imports no protocol, only `mime` for what is computed once at delivery. Must not know: sessions, replies, settings'
+sources.
 
     store = await open_store("/var/lib/smtp-server/smtp.db")
     outcomes = await store.write(messages.deliver, message, plans)     # after the durable commit
