@@ -377,7 +377,7 @@ def test_upgrade_without_a_restart_and_back(machine, unit):
         tasks = int(machine.run("ps -L -u smtp --no-headers | wc -l"))
         assert tasks <= 200  # three generations at most, of two workers
         before = len(machine.log())
-        machine.run("kill -USR2 $(systemctl show -p MainPID --value smtp-server)")
+        machine.run("systemctl kill --kill-whom=main --signal=USR2 smtp-server")
         until(lambda: "Upgrade Complete (#4)" in machine.log()[before:], 30)
         assert machine.run("systemctl show -p MainPID --value smtp-server") == main
     finally:
