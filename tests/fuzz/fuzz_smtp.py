@@ -20,7 +20,15 @@ from pillarbox.smtp.proxy import MAX_V2, ProxyError, parse
 LIMITS = Limits(
     message_size=400, recipients=4, messages=30, command_line=120, auth_line=200, data_line=60, errors=9, refusals=12
 )
-OFFER = Offer(starttls=True, auth=("PLAIN", "LOGIN"), auth_in_clear=True)
+OFFER = Offer(
+    starttls=True,
+    auth=("PLAIN", "LOGIN"),
+    auth_in_clear=True,
+    deliver_by=True,
+    hold_seconds=86_400,
+    hold_until=1_800_000_000,
+    priority=True,
+)
 
 
 def run(data: bytes) -> None:
@@ -131,12 +139,16 @@ SEEDS = [
     talk(b"\0\2\2\0", b"HELO c", b"AUTH LOGIN", b"YWRh", b"c2VjcmV0", b"AUTH PLAIN AGEAYg==", b"*", b"STARTTLS"),
     talk(b"\0\0\x11\0", b"EHLO [::1]", b"MAIL FROM:<\xc3\xa9@\xc3\xbc.example> SMTPUTF8", b'RCPT TO:<"a b"@[1.2.3.4]>'),
     talk(b"\0\0\x11\0", b"VRFY a", b"EXPN b", b"HELP", b"NOOP x", b"RSET", b"BDAT 5 LAST", b"QUIT", b"GET / HTTP/1.1"),
+    talk(b"\0\0\x11\0", b"EHLO c", b"MAIL FROM:<a@b.c> HOLDUNTIL=2026-01-31T08:00:00Z BY=-5;NT MT-PRIORITY=-9"),
+    talk(b"\0\0\x11\0", b"EHLO c", b"MAIL FROM:<a@b.c> HOLDFOR=60 BY=120;R MT-PRIORITY=3", b"RSET", b"QUIT"),
     b"\0\0\0\0PROXY TCP4 192.0.2.1 198.51.100.2 40000 25\r\nEHLO c\r\n",
     b"\0\0\0\0\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x01\xc6\x33\x64\x02\x9c\x40\x00\x19EHLO c\r\n",
 ]  # fmt: skip
 WORDS = [
     *(verb.encode() + b" " for verb in COMMANDS), b"FROM:<", b"TO:<", b">", b" LAST\r\n", b"SIZE=", b"BODY=",
     b"SMTPUTF8", b"NOTIFY=NEVER", b"ORCPT=", b"ENVID=", b"AUTH=<>", b"RET=HDRS", b"+3D", b"[IPv6:", b"\r\n..",
+    b"HOLDFOR=9", b"HOLDUNTIL=0001-01-01T00:00:00+14:00", b"HOLDUNTIL=2026-02-30T25:00:00+99:99",
+    b"BY=1;R", b"MT-PRIORITY=0",
     b"DATA\r\n",
     b"MAIL FROM:<a@b.c>\r\nRCPT TO:<d@e.f>\r\n", b"BDAT 3\r\nabc", b"AUTH PLAIN\r\n", b"RSET\r\n", b"PROXY ",
 ]  # fmt: skip
