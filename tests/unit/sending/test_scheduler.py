@@ -302,3 +302,41 @@ def test_a_destination_whose_route_is_gone_is_routed_again(run):
         assert [name for _, name in office.world.connects] == ["mx example.net"]
 
     run(body)
+
+
+def test_one_row_that_cannot_be_settled_does_not_keep_the_others(run_sqlite, monkeypatch):
+    async def body(office):
+        from pillarbox.flow.sending import settle as module
+
+        true = module.entry
+
+        def entry(at, key, kind, **facts):
+            if facts.get("recipient") == "u3@example.net":
+                raise ValueError("a bug of ours")
+            return true(at, key, kind, **facts)
+
+        monkeypatch.setattr(module, "entry", entry)
+        for number in range(10):
+            await office.put(f"u{number}@example.net")
+        office.start()
+        await office.empty(seconds=60)
+        # It was delivered, so it is gone whatever else went wrong.
+        assert sorted(to for _, to, _ in office.world.taken) == [f"u{number}@example.net" for number in range(10)]
+
+    run_sqlite(body)
+
+
+def test_rows_that_cannot_be_claimed_are_not_claimed_all_the_time(run_sqlite, monkeypatch):
+    async def body(office):
+        def claim(*_):
+            raise ValueError("a bug of ours")
+
+        monkeypatch.setattr(queue_claim, "claim", claim)
+        await office.put("a@example.net")
+        office.start()
+        await asyncio.sleep(600)
+        assert office.store.writes < 100
+        monkeypatch.undo()
+        await office.empty(seconds=120)
+
+    run_sqlite(body)

@@ -35,6 +35,7 @@ log = structlog.get_logger()
 
 AGAIN = 1.0  # seconds until a turn that failed is tried again
 SETTLE_AT = 500  # attempts that wait for a turn before lanes get nothing more
+BROKEN = 60.0  # seconds that a destination rests whose rows cannot be claimed
 LOOKS = 0.02  # seconds between two looks whether something is due
 ANSWERED = 500  # rows taken at once to be told that their destination is down
 HASTENED = 1000  # rows made due at once when a destination is back
@@ -219,8 +220,8 @@ class Run:
     async def _wait(self) -> None:
         """Until somebody pokes. The interval catches what nobody told of."""
         pause = self.parts.policy().flush_interval
-        if self._ready and not self._lanes:
-            pause = min(pause, max(0.01, self.resume_at - asyncio.get_running_loop().time()))
+        if self._ready and (rest := self.resume_at - asyncio.get_running_loop().time()) > 0:
+            pause = min(pause, rest + 0.001)
         if self._stuck:
             pause = AGAIN
         with suppress(TimeoutError):
@@ -276,7 +277,10 @@ class Run:
             return
         except Exception as error:
             log.error("A batch of the queue cannot be settled: %r", error, destination=self.name)
+            self._back = back or self._back
             await self._settle_alone(came, policy)
+            if not came:  # claiming fails: not again at once
+                self.pace.blocked_until = parts.clock() + BROKEN
             return
         self._stuck = False
         self._settled(came, settled)
@@ -295,6 +299,8 @@ class Run:
             try:
                 settled = await parts.store.write(settle, [one], parts.holder, policy, [parts.ids()], parts.clock())
                 self._settled([one], settled)
+            except Temporary:
+                self._came.append(one)
             except Exception as error:
                 parts.counters.add(Field.ERRORS)
                 log.error("A row of the queue cannot be settled: %r", error, queue_id=row_id, destination=self.name)
@@ -389,8 +395,8 @@ class Run:
             except Exception as error:
                 log.warning("A destination is not given back: %r", error, destination=self.name)
                 if not isinstance(error, Temporary) and came:
-                    await self._settle_alone(came, parts.policy())
                     self._came = []
+                    await self._settle_alone(came, parts.policy())
                 if tries < 2:
                     await asyncio.sleep(AGAIN)
             else:
