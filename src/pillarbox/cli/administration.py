@@ -10,6 +10,7 @@ from pillarbox.cli import (
     administer_addresses,
     administer_backup,
     administer_bans,
+    administer_export,
     administer_import,
     administer_lists,
     administer_mailboxes,
@@ -46,6 +47,7 @@ app.command("route")(explain_route.route)
 app.add_typer(administer_mailboxes.app, name="mailbox")
 app.add_typer(administer_undelete.app, name="undelete")
 app.add_typer(administer_import.app, name="import")
+app.add_typer(administer_export.app, name="export")
 app.add_typer(administer_queue.app, name="queue")
 app.add_typer(administer_schema.app, name="migrate")
 app.add_typer(administer_search.app, name="search")
