@@ -13,6 +13,7 @@ from pillarbox.mime.words import sought
 
 LEVELS = (100, 75, 50)  # relevancy, from the strictest to the loosest way
 
+MAX_WORDS = 20  # of one fuzzy text; each is looked up
 _KEEP = 4  # characters of a word that always stay
 
 
@@ -62,10 +63,10 @@ def _loose(key: Key, relevancy: int) -> Key:
 
 
 def _words(key: Key, text: str, relevancy: int, make: Callable[[str], Key]) -> Key:
-    words = sought(text).split()
+    words = list(dict.fromkeys(sought(text).split()))[:MAX_WORDS]
     if relevancy == LEVELS[0] or not words:
         return key
-    parts = tuple(make(word if relevancy == LEVELS[1] else beginning(word)) for word in dict.fromkeys(words))
+    parts = tuple(make(word if relevancy == LEVELS[1] else beginning(word)) for word in words)
     return Or((key, And(parts))) if parts else All()
 
 

@@ -68,6 +68,7 @@ def uid_batches(cursor: Cursor) -> UidBatches:
     first = cursor.number(0xFFFFFFFF, "a batch")
     cursor.expect(b":", "a colon between two batches")
     last = cursor.number(0xFFFFFFFF, "a batch")
+    cursor.end()
     if not first or not last:
         raise BadSyntax("batches begin at 1")
     return UidBatches(size, (min(first, last), max(first, last)))

@@ -1,7 +1,7 @@
 """What a fuzzy search looks for."""
 
 from pillarbox.imap.flags import SEEN
-from pillarbox.imap.fuzzy import beginning, is_fuzzy, plain
+from pillarbox.imap.fuzzy import MAX_WORDS, beginning, is_fuzzy, plain
 from pillarbox.imap.mailbox_filter import MailboxFilter
 from pillarbox.imap.search import And, Body, Flag, Fuzzy, Not, Or
 
@@ -13,6 +13,11 @@ def test_three_ways_each_looser():
     assert plain(key, 100) == And((exact, Flag(SEEN, True)))
     assert plain(key, 75) == And((Or((exact, And((Body("lunch"), Body("meetings"))))), Flag(SEEN, True)))
     assert plain(key, 50) == And((Or((exact, And((Body("lunc"), Body("meetin"))))), Flag(SEEN, True)))
+
+
+def test_a_long_text_is_a_few_words():
+    long = plain(Fuzzy(Body(" ".join(map(str, range(4000))))), 75)
+    assert len(long.keys[1].keys) == MAX_WORDS
 
 
 def test_not_is_never_looser():
