@@ -11,7 +11,7 @@ WORDS = st.sampled_from(
     b"RETURN|(|)| |(PARTIAL|1:5|-1:-5|UPDATE|ALL|RELEVANCY)|CHARSET|UTF-8|KOI8-R|UTF-16|FUZZY|NOT|OR|BODY|TEXT".split(
         b"|"
     )
-    + b'SUBJECT|"x y"|{2}\r\nab|\xff|OLDER|7|0|YOUNGER|UID|$|1:*|IN|(subtree|(a|mailboxes|personal)'.split(b"|")
+    + b'TEXT|SUBJECT|"x y"|{2}\r\nab|\xff|OLDER|7|0|YOUNGER|UID|$|1:*|IN|(subtree|(a|mailboxes|personal)'.split(b"|")
     + [b"(REVERSE", b"DATE)", b"REFERENCES"]
 )
 TEXT = st.one_of(st.lists(WORDS, max_size=14).map(b" ".join), st.lists(WORDS, max_size=14).map(b"".join), st.binary())
