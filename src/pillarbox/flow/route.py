@@ -12,7 +12,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from pillarbox.smtp.address import quoted_local
-from pillarbox.store import directory, list_lookup, secrets
+from pillarbox.store import directory, list_lookup, quota, secrets
 from pillarbox.store.errors import NotFound
 from pillarbox.store.records import User
 from pillarbox.store.resolution import Note, is_local_domain, resolve, silent
@@ -108,14 +108,23 @@ def _with_room(tx: Tx, users: tuple[tuple[int, str], ...], size: int, tell: Note
         accounts = [directory.get_user(tx, user_id) for user_id, _ in users]
     except NotFound:  # deleted between two statements
         return Route(refusal=Refusal.UNKNOWN)
-    room = [_room(account, size) for account in accounts]
-    for account, full in zip(accounts, room, strict=True):
-        if account.quota_limit:
-            used = f"{account.username} uses {account.quota_used} of {account.quota_limit} octets"
-            tell("quota", used + (f": {full.value}" if full else ""))
-    if None not in room:
-        return Route(refusal=Refusal.TOO_BIG if Refusal.TOO_BIG in room else Refusal.FULL)
-    return Route(users, lasting=not any(account.quota_limit for account in accounts))
+    limited = [account for account in accounts if quota.is_limited(tx, account)]
+    room = [quota.room(tx, account, size) for account in limited]
+    for account, full in zip(limited, room, strict=True):
+        _tell_quotas(tx, account, full, tell)
+    if limited and None not in room and len(limited) == len(accounts):
+        return Route(refusal=Refusal.TOO_BIG if quota.TOO_BIG in room else Refusal.FULL)
+    return Route(users, lasting=not limited)
+
+
+def _tell_quotas(tx: Tx, account: User, full: str | None, tell: Note) -> None:
+    if tell is silent:
+        return
+    for root in quota.roots(tx, account.id):
+        name = root.name.partition("/")[2]
+        for (used, limit), what in ((root.storage, "octets"), (root.messages, "messages")):
+            if limit:
+                tell("quota", f"{name} uses {used} of {limit} {what}" + (f": {full}" if full else ""))
 
 
 def _accepts(rules: Rules, patterns: list[str], tell: Note) -> bool:
@@ -142,17 +151,6 @@ def _returned(tx: Tx, local: str, domain: str, size: int, tell: Note) -> Route:
     if is_local_domain(tx, elsewhere):
         return find(tx, sender, elsewhere, size, tell)._replace(lasting=False)
     return Route(forward=(Forward(original, f"{quoted_local(local)}@{domain}"),))
-
-
-def _room(user: User, size: int) -> Refusal | None:
-    """None when the mailbox has room."""
-    if not user.quota_limit:
-        return None
-    if size > user.quota_limit:
-        return Refusal.TOO_BIG
-    if user.quota_used >= user.quota_limit or user.quota_used + size > user.quota_limit:
-        return Refusal.FULL
-    return None
 
 
 def for_sender(tx: Tx, route: Route, sender: str) -> Route:

@@ -103,8 +103,8 @@ class List:
 
 @dataclass(slots=True)
 class Status:
-    """STATUS: upper-case items: MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN SIZE DELETED HIGHESTMODSEQ APPENDLIMIT
-    MAILBOXID."""
+    """STATUS: upper-case items: MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN SIZE DELETED DELETED-STORAGE
+    HIGHESTMODSEQ APPENDLIMIT MAILBOXID."""
 
     mailbox: str
     items: tuple[str, ...]
@@ -218,6 +218,14 @@ class UrlAuth:
 
 
 @dataclass(slots=True)
+class Quota:
+    """GETQUOTA, and SETQUOTA with pairs of an upper-case resource and its limit (RFC 9208)."""
+
+    root: str
+    limits: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(slots=True)
 class Expunge:
     """UID EXPUNGE, RFC 4315; EXPUNGE itself has no arguments."""
 
@@ -243,4 +251,5 @@ Args = (
     | Store
     | Copy
     | Expunge
+    | Quota
 )

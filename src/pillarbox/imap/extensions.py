@@ -56,11 +56,11 @@ def _have(rfc: str, name: str, tokens: str, when: str = AFTER_LOGIN, reason: str
 
 EXTENSIONS: tuple[Extension, ...] = (
     _have("9051", "IMAP4rev2", "IMAP4rev2", ALWAYS),
-    _missing(
+    _have(
         "9208",
         "QUOTA",
         "QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX QUOTASET",
-        commands="GETQUOTA,GETQUOTAROOT,SETQUOTA",
+        reason="quota roots are user/NAME and domain/NAME; an administrator sets them",
     ),
     _have("2177", "IDLE", "IDLE"),
     _have("2342", "NAMESPACE", "NAMESPACE"),

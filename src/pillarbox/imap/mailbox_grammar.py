@@ -20,6 +20,7 @@ STATUS_ITEMS = frozenset(
         "UNSEEN",
         "SIZE",  # RFC 8438
         "DELETED",  # RFC 9051 section 6.3.11
+        "DELETED-STORAGE",  # RFC 9208 section 4.1.4
         "HIGHESTMODSEQ",  # RFC 7162 section 3.1.7
         "APPENDLIMIT",  # RFC 7889 section 4
         "MAILBOXID",  # RFC 8474 section 4.3

@@ -35,6 +35,9 @@ async def status_items(session: ImapSession, box: Mailbox, items: Sequence[str])
         if item == "RECENT":
             recent = box.first_recent_uid < box.uidnext and box.message_count > 0
             values.append((item, await session.store.read(messages.count_recent, box.id) if recent else 0))
+        elif item == "DELETED-STORAGE":
+            freed = await session.store.read(messages.deleted_size, box.id) if box.deleted_count else 0
+            values.append((item, freed))
         elif item == "MAILBOXID":
             values.append((item, f"({object_ids.mailbox_id(box)})"))
         else:

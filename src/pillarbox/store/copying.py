@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pillarbox.store.errors import OverQuota
+from pillarbox.store import quota
 from pillarbox.store.mailbox_lookup import get
 from pillarbox.store.records import Copied, Expunged, Mailbox
 from pillarbox.store.tx import Tx
@@ -102,9 +102,7 @@ def _copy(tx: Tx, source: Mailbox, target: Mailbox, condition: str, values: obje
     if not count:
         return Copied(target.uidvalidity, [], target.highestmodseq)
     uids = [row[0] for row in tx.rows(f"SELECT uid FROM messages WHERE {where} ORDER BY uid", (source.id, values))]
-    if charge:
-        _charge(tx, target.user_id, size)
-    modseq = tx.next_modseq(target.user_id)
+    modseq = quota.charge(tx, target.user_id, size, count) if charge else tx.next_modseq(target.user_id)
     tx.run(_COPY + where, (target.id, target.uidnext - 1, modseq, tx.now, source.id, values))
     tx.run(
         "UPDATE mailboxes SET uidnext = uidnext + ?, highestmodseq = ?, message_count = message_count + ?, "
@@ -125,15 +123,6 @@ def _move(tx: Tx, source: Mailbox, target: Mailbox, condition: str, values: obje
         return Copied(target.uidvalidity, [], source.highestmodseq)
     modseq = _remove(tx, source, ids, moved=True, uncharge=source.user_id != target.user_id)
     return Copied(copied.uidvalidity, copied.uids, modseq)
-
-
-def _charge(tx: Tx, user_id: int, size: int) -> None:
-    if not tx.run(
-        "UPDATE users SET quota_used = quota_used + ? "
-        "WHERE id = ? AND (quota_limit = 0 OR quota_used + ? <= quota_limit)",
-        (size, user_id, size),
-    ):
-        raise OverQuota("over quota")
 
 
 def _remove(tx: Tx, mailbox: Mailbox, ids: list[int], *, moved: bool = False, uncharge: bool = True) -> int:

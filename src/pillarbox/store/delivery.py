@@ -15,16 +15,13 @@ from pillarbox.store import blobs, destinations
 from pillarbox.store.errors import NotFound, OverQuota, StoreError, Temporary
 from pillarbox.store.flags import DELETED, SEEN, join_keywords
 from pillarbox.store.mailboxes import ensure_inbox
+from pillarbox.store.quota import charge
 from pillarbox.store.records import Appended, Delivery, NewMessage, Outcome, Queued
 from pillarbox.store.tx import QUEUE, Tx
 
 if TYPE_CHECKING:
     from pillarbox.mime.analysis import Analysis
 
-CHARGE = (
-    "UPDATE users SET modseq = modseq + 1, quota_used = quota_used + ? "
-    "WHERE id = ? AND (quota_limit = 0 OR quota_used + ? <= quota_limit) RETURNING modseq"
-)
 _COUNT = (
     "UPDATE mailboxes SET uidnext = uidnext + 1, highestmodseq = ?, message_count = message_count + 1, "
     "unseen_count = unseen_count + ?, deleted_count = deleted_count + ?, total_size = total_size + ? "
@@ -88,13 +85,15 @@ def append(
     flags: int = 0,
     keywords: Sequence[str] = (),
     internal_date: int | None = None,
+    *,
+    beyond: bool = False,
 ) -> Appended:
-    """Put one message into a mailbox (IMAP APPEND). Raises NotFound, OverQuota."""
+    """Put one message into a mailbox (IMAP APPEND), with `beyond` whatever its quota. Raises NotFound, OverQuota."""
     row = tx.row("SELECT user_id FROM mailboxes WHERE id = ? AND deleted_at IS NULL", (mailbox_id,))
     if row is None:
         raise NotFound("no such mailbox")
     size = message.analysis.size
-    modseq = charge(tx, row[0], size)
+    modseq = charge(tx, row[0], size, beyond=beyond)
     placed = tx.row(_COUNT_BY_ID, (modseq, int(not flags & SEEN), int(bool(flags & DELETED)), size, mailbox_id))
     if placed is None:
         raise NotFound("no such mailbox")
@@ -104,17 +103,6 @@ def append(
     tx.insert(_INSERT, (mailbox_id, uid, blob_id, flags, join_keywords(keywords), modseq, date, tx.now, size, b""))
     tx.touch(row[0], mailbox_id)
     return Appended(uid, uidvalidity, modseq)
-
-
-def charge(tx: Tx, user_id: int, size: int) -> int:
-    """Add to what the account uses and draw its next modification number. Raises OverQuota, NotFound."""
-    row = tx.row(CHARGE, (size, user_id, size))
-    if row is None:
-        if tx.row("SELECT 1 FROM users WHERE id = ?", (user_id,)) is None:
-            raise NotFound("no such user")
-        raise OverQuota("over quota")
-    modseq: int = row[0]
-    return modseq
 
 
 class _Blob:

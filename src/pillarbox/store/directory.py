@@ -27,7 +27,7 @@ FIRST_MAILBOXES: tuple[tuple[str, str | None], ...] = (
 _USER = (
     "id, username, email, enabled, role, password_hash, scram_sha256, credentials_version, quota_limit, quota_used, "
     "attachment_max_size, attachment_max_total, created_at, updated_at, last_login, modseq, sending_held_at, "
-    "sending_held_reason"
+    "sending_held_reason, quota_messages, quota_mailboxes"
 )
 _BY_USERNAME = f"SELECT {_USER} FROM users WHERE lower(username) = lower(?)"
 _BY_EMAIL = f"SELECT {_USER} FROM users WHERE lower(email) = lower(?)"

@@ -6,7 +6,7 @@ the account's next modification number.
 
 from __future__ import annotations
 
-from pillarbox.store import copying
+from pillarbox.store import copying, quota
 from pillarbox.store.errors import Conflict, Invalid
 from pillarbox.store.mailbox_lookup import find, get, list_mailboxes, status
 from pillarbox.store.mailbox_names import DELIMITER, INBOX, normalised, parents
@@ -56,6 +56,7 @@ def create(tx: Tx, user_id: int, name: str, special_use: str | None = None) -> M
     require_room(tx, user_id)
     modseq = tx.next_modseq(user_id)
     make_parents(tx, user_id, name, modseq)
+    quota.require_mailboxes(tx, user_id)
     return get(tx, _make(tx, user_id, name, modseq, special_use))
 
 
@@ -169,10 +170,11 @@ def new_uidvalidity(tx: Tx) -> int:
 
 
 def require_room(tx: Tx, user_id: int) -> None:
-    """Raises Conflict when the account has as many mailboxes as it may."""
+    """Raises Conflict when the account has as many mailboxes as there can be, OverQuota when it has its own limit."""
     (count,) = tx.row("SELECT count(*) FROM mailboxes WHERE user_id = ?", (user_id,)) or (0,)
     if count >= MAX_MAILBOXES:
         raise Conflict(f"an account has at most {MAX_MAILBOXES} mailboxes")
+    quota.require_mailboxes(tx, user_id)
 
 
 def _make(tx: Tx, user_id: int, name: str, modseq: int, special_use: str | None) -> int:
@@ -186,4 +188,5 @@ def make_parents(tx: Tx, user_id: int, name: str, modseq: int) -> None:
     """Make the mailboxes above this name that are not there."""
     for parent in parents(name):
         if tx.row("SELECT 1 FROM mailboxes WHERE user_id = ? AND name = ?", (user_id, parent)) is None:
+            quota.require_mailboxes(tx, user_id)
             _make(tx, user_id, parent, modseq, None)

@@ -6,7 +6,7 @@ from pillarbox.store.copying import copy, expunge, long_histories, move, trim_hi
 from pillarbox.store.delivery import append, deliver
 from pillarbox.store.flagging import store_flags
 from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued
-from pillarbox.store.views import by_uid, changes, claim_recent, count_recent, open_view, rendered
+from pillarbox.store.views import by_uid, changes, claim_recent, count_recent, deleted_size, open_view, rendered
 
 __all__ = [
     "Delivery",
@@ -19,6 +19,7 @@ __all__ = [
     "claim_recent",
     "copy",
     "count_recent",
+    "deleted_size",
     "deliver",
     "expunge",
     "long_histories",

@@ -245,7 +245,8 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
 
 
 class User(msgspec.Struct, frozen=True, gc=False):
-    """A row of `users`. Quotas in octets, 0 is no limit. `credentials_version` grows when old logins must end.
+    """A row of `users`. Quotas in octets, messages and mailboxes, 0 is no limit. `credentials_version` grows when old
+    logins must end.
 
     `sending_held_at`: since when this account may send nothing, None when it may; see `senders.hold`.
     """
@@ -268,6 +269,8 @@ class User(msgspec.Struct, frozen=True, gc=False):
     modseq: int
     sending_held_at: int | None = None
     sending_held_reason: str = ""
+    quota_messages: int = 0
+    quota_mailboxes: int = 0
 
 
 class Domain(msgspec.Struct, frozen=True, gc=False):

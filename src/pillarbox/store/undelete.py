@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pillarbox.store.delivery import charge
 from pillarbox.store.errors import Conflict, Invalid, NotFound
 from pillarbox.store.flags import DELETED
 from pillarbox.store.mailbox_lookup import find, get, list_mailboxes
 from pillarbox.store.mailbox_names import normalised
 from pillarbox.store.mailboxes import make_parents, new_uidvalidity, require_room
+from pillarbox.store.quota import charge
 from pillarbox.store.records import DeletedMailbox, Gone, Mailbox
 from pillarbox.store.tx import Row, Tx
 
@@ -120,7 +120,7 @@ def copy_state(tx: Tx, mailbox_id: int, at: int, target: Mailbox) -> int:
     state = (mailbox_id, at, mailbox_id, at, at)
     count, size, unseen = tx.row(_SUMS + _THEN, state) or (0, 0, 0)
     if count:
-        modseq = charge(tx, target.user_id, size)
+        modseq = charge(tx, target.user_id, size, count)
         tx.run(
             _BACK + _THEN,
             (target.id, target.uidnext - 1, modseq, None, *state),
@@ -138,7 +138,8 @@ def revive(tx: Tx, user_id: int, mailbox_id: int, name: str = "") -> Mailbox:
     """
     tx.lock([user_id])
     row = tx.row(
-        "SELECT name, total_size FROM mailboxes WHERE id = ? AND deleted_owner = ? AND deleted_at IS NOT NULL",
+        "SELECT name, total_size, message_count FROM mailboxes "
+        "WHERE id = ? AND deleted_owner = ? AND deleted_at IS NOT NULL",
         (mailbox_id, user_id),
     )
     if row is None:
@@ -147,7 +148,7 @@ def revive(tx: Tx, user_id: int, mailbox_id: int, name: str = "") -> Mailbox:
     if find(tx, user_id, name) is not None:
         raise Conflict(f"there is a mailbox {name}")
     require_room(tx, user_id)
-    modseq = charge(tx, user_id, row[1])
+    modseq = charge(tx, user_id, row[1], row[2])
     make_parents(tx, user_id, name, modseq)
     tx.run(
         "UPDATE mailboxes SET user_id = ?, name = ?, deleted_owner = NULL, deleted_at = NULL, uidvalidity = ?, "
@@ -216,7 +217,7 @@ def _bring_back(tx: Tx, ids: Sequence[int], target: Mailbox, *, keep_date: bool)
     """`keep_date`: it has been in this mailbox since then, with an interruption (RFC 8514)."""
     condition, values = tx.among("id", ids)
     count, size, unseen = tx.row(f"{_SUMS}expunged WHERE {condition}", (values,)) or (0, 0, 0)
-    modseq = charge(tx, target.user_id, size)
+    modseq = charge(tx, target.user_id, size, count)
     target = get(tx, target.id)
     date = None if keep_date else tx.now
     tx.run(f"{_BACK}expunged WHERE {condition}", (target.id, target.uidnext - 1, modseq, date, values))

@@ -120,6 +120,12 @@ def count_recent(tx: Tx, mailbox_id: int) -> int:
     return row[0] if row else 0
 
 
+def deleted_size(tx: Tx, mailbox_id: int) -> int:
+    """Octets that an expunge would free."""
+    row = tx.row("SELECT coalesce(sum(size), 0) FROM messages WHERE mailbox_id = ? AND (flags & 8) <> 0", (mailbox_id,))
+    return int(row[0]) if row else 0
+
+
 def flagged(rows: Iterable[Row]) -> list[Flagged]:
     """Rows of uid, flags, keywords, modseq with the keywords split."""
     return [(uid, bits, split_keywords(text), modseq) for uid, bits, text, modseq in rows]
