@@ -3,11 +3,11 @@
     python bench/idle.py                       # 10,000 sessions on two workers
     python bench/idle.py --sessions 1000 --deliveries 200
 
-Every session is an account of its own (token login, INBOX selected, IDLE), all of them from this one process. The weight
-is what the server's proportional set size grew by, all its processes, divided by the sessions; buffers of the kernel
-are not in it. Then messages are delivered by SMTP to one account after the other, chosen by chance, at a steady pace, and
-the time is taken until that client reads `EXISTS`: from the last octet of the message, and from the `250`. In the end
-every session must still be there and answer DONE.
+Every session is an account of its own (token login, INBOX selected, IDLE), all of them from this one process. The
+weight is what the server's proportional set size grew by, all its processes, divided by the sessions; buffers of the
+kernel are not in it. Then messages are delivered by SMTP to one account after the other, chosen by chance, at a steady
+pace, and the time is taken until that client reads `EXISTS`: from the last octet of the message, and from the `250`.
+In the end every session must still be there and answer DONE.
 
 Goals: at most 60 KB (of 1000 octets) a session, and 99 of 100 clients told within 100 ms.
 """
@@ -40,7 +40,7 @@ AT_ONCE = 50  # logins under way
 class Waiter(asyncio.Protocol):
     """One client. `ready` is done when it is in IDLE, `told` when it has read EXISTS, `left` after DONE."""
 
-    __slots__ = ("_after", "_buffer", "_transport", "left", "lost", "ready", "told", "token")
+    __slots__ = ("_after", "_buffer", "_transport", "left", "lost", "ready", "token", "told")
 
     def __init__(self, token: str) -> None:
         self.token, self._buffer = token, b""
