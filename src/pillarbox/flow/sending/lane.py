@@ -139,7 +139,7 @@ class LaneRunner:
             mail_from = await parts.senders(parcel.sender, load.rows[0].via)
         watch = self._watch()
         try:
-            outcomes = await lane.send(structs.replace(parcel, sender=mail_from))
+            outcomes = await lane.send(parcel if not load.forwarded else structs.replace(parcel, sender=mail_from))
         except Exception as error:
             parts.counters.add(Field.ERRORS)
             log.exception(
