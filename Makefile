@@ -38,4 +38,5 @@ bench: ## beside Postfix and Dovecot; as root, see bench/RESULTS.md
 	$(BIN)/python bench/smtp.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/memory.py
+	$(BIN)/python bench/relay.py
 	$(BIN)/python bench/mail_queue.py
