@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from pillarbox.cli.administer_users import said_of
 from pillarbox.cli.command_line import AsJson, Database, Refused, group, read, write
 from pillarbox.cli.tables import print_done, print_one, print_rows
-from pillarbox.store import directory
+from pillarbox.store import directory, quota
 from pillarbox.store.addresses import domain_key
+from pillarbox.store.quota import DOMAIN_ROOT, QuotaRoot
 from pillarbox.store.records import Alias, Domain
 from pillarbox.store.tx import Tx
 
@@ -90,6 +92,30 @@ def set_domain(
 
     domain = write(db, work)
     print_done(f"Domain {domain.name} was changed", _domain_row(domain), as_json=as_json)
+
+
+@domains.command("quota")
+def domain_quota(
+    name: Name,
+    megabytes: Annotated[int | None, typer.Argument(help="0 is unlimited; without it nothing changes.", min=0)] = None,
+    messages: Annotated[int | None, typer.Option(help="How many messages, 0 is unlimited.", min=0)] = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Limit what all accounts of a domain may keep together, or show that and what they keep."""
+
+    def work(tx: Tx) -> QuotaRoot:
+        domain = DOMAIN_ROOT + _find(tx, name).name
+        before = quota.root(tx, domain)
+        assert before is not None
+        octets = before.storage[1] if megabytes is None else megabytes << 20
+        return quota.set_limits(tx, domain, octets, before.messages[1] if messages is None else messages)
+
+    root = write(db, work)
+    shown = root.name.removeprefix(DOMAIN_ROOT)
+    row = {"name": shown, "quota_used": root.storage[0], "quota_limit": root.storage[1]}
+    row |= {"messages": root.messages[0], "quota_messages": root.messages[1]}
+    print_done(f"The quota of {shown} is {said_of(root)}", row, as_json=as_json)
 
 
 @aliases.command("list")

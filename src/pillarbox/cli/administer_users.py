@@ -10,6 +10,7 @@ from pillarbox.cli.command_line import AsJson, Database, PasswordStdin, Refused,
 from pillarbox.cli.secrets_input import obtain_password
 from pillarbox.cli.tables import print_done, print_one, print_rows
 from pillarbox.store import directory
+from pillarbox.store.quota import ACCOUNT_ROOT, QuotaRoot, set_limits
 from pillarbox.store.records import User
 from pillarbox.store.tx import Tx
 
@@ -28,6 +29,8 @@ def row_of(user: User) -> dict[str, Any]:
         "role": user.role,
         "quota_limit": user.quota_limit,
         "quota_used": user.quota_used,
+        "quota_messages": user.quota_messages,
+        "quota_mailboxes": user.quota_mailboxes,
         "created_at": user.created_at,
         "updated_at": user.updated_at,
         "last_login": user.last_login,
@@ -137,16 +140,31 @@ def password(
 @app.command()
 def quota(
     username: Username,
-    megabytes: Annotated[int, typer.Argument(help="0 is unlimited.", min=0)],
+    megabytes: Annotated[int | None, typer.Argument(help="0 is unlimited; without it nothing changes.", min=0)] = None,
+    messages: Annotated[int | None, typer.Option(help="How many messages, 0 is unlimited.", min=0)] = None,
+    mailboxes: Annotated[int | None, typer.Option(help="How many mailboxes, 0 is unlimited.", min=0)] = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Limit what an account may keep."""
+    """Limit what an account may keep, or show its limits and what it keeps."""
 
-    def work(tx: Tx) -> User:
-        directory.set_quota(tx, find(tx, username).username, megabytes << 20)
-        return find(tx, username)
+    def work(tx: Tx) -> tuple[User, QuotaRoot]:
+        user = find(tx, username)
+        octets = user.quota_limit if megabytes is None else megabytes << 20
+        counts = (messages, user.quota_messages), (mailboxes, user.quota_mailboxes)
+        limits = [octets, *(was if now is None else now for now, was in counts)]
+        root = set_limits(tx, f"{ACCOUNT_ROOT}{user.username}", *limits)
+        return find(tx, username), root
 
-    user = write(db, work)
-    said = f"{megabytes} MB" if megabytes else "unlimited"
-    print_done(f"The quota of {user.username} is {said}", row_of(user), as_json=as_json)
+    user, root = write(db, work)
+    row = row_of(user) | {"messages": root.messages[0], "mailboxes": root.mailboxes[0]}
+    print_done(f"The quota of {user.username} is {said_of(root)}", row, as_json=as_json)
+
+
+def said_of(root: QuotaRoot) -> str:
+    """Limits and usage in words."""
+    limits = [f"{root.storage[1] / (1 << 20):.15g} MB ({root.storage[0] / (1 << 20):.1f} used)"] * bool(root.storage[1])
+    for (used, limit), what in ((root.messages, "messages"), (root.mailboxes, "mailboxes")):
+        if limit:
+            limits.append(f"{limit} {what} ({used} used)")
+    return ", ".join(limits) or "unlimited"

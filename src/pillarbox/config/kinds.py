@@ -96,6 +96,18 @@ def durations(low: int, high: int, most: int) -> Kind:
     )
 
 
+def percentages(most: int) -> Kind:
+    """A list of percentages, as text in one form: ascending, with spaces between; empty for none."""
+
+    def parse(text: str) -> str:
+        values = sorted({_integer(word) for word in re.split(r"[,\s]+", text.strip()) if word})
+        if len(values) > most or not all(1 <= value <= 100 for value in values):
+            raise ValueError("out of range")
+        return " ".join(map(str, values))
+
+    return Kind("percentages", f"at most {most} numbers from 1 to 100, such as 80 95", parse)
+
+
 def _boolean(text: str) -> bool:
     word = text.strip().lower()
     if word in _TRUE:

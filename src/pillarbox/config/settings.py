@@ -81,6 +81,8 @@ class Settings:
     buffer_pool_size: int
     database_url: str | None
     undelete_days: int
+    quota_full: str
+    quota_warnings: str
     rate_limit_per_ip: int
     rate_limit_per_user: int
     rate_limit_window_seconds: int

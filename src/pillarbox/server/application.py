@@ -15,6 +15,7 @@ from pillarbox.access.local_users import may_submit
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
 from pillarbox.flow.pickup import Pickup, Policy
+from pillarbox.flow.quota_warning import thresholds_of
 from pillarbox.flow.reverse_names import ReverseNames
 from pillarbox.session.entrance import entering, entrance
 from pillarbox.session.imap import ImapSession
@@ -32,7 +33,7 @@ from pillarbox.web.serve import HttpServer
 
 from . import certificates
 from .hints import Hints, Pair
-from .jobs import JOBS, Job, Jobs, keeping_jobs
+from .jobs import JOBS, Job, Jobs, keeping_jobs, warning_job
 from .listeners import BACKLOG
 from .parts import Parts
 from .preparation import DATABASE, check_resolver, check_writable
@@ -88,7 +89,10 @@ class MailApplication:
         store.observer = self._count_group
         trim = Job("trim-stories", 3600.0, self._trim_stories)
         keeping = keeping_jobs(lambda: self._node.settings.undelete_days)
-        self._jobs = Jobs(store, self._slot, self._node.owner, (*JOBS, *keeping, trim))
+        warning = warning_job(
+            lambda: thresholds_of(self._node.settings.quota_warnings), lambda: self._node.settings.hostname
+        )
+        self._jobs = Jobs(store, self._slot, self._node.owner, (*JOBS, *keeping, trim, warning))
         self._search = SearchFeeder(store, self._slot, self._node.owner)
         self._pickup = Pickup(self._node, str(settings.pickup_dir), self._pickup_policy)
         self._queue = scheduler_of(self._node)

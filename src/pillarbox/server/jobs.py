@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import structlog
 
 from pillarbox.access.ledger import Field, Slot
+from pillarbox.flow import quota_warning
 from pillarbox.flow.owner import alive
 from pillarbox.store import (
     Store,
@@ -90,6 +91,18 @@ def keeping_jobs(days: Callable[[], int]) -> tuple[Job, ...]:
         return mailboxes.purge_deleted(tx, before=tx.now - days() * DAY)
 
     return Job("forget-expunged", 600.0, forget), Job("purge-deleted-mailboxes", 30.0, purge)
+
+
+def warning_job(thresholds: Callable[[], tuple[int, ...]], hostname: Callable[[], str]) -> Job:
+    """Tells by mail that quotas are nearly used up (`flow.quota_warning`). Thresholds in per cent, as set now."""
+
+    def find(tx: Tx) -> list[int]:
+        return quota_warning.due(tx, thresholds())
+
+    def step(tx: Tx, candidate: int) -> int:
+        return int(quota_warning.warn(tx, candidate, thresholds(), hostname()))
+
+    return Job("warn-of-quotas", 60.0, step, find)
 
 
 class Jobs:

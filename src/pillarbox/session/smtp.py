@@ -230,7 +230,7 @@ class SmtpSession(LoginSession):
         if refusal is Refusal.NOT_OURS and self._may_relay():
             self._accept_rcpt(event, route.relayed(event.recipient.address))
             return None
-        self._refuse_rcpt(event, say.ROUTES[refusal])
+        self._refuse_rcpt(event, say.refused(refusal, self._settings.quota_full))
         return None
 
     def _may_relay(self) -> bool:
@@ -249,7 +249,7 @@ class SmtpSession(LoginSession):
         if found.refusal is None:
             self._accept_rcpt(event, found)
         else:
-            self._refuse_rcpt(event, say.ROUTES[found.refusal])
+            self._refuse_rcpt(event, say.refused(found.refusal, self._settings.quota_full))
 
     def _accept_rcpt(self, event: Rcpt, found: Route) -> None:
         if self.closed:

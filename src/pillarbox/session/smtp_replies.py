@@ -42,6 +42,14 @@ ROUTES: dict[Refusal, Reply] = {
     Refusal.TOO_BIG: Reply(552, "5.2.2", "The message is larger than the mailbox may be"),
 }
 
+
+def refused(refusal: Refusal, quota_full: str) -> Reply:
+    """The answer to RCPT; `quota_full`: whether a full mailbox is "temporary" or "permanent"."""
+    if refusal is Refusal.FULL and quota_full == "permanent":
+        return OUTCOMES["over quota"]
+    return ROUTES[refusal]
+
+
 # After the content: what the store said of a recipient.
 OUTCOMES: dict[str, Reply] = {
     "over quota": Reply(552, "5.2.2", "Mailbox full"),

@@ -121,3 +121,15 @@ def test_missing_databases_and_wrong_usage(run: Run) -> None:
     assert run("user", "show")[0] == 2
     assert run("user", "list", "--limit", "x")[0] == 2
     assert run("--version")[1].startswith("SMTP Server v")
+
+
+def test_quotas_of_messages_mailboxes_and_domains(run: Run) -> None:
+    run("user", "add", "ada@example.com", stdin="correct horse\n")
+    one = answer(run("user", "quota", "ada@example.com", "2", "--messages", "100", "--mailboxes", "9", "--json"))
+    assert (one["quota_limit"], one["quota_messages"], one["quota_mailboxes"], one["mailboxes"]) == (2 << 20, 100, 9, 6)
+    assert answer(run("user", "quota", "ada@example.com", "--messages", "0", "--json"))["quota_limit"] == 2 << 20
+    assert "2 MB (0.0 used), 9 mailboxes (6 used)" in run("user", "quota", "ada@example.com")[1]
+    assert "no domain" in run("domain", "quota", "example.com", "5")[2]
+    run("domain", "add", "example.com")
+    assert answer(run("domain", "quota", "example.com", "5", "--json"))["quota_limit"] == 5 << 20
+    assert "5 MB (0.0 used)" in run("domain", "quota", "example.com")[1]

@@ -39,7 +39,7 @@ def wrong_values(setting: Setting) -> st.SearchStrategy[str] | None:
             return WORDS.filter(lambda text: text.strip() != "localhost")
         case "domains":
             return WORDS.map(lambda text: f"a..{text}b")
-        case "networks" | "servers" | "duration" | "durations":
+        case "networks" | "servers" | "duration" | "durations" | "percentages":
             return WORDS
         case "URL":
             return WORDS.map(lambda text: f"gopher://{text}")

@@ -261,3 +261,13 @@ async def test_mail_for_postmaster_waits_for_the_first_account(house):
         await h.add_user("ada@example.com")
         assert (await client.say("RCPT TO:<Postmaster>")).startswith("250")
         assert (await client.say("RCPT TO:<postmaster@example.com>")).startswith("250")
+
+
+async def test_a_full_mailbox_refuses_for_good_where_that_is_the_policy(house):
+    async with house(quota_full="permanent") as h:
+        await h.add_user("full@example.com", quota_limit=10)
+        await h.write(lambda tx: tx.run("UPDATE users SET quota_used = 10 WHERE username = 'full@example.com'"))
+        client = await h.greeted()
+        await client.say("MAIL FROM:<eve@example.org>")
+        assert (await client.say("RCPT TO:<full@example.com>")).startswith("552 5.2.2")
+        await h.write(lambda tx: tx.run("UPDATE users SET quota_used = 0"))
