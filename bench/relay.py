@@ -1,11 +1,12 @@
-"""Relaying, side by side: submission over TLS, through the queue, to a next hop that counts.
+"""Relaying, side by side: submission, through the queue, to a next hop that counts.
 
     python bench/relay.py --rounds 7
+    python bench/relay.py --rounds 7 --tls      # TLS from the first byte at both
 
-The same clients (TLS from the first byte; at Pillarbox they log in, at Postfix their network is trusted) send the same
-messages to both servers, and both hand them to the same `smtp-sink`. A message counts when the sink has it. CPU is
-that of the whole server side, all processes; client and sink are not counted. Rounds alternate; the table gives
-medians and ratios. Needs root (cgroups, mount namespaces) and Debian's postfix.
+The same clients (at Pillarbox they log in, at Postfix their network is trusted) send the same messages to both servers,
+and both hand them to the same `smtp-sink`. A message counts when the sink has it. CPU is that of the whole server side,
+all processes; client and sink are not counted. Rounds alternate; the table gives medians and ratios. Needs root
+(cgroups, mount namespaces) and Debian's postfix.
 """
 
 from __future__ import annotations
@@ -63,11 +64,11 @@ class Sink:
 
 
 class RelayingPostfix(Postfix):
-    """Postfix that takes everything over TLS from its trusted network and relays it to the sink."""
+    """Postfix that takes everything from its trusted network and relays it to the sink."""
 
-    def __init__(self, port: int, certificate: Path, key: Path) -> None:
+    def __init__(self, port: int, *, tls: bool) -> None:
         super().__init__("postfix-relay", port)
-        self._certificate, self._key = certificate, key
+        self.tls = tls
         self.login: tuple[str, str] | None = None
 
     def _configure(self) -> None:
@@ -76,12 +77,16 @@ class RelayingPostfix(Postfix):
             main_cf.write(f"""\
 virtual_mailbox_domains =
 relayhost = [127.0.0.1]:{SINK_PORT}
-smtpd_tls_wrappermode = yes
-smtpd_tls_security_level = encrypt
-smtpd_tls_cert_file = {self._certificate}
-smtpd_tls_key_file = {self._key}
 smtp_tls_security_level = none
 smtpd_client_connection_count_limit = 0
+""")
+            if self.tls:
+                certificate, key = make_certificate()
+                main_cf.write(f"""\
+smtpd_tls_wrappermode = yes
+smtpd_tls_security_level = encrypt
+smtpd_tls_cert_file = {certificate}
+smtpd_tls_key_file = {key}
 """)
 
 
@@ -90,9 +95,13 @@ class RelayingPillarbox(Pillarbox):
 
     login: tuple[str, str] | None = None
 
+    def __init__(self, *, tls: bool) -> None:
+        super().__init__(extra=LIMITLESS | ({} if tls else {"SMTP_REQUIRE_TLS": "false"}))
+        self.tls = tls
+
     def start(self) -> None:
         super().start()
-        self.port = self.ports["submissions"]
+        self.port = self.ports["submissions" if self.tls else "submission"]
         self.login = self.account["username"], self.account["password"]
         database = str(self.data / "smtp.db")
         for words in (
@@ -162,8 +171,10 @@ async def send(server: Relay, sessions: int, messages: int, each: int, size: int
     sender = server.login[0] if server.login else "bench@sender.test"
     body = f"From: <{sender}>\r\nTo: <{TO}>\r\nSubject: relay\r\n\r\n".encode()
     body += (b"x" * 76 + b"\r\n") * (max(0, size - len(body)) // 78) + b".\r\n"
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = None
+    if server.tls:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     loop, left = asyncio.get_running_loop(), messages
 
     async def session() -> None:
@@ -241,10 +252,10 @@ def main() -> None:
     parser.add_argument("--sessions", nargs="*", type=int, default=list(SESSIONS))
     parser.add_argument("--modes", nargs="*", choices=list(MODES), default=list(MODES))
     parser.add_argument("--json", type=Path, help="write every round there too")
+    parser.add_argument("--tls", action="store_true", help="TLS from the first byte")
     options = parser.parse_args()
     prepare()
-    certificate, key = make_certificate()
-    servers: list[Relay] = [RelayingPostfix(10128, certificate, key), RelayingPillarbox(extra=LIMITLESS)]
+    servers: list[Relay] = [RelayingPostfix(10128, tls=options.tls), RelayingPillarbox(tls=options.tls)]
     if options.only != "all":
         servers = [server for server in servers if options.only in server.name]
     dns, sink, started, rounds = Dns(), Sink(), list[Relay](), list[Round]()
@@ -283,6 +294,8 @@ LIMITLESS = {
     "SMTP_RECIPIENTS_PER_HOUR": "0",
     "SMTP_RECIPIENTS_PER_DAY": "0",
     "SMTP_NEW_RECIPIENTS_PER_HOUR": "0",
+    "SMTP_QUEUE_BATCH_SIZE": "100",  # as in the production profile, these two; Postfix has 20 connections too
+    "SMTP_DESTINATION_CONNECTIONS": "20",
 }
 
 

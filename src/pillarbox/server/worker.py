@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ TICK = 0.25  # seconds between two looks at how late the loop is
 STALL = 0.05  # seconds: a lateness worth counting
 _MAX_OVER = 60  # seconds that LOOP_LAG_MAX_US looks back, at least half of it
 ORPHANED = 10.0  # seconds to drain when the supervisor is gone
+SWITCH = 0.0005  # seconds that a busy loop keeps the interpreter from a thread that wants it
 CLOSING = 5.0  # seconds for the store and threads to end, after the sessions
 
 
@@ -84,6 +86,8 @@ def run(seat: Seat, build: Build, supervisor: socket.socket) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as name:
         name.write(f"pillarbox-w{seat.slot}")
+    # The store's writer holds the lock of all workers while it waits for the interpreter after each statement.
+    sys.setswitchinterval(SWITCH)
     gc.enable()
     gc.set_threshold(20_000, 20, 50)  # sessions are cycles, but short-lived objects are not worth a look each 700
     try:
