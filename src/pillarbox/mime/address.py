@@ -115,6 +115,8 @@ class _Parser:
         """What is between "<" and ">": `[@a,@b:] local@host`. Without a ">" it ends before the next "<" or ","."""
         name = _phrase(self.words)
         self.words.clear()
+        if self.angle is not None:
+            self._flush()  # `<a@b> <c@d>`, without a comma: a reader may take either for the address
         words: list[bytes] = []
         route: bytes | None = None
         end = len(value)
@@ -134,7 +136,9 @@ class _Parser:
                 words.append(_unquoted(match[1]))
             elif match.lastindex is not None:
                 words.append(match[0])
-        local, host, _ = _split(words)
+        local, host, before = _split(words)
+        if b"@" in before:
+            local = b"".join(before) + local  # two addresses between the brackets are none of the two
         self.angle = (name or None, route, local, host)
         return at
 

@@ -91,6 +91,10 @@ def test_folding_order_and_spelling_stay():
         (b'"a b"@example.com', ['"a b"@example.com']),
         ("Ä <ä@exämple.com>".encode(), ["ä@exämple.com"]),
         (b"ada@[192.0.2.1]", ["ada@[192.0.2.1]"]),
+        (b"ada@example.com <ada@example.com>", ["ada@example.com"]),
+        (b"<eve@evil.example> <ada@example.com>", ["eve@evil.example", "ada@example.com"]),
+        (b"Eve <eve@evil.example> Ada <ada@example.com>", ["eve@evil.example", "ada@example.com"]),
+        (b"<eve@evil.example ada@example.com>", ['"eve@evil.exampleada"@example.com']),
     ],
 )
 def test_authors(value, authors):

@@ -127,7 +127,10 @@ def test_nil_and_parameters() -> None:
         (b"a@x.org <a@x.org>", [(b"a@x.org", None, b"a", b"x.org")]),
         (b"<a@x.org> Ada", [(b"Ada", None, b"a", b"x.org")]),
         (b"<a@x.org, b@x.org", [A, B]),
-        (b"<a@x.org <b@x.org>", [B]),
+        (b"<a@x.org <b@x.org>", [A, B]),
+        (b"<a@x.org> <b@x.org>", [A, B]),  # either may be taken for the address: both are told
+        (b"Ada <a@x.org> Bob <b@x.org>", [(b"Ada", None, b"a", b"x.org"), (b"Bob", None, b"b", b"x.org")]),
+        (b"<a@x.org b@x.org>", [(None, None, b"a@x.orgb", b"x.org")]),
         (b"a@x.org; b@x.org", [A, B]),
         (b"a@x.org,,, ,b@x.org,", [A, B]),
         (b"a@b@x.org", [(None, None, b"a@b", b"x.org")]),
