@@ -89,7 +89,8 @@ class List:
     """LIST, also extended (RFC 5258, 5819, 6154), and LSUB (then only `reference` and one pattern).
 
     `select` holds of SUBSCRIBED REMOTE RECURSIVEMATCH SPECIAL-USE, `returns` of SUBSCRIBED CHILDREN SPECIAL-USE;
-    `status` is what STATUS items to return, or empty. `extended` is set when any of the extended syntax was used.
+    `status` is what STATUS items to return, `metadata` what entries (RFC 9590), or empty.
+    `extended` is set when any of the extended syntax was used.
     Patterns are to be joined to the reference by `list_pattern.ListMatcher(reference, patterns)`.
     """
 
@@ -99,6 +100,7 @@ class List:
     returns: frozenset[str] = frozenset()
     status: tuple[str, ...] = ()
     extended: bool = False
+    metadata: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -218,6 +220,24 @@ class UrlAuth:
 
 
 @dataclass(slots=True)
+class GetMetadata:
+    """GETMETADATA (RFC 5464): lower-case entries; `depth` 0, 1 or -1 for any; the mailbox "" is the server."""
+
+    mailbox: str
+    entries: tuple[str, ...]
+    max_size: int | None = None
+    depth: int = 0
+
+
+@dataclass(slots=True)
+class SetMetadata:
+    """SETMETADATA: lower-case entries and their values, None to remove one."""
+
+    mailbox: str
+    entries: tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(slots=True)
 class Quota:
     """GETQUOTA, and SETQUOTA with pairs of an upper-case resource and its limit (RFC 9208)."""
 
@@ -252,4 +272,6 @@ Args = (
     | Copy
     | Expunge
     | Quota
+    | GetMetadata
+    | SetMetadata
 )

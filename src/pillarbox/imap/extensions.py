@@ -96,7 +96,12 @@ EXTENSIONS: tuple[Extension, ...] = (
     _missing("5257", "ANNOTATE", "ANNOTATE-EXPERIMENT-1"),
     _have("5258", "LIST-EXTENDED", "LIST-EXTENDED"),
     _have("5267", "ESORT / CONTEXT", "ESORT CONTEXT=SEARCH CONTEXT=SORT"),
-    _missing("5464", "METADATA", "METADATA METADATA-SERVER", commands="GETMETADATA,SETMETADATA"),
+    _have(
+        "5464",
+        "METADATA",
+        "METADATA METADATA-SERVER",
+        reason="changes by others are not told unasked",
+    ),
     _missing("5465", "NOTIFY", "NOTIFY", commands="NOTIFY"),
     _missing("5466", "FILTERS", "FILTERS", "needs METADATA, which is not there yet"),
     _have("5819", "LIST-STATUS", "LIST-STATUS"),
@@ -120,7 +125,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("9394", "PARTIAL", "PARTIAL"),
     _have("9585", "INPROGRESS", "INPROGRESS"),
     _have("9586", "UIDONLY", "UIDONLY"),
-    _missing("9590", "LIST-METADATA", "LIST-METADATA", "needs METADATA, which is not there yet"),
+    _have("9590", "LIST-METADATA", "LIST-METADATA"),
     _missing("9698", "JMAPACCESS", "JMAPACCESS", "advertised once JMAP is there", "GETJMAPACCESS"),
     _missing(
         "9738",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from pillarbox.imap import metadata_grammar
 from pillarbox.imap.commands import Create, List, Mailbox, QResync, Rename, Select, Status
 from pillarbox.imap.mailbox_name import DELIMITER
 from pillarbox.imap.sequence import MAX_NUMBER
@@ -169,11 +170,14 @@ def _returns(cursor: Cursor, args: List) -> None:
         if name == "STATUS":
             cursor.space()
             args.status = _status_items(cursor)
+        elif name == "METADATA":
+            cursor.space()
+            args.metadata = metadata_grammar.entries(cursor)
         elif name not in RETURN_OPTIONS:
             raise BadSyntax(f"there is no return option {name[:40]}")
         return name
 
-    args.returns = frozenset(cursor.parenthesized(option, 20, "return options")) - {"STATUS"}
+    args.returns = frozenset(cursor.parenthesized(option, 20, "return options")) - {"STATUS", "METADATA"}
 
 
 def lsub(cursor: Cursor) -> List:

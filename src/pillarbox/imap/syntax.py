@@ -27,6 +27,7 @@ _NUMBER = re.compile(rb"[0-9]{1,19}(?![0-9])")
 _QUOTED = re.compile(rb'"([^"\\\r\n\x00]*(?:\\["\\][^"\\\r\n\x00]*)*)"')
 _ESCAPE = re.compile(rb'\\(["\\])')
 _LITERAL = re.compile(rb"\{([0-9]{1,19})\+?\}\r\n")
+_LITERAL8 = re.compile(rb"~\{([0-9]{1,19})\+?\}\r\n")
 _FLAG_LIST = re.compile(rb"\(([^()\"{}%*\x00-\x1f\x7f-\xff]*)\)")
 _DATE_TIME = re.compile(rb'"([^"\\\r\n]{1,40})"')
 _DATE = re.compile(rb'"([^"\\\r\n]{1,20})"|([0-9A-Za-z-]{1,20})')
@@ -174,6 +175,14 @@ class Cursor:
             return mailbox_name.decode(raw, self.utf8)
         except mailbox_name.BadName as error:
             raise Refused(str(error), "CANNOT") from None
+
+    def value(self, name: str) -> bytes | None:
+        """A string, a literal8 or NIL."""
+        found = _LITERAL8.match(self.text, self.at)
+        if found is None:
+            return self.nstring(name)
+        self.at = found.end() + int(found[1])
+        return self.text[found.end() : self.at]
 
     # numbers, sets, flags, dates
 

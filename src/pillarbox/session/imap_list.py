@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pillarbox.imap import responses
+from pillarbox.imap import metadata_grammar, responses
 from pillarbox.imap.commands import List
 from pillarbox.imap.events import Command
 from pillarbox.imap.list_pattern import ListMatcher
 from pillarbox.imap.mailbox_name import DELIMITER
 from pillarbox.session.imap_answers import Answer
+from pillarbox.session.imap_metadata import choose, entries_of
 from pillarbox.session.imap_status import status_items
 from pillarbox.store import Tx, mailboxes
 from pillarbox.store.records import Mailbox
@@ -85,6 +86,9 @@ async def list_(session: ImapSession, command: Command) -> Answer:
         box = tree.boxes.get(name)
         if args.status and box is not None:  # RFC 5819 section 2: none for what cannot be selected
             core.untagged(responses.status(name, await status_items(session, box, args.status), utf8))
+        if args.metadata and box is not None:  # RFC 9590
+            entries = await session.store.read(entries_of, session.user_id, box)
+            session.core.untagged(metadata_grammar.metadata(name, choose(entries, args.metadata), utf8))
         if count % _LINES == 0:
             await session.drained()
     return Answer("LIST completed")
