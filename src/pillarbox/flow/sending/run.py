@@ -34,6 +34,7 @@ from .verdict import Attempt, judge, overdue
 log = structlog.get_logger()
 
 AGAIN = 1.0  # seconds until a turn that failed is tried again
+GATHER = 0.01  # seconds that an outcome waits for those of other lanes: one commit settles them together
 SETTLE_AT = 500  # attempts that wait for a turn before lanes get nothing more
 BROKEN = 60.0  # seconds that a destination rests whose rows cannot be claimed
 LOOKS = 0.02  # seconds between two looks whether something is due
@@ -202,6 +203,9 @@ class Run:
             if self._leaving:
                 self._drop_ready()
             want = self._want()
+            if self._came and not want and not self._back and not self._leaving and self._lanes:
+                await asyncio.sleep(GATHER)
+                want = self._want()
             if self._came or want or self._back:
                 await self._turn(want)
                 continue
