@@ -280,8 +280,10 @@ class Pillarbox(Server):
         self.groups = [Cgroup("pillarbox")]
         self.ready: dict[str, object] = {}
 
-    def start(self) -> None:
-        shutil.rmtree(self.data, ignore_errors=True)
+    def start(self, *, fresh: bool = True) -> None:
+        """`fresh`: with nothing in it; else on with what it had when it was stopped."""
+        if fresh:
+            shutil.rmtree(self.data, ignore_errors=True)
         argv = [str(ROOT / "pillarbox"), "try", "--json", "--data", str(self.data)]
         argv += ["--ports-from", str(self._ports_from)]
         process = self.groups[0].start(
