@@ -104,9 +104,16 @@ def tell(report: Report, *, as_json: bool) -> None:
         complain(f"... and {len(report.unreadable) - MOST_SHOWN} more")
     for problem in report.problems:
         complain(f"Warning: {problem}")
+    changes = {"flags_changed": report.flags_changed, "removed": report.removed}
     totals = {key: sum(row[key] for row in rows) for key in ("found", "stored", "known", "octets")}
     if as_json:
-        row = {"folders": rows, **totals, "not_taken_in": len(report.unreadable), "problems": report.problems}
+        row = {
+            "folders": rows,
+            **totals,
+            **changes,
+            "not_taken_in": len(report.unreadable),
+            "problems": report.problems,
+        }
         print_done("", row, as_json=True)
     else:
         print_rows(rows, ["mailbox", "found", "stored", "known", "octets", "uids_kept"], as_json=False)
@@ -114,5 +121,7 @@ def tell(report: Report, *, as_json: bool) -> None:
             f"{totals['found']} messages found: {totals['stored']} stored ({totals['octets']} octets), "
             f"{totals['known']} taken in before, {len(report.unreadable)} not taken in"
         )
+        if any(changes.values()):
+            print(f"Of those, {report.flags_changed} have new flags; {report.removed} were removed")
     if report.unreadable:
         raise typer.Exit(EXIT_FAILED)

@@ -12,6 +12,7 @@ from pillarbox.cli import (
     administer_bans,
     administer_export,
     administer_import,
+    administer_import_imap,
     administer_lists,
     administer_mailboxes,
     administer_queue,
@@ -47,6 +48,7 @@ app.command("route")(explain_route.route)
 app.add_typer(administer_mailboxes.app, name="mailbox")
 app.add_typer(administer_undelete.app, name="undelete")
 app.add_typer(administer_import.app, name="import")
+administer_import_imap.register(administer_import.app)
 app.add_typer(administer_export.app, name="export")
 app.add_typer(administer_queue.app, name="queue")
 app.add_typer(administer_schema.app, name="migrate")

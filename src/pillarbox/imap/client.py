@@ -89,6 +89,15 @@ class ImapClientCore:
         if not self.closed:
             self._in += data
 
+    def forget_input(self) -> bool:
+        """TLS begins: whatever came before it is dropped (RFC 9051 section 6.2.1). Whether there was anything."""
+        there = bool(self._in or self._parts or self._events)
+        self._in.clear()
+        self._parts.clear()
+        self._events.clear()
+        self._looked = self._awaited = 0
+        return there
+
     def output(self) -> bytes:
         """All that is to be written now."""
         data = b"".join(self._out)

@@ -105,6 +105,6 @@ class _Reader:
             at += 1
         word = text[start:at]
         self._at = at
-        if word.isdigit() and len(word) <= 20:
-            return int(word)
+        if word.isdigit() and len(word) <= 20 and (word == b"0" or word[0] != 0x30):
+            return int(word)  # what begins with a zero is a name: numbers never do (RFC 9051 section 9)
         return None if word.upper() == b"NIL" else word

@@ -92,22 +92,26 @@ def attach(tx: Tx, user_id: int, source: str, folder: str, mailbox: str) -> Atta
 def adopt(tx: Tx, folder: Attached, uidvalidity: int) -> bool:
     """Give a mailbox in which no message ever was the UIDVALIDITY of its source, so that clients keep their caches.
 
-    False, and nothing is changed, where that cannot be: there was a message, or another mailbox of the account has or
-    may get that number.
+    False, and nothing is changed, where that cannot be: there was a message, another mailbox of the account that had
+    one has that number, or it lies in the future and may be given to one. An empty mailbox in the way gets another.
     """
     box = get(tx, folder.mailbox_id)
     tx.lock([box.user_id])
     (highest,) = tx.row("SELECT value FROM store_counters WHERE id = 2") or (0,)
+    if not 0 < uidvalidity <= max(highest, tx.now) or get(tx, box.id).uidnext != 1:
+        return False
     taken = tx.row(
-        "SELECT 1 FROM mailboxes WHERE (user_id = ? OR deleted_owner = ?) AND uidvalidity = ? AND id <> ?",
+        "SELECT id, uidnext, deleted_at FROM mailboxes WHERE (user_id = ? OR deleted_owner = ?) "
+        "AND uidvalidity = ? AND id <> ?",
         (box.user_id, box.user_id, uidvalidity, box.id),
     )
-    if not 0 < uidvalidity <= highest or taken or get(tx, box.id).uidnext != 1:
-        return False
-    modseq = tx.next_modseq(box.user_id)
-    tx.run("UPDATE mailboxes SET uidvalidity = ?, highestmodseq = ? WHERE id = ?", (uidvalidity, modseq, box.id))
+    if taken is not None:
+        if taken[1] != 1 or taken[2] is not None:
+            return False
+        _renumber(tx, box.user_id, taken[0], mailboxes.new_uidvalidity(tx))
+    tx.run("UPDATE store_counters SET value = ? WHERE id = 2 AND value < ?", (uidvalidity, uidvalidity))
+    _renumber(tx, box.user_id, box.id, uidvalidity)
     tx.run("UPDATE import_folders SET keeps_uids = 1, uidvalidity = ? WHERE id = ?", (uidvalidity, folder.id))
-    tx.touch(box.user_id, box.id)
     return True
 
 
@@ -115,10 +119,14 @@ def abandon_uids(tx: Tx, folder: Attached) -> None:
     """From now on UIDs here are other ones than there: clients must forget what they know of the mailbox."""
     box = get(tx, folder.mailbox_id)
     tx.lock([box.user_id])
-    uidvalidity, modseq = mailboxes.new_uidvalidity(tx), tx.next_modseq(box.user_id)
-    tx.run("UPDATE mailboxes SET uidvalidity = ?, highestmodseq = ? WHERE id = ?", (uidvalidity, modseq, box.id))
+    _renumber(tx, box.user_id, box.id, mailboxes.new_uidvalidity(tx))
     tx.run("UPDATE import_folders SET keeps_uids = 0 WHERE id = ?", (folder.id,))
-    tx.touch(box.user_id, box.id)
+
+
+def _renumber(tx: Tx, user_id: int, mailbox_id: int, uidvalidity: int) -> None:
+    modseq = tx.next_modseq(user_id)
+    tx.run("UPDATE mailboxes SET uidvalidity = ?, highestmodseq = ? WHERE id = ?", (uidvalidity, modseq, mailbox_id))
+    tx.touch(user_id, mailbox_id)
 
 
 def finish(tx: Tx, folder: Attached, uidvalidity: int, uidnext: int, *, keep_uids: bool) -> None:
@@ -136,6 +144,12 @@ def finish(tx: Tx, folder: Attached, uidvalidity: int, uidnext: int, *, keep_uid
 def digests(tx: Tx, folder_id: int) -> set[str]:
     """What was taken in of a folder. A scan."""
     return {row[0] for row in tx.rows("SELECT digest FROM imported WHERE folder_id = ?", (folder_id,))}
+
+
+def unclaimed(tx: Tx, folder_id: int) -> set[str]:
+    """Digests of messages whose UID at the source is not known (any more). A scan."""
+    rows = tx.rows("SELECT digest FROM imported WHERE folder_id = ? AND source_uid IS NULL", (folder_id,))
+    return {row[0] for row in rows}
 
 
 def known(tx: Tx, folder_id: int) -> list[Known]:

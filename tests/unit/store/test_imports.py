@@ -42,7 +42,7 @@ async def test_nothing_comes_twice(store: Store, alice: User) -> None:
 async def test_uids_are_kept_while_they_can_be(store: Store, alice: User) -> None:
     folder = await attach(store, alice)
     assert await store.write(imports.adopt, folder, START - 1000)
-    assert not await store.write(imports.adopt, folder, 1 << 31)  # above what we have given
+    assert not await store.write(imports.adopt, folder, 1 << 31)  # in the future
     assert await store.write(imports.take, folder, [new("a", uid=5), new("b", uid=90)]) == [5, 90]
     await store.write(imports.finish, folder, START - 1000, 100, keep_uids=True)
     box = await store.read(mailboxes.get, folder.mailbox_id)
@@ -56,6 +56,15 @@ async def test_uids_are_kept_while_they_can_be(store: Store, alice: User) -> Non
     other = await attach(store, alice, "INBOX")
     await store.write(messages.append, other.mailbox_id, message())
     assert not await store.write(imports.adopt, other, START - 2000)  # it has had a message
+
+
+async def test_an_empty_mailbox_makes_way_for_a_uidvalidity(store: Store, alice: User) -> None:
+    inbox, folder = await inbox_of(store, alice), await attach(store, alice)
+    assert await store.write(imports.adopt, folder, inbox.uidvalidity)
+    assert (await inbox_of(store, alice)).uidvalidity != inbox.uidvalidity
+    await store.write(imports.take, folder, [new("a")])
+    other = await attach(store, alice, "Other")
+    assert not await store.write(imports.adopt, other, inbox.uidvalidity)
 
 
 async def test_flags_and_expunges_follow(store: Store, alice: User) -> None:
