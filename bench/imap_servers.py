@@ -2,8 +2,9 @@
 
 All listen on loopback, by TLS with the certificate that `pillarbox try` made. Accounts: one a format, beside it one of
 the same format that gets deliveries, and `l0…` for logins. Dovecot hashes with argon2id and the parameters of Pillarbox
-(the very same string), has its password cache on (which spares the lookup, not the hash), and logs in by its fast mode. Cyrus checks no password
-(`imapd -N`), so its logins are not measured. Nobody has a full text index but Pillarbox, whose default it is.
+(the very same string), has its password cache on (which spares the lookup, not the hash), and logs in by its fast mode.
+Cyrus checks no password (`imapd -N`), so its logins are not measured. Nobody has a full text index but Pillarbox, whose
+default it is.
 
 Needs Debian's dovecot-core, dovecot-imapd and dovecot-lmtpd; their own services do not run. Debian's cyrus-imapd must
 not be installed, since apt takes dovecot-imapd away for it: it is unpacked into a folder (PILLARBOX_BENCH_CYRUS, else
