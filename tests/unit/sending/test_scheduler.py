@@ -238,6 +238,28 @@ def test_an_operator_takes_rows_away_while_they_are_in_transfer(run):
     run(body)
 
 
+def test_what_an_operator_takes_away_while_it_waits_for_its_turn_is_not_sent(run):
+    async def body(office):
+        office.world.servers["mx example.net"].sending = 10
+        office.settings = office.settings.replace(destination_connections=1)
+        ids = [(await office.put(f"u{number}@example.net"))[0] for number in range(7)]
+        ids += await office.put("gone@example.net", "stays@example.net")
+        office.start()
+        await asyncio.sleep(2)
+        assert await office.ask("SELECT count(*) FROM message_queue WHERE status = 'processing'") == [(9,)]
+        await office.store.write(queue.hold, QueueFilter(ids=tuple(ids[2:5])))
+        await office.store.write(queue.delete, QueueFilter(ids=(*ids[5:7], ids[7])))
+        await office.until(lambda: len(office.world.taken) == 3)
+        await asyncio.sleep(60)
+        assert [to for _, to, _ in office.world.taken] == ["u0@example.net", "u1@example.net", "stays@example.net"]
+        assert await office.rows() == [("held", f"u{number}@example.net") for number in (2, 3, 4)]
+        await office.store.write(queue.release, QueueFilter())
+        await office.empty()
+        assert len(office.world.taken) == 6
+
+    run(body)
+
+
 def test_rows_without_a_destination_are_routed(run):
     async def body(office):
         await office.store.write(

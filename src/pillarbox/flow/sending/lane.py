@@ -59,7 +59,9 @@ class LaneRunner:
             while (load := await self._next()) is not None:
                 if not await self._ready(load):
                     return
-                await self._carry(load)
+                left = await self._run.still_ours(load)
+                if left is not None:
+                    await self._carry(left)
         except asyncio.CancelledError:
             pass  # what was in transfer is given back, or comes back by its lease
         except Exception:

@@ -24,6 +24,7 @@ from ..parcel import Hop, Outcome, Reply
 from ..report_text import plain
 from . import journal
 from .batch import MOST_RECIPIENTS, Load, loads
+from .batch import load as parcel_of
 from .lane import LaneRunner
 from .pace import Pace
 from .parts import GRACE, LEASE, Parts
@@ -37,6 +38,7 @@ AGAIN = 1.0  # seconds until a turn that failed is tried again
 GATHER = 0.01  # seconds that an outcome waits for those of other lanes: one commit settles them together
 SETTLE_AT = 500  # attempts that wait for a turn before lanes get nothing more
 BROKEN = 60.0  # seconds that a destination rests whose rows cannot be claimed
+STALE = 1.0  # seconds after which a claim is looked at again before it is sent
 LOOKS = 0.02  # seconds between two looks whether something is due
 ANSWERED = 500  # rows taken at once to be told that their destination is down
 HASTENED = 1000  # rows made due at once when a destination is back
@@ -58,7 +60,7 @@ class Run:
             threshold=policy.breaker_threshold,
             timeout=policy.breaker_timeout,
         )
-        self.in_hand: dict[int, QueuedMessage] = {}  # claimed and not settled
+        self.in_hand: dict[int, float] = {}  # claimed and not settled: the loop time of the claim
         self.lease_until = parts.clock() + LEASE
         self.last_error = destination.last_error
         self.resume_at = 0.0  # loop time before which no lane is opened, after trouble
@@ -131,6 +133,25 @@ class Run:
         if len(self._ready) <= len(self._lanes) and not self._dry:
             self._poke.set()
         return load
+
+    async def still_ours(self, load: Load) -> Load | None:
+        """What of a parcel is to be sent. Behind a slow server it may have waited for minutes since it was claimed, and
+        an operator may have held, moved or deleted rows meanwhile."""
+        rows = [row for row in load.rows if row.id in self.in_hand]
+        if rows and asyncio.get_running_loop().time() - min(self.in_hand[row.id] for row in rows) >= STALE:
+            ids = [row.id for row in rows]
+            try:
+                ours = await self.parts.store.read(queue_upkeep.claimed, ids, self.parts.holder)
+            except StoreError as error:
+                log.debug("The queue cannot be looked at: %s", error, destination=self.name)
+            else:
+                for row_id in ids:
+                    if not ours.get(row_id):
+                        self.in_hand.pop(row_id, None)
+                rows = [row for row in rows if ours.get(row.id)]
+        if len(rows) == len(load.rows):
+            return load
+        return parcel_of(rows) if rows else None
 
     @property
     def worth_waiting(self) -> bool:
@@ -322,9 +343,10 @@ class Run:
     def _take(self, rows: list[QueuedMessage]) -> None:
         """Make parcels of what was claimed. The last message waits for its other recipients when more is due."""
         now = int(self.parts.clock())
+        claimed = asyncio.get_running_loop().time()
         good: list[QueuedMessage] = []
         for row in rows:
-            self.in_hand[row.id] = row
+            self.in_hand[row.id] = claimed
             over = overdue(row, now)
             if over is None:
                 good.append(row)
