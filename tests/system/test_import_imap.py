@@ -4,11 +4,14 @@ what `pillarbox export maildir` writes.
 
 from __future__ import annotations
 
+import contextlib
 import imaplib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -192,6 +195,57 @@ def test_both_sides_give_uids(run: Run, old: Dovecot, tmp_path: Path) -> None:
     assert (done["stored"], after["messages"]) == (1, 3)
     assert after["uidvalidity"] != before["uidvalidity"]
     assert pull(run, old)["stored"] == 0
+
+
+class Cutting:
+    """Passes octets on between a client and the old server, and cuts its first connections after so many."""
+
+    def __init__(self, target: int, *limits: int) -> None:
+        self._target, self._limits = target, list(limits)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.connections = 0
+        self._sockets = [self._listener]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            limit = self._limits.pop(0) if self._limits else 1 << 40
+            server = socket.create_connection(("127.0.0.1", self._target))
+            self._sockets += [client, server]
+            threading.Thread(target=self._pass_on, args=(client, server, 1 << 40), daemon=True).start()
+            threading.Thread(target=self._pass_on, args=(server, client, limit), daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, target: socket.socket, limit: int) -> None:
+        with contextlib.suppress(OSError):
+            while limit > 0 and (data := source.recv(65536)):
+                target.sendall(data[:limit])
+                limit -= len(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+def test_connections_that_break(run: Run, old: Dovecot, tmp_path: Path) -> None:
+    fill(old)
+    cutting = Cutting(old.imap, 30_000, 90_000, 200_000)
+    done = pull(run, old, "--port", cutting.port)
+    cutting.close()
+    assert cutting.connections == 4
+    assert (done["found"], done["stored"], done["known"], done["problems"]) == (288, 288, 0, [])
+    assert exported(run, tmp_path / "out") == listing(old, "INBOX")[1]
 
 
 def test_tls_wrong_passwords_and_the_master_user(run: Run, old: Dovecot, pair: tuple[Path, Path]) -> None:
