@@ -14,7 +14,7 @@ import pytest
 
 from dns_servers import DnsServers, Zone
 from peers import EXIM_ROOT, Exim, Postfix, Sink, let_pass
-from world.ours import ADA, BOB, PASSWORD, Ours
+from world_server import ADA, BOB, PASSWORD, Ours
 
 if "PILLARBOX_WORLD" not in os.environ:
     collect_ignore_glob = ["test_*.py"]

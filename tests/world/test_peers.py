@@ -10,7 +10,7 @@ from email import message_from_bytes
 
 import pytest
 
-from world.ours import ADA, BOB, PASSWORD, arrived, within
+from world_server import ADA, BOB, PASSWORD, arrived, within
 
 
 def test_to_postfix_over_tls(ours, postfix):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from world.ours import arrived, within
+from world_server import arrived, within
 
 
 def row(ours, recipient):
