@@ -2,8 +2,8 @@
 
 The texts in it are words between spaces already (`mime.words`), so its tokenizer only cuts at ASCII; nothing but words
 and their places is kept (`content=''`). `mark` is the greatest blob that was looked at; blobs below it that could not
-be indexed then (unfinished, unreadable) are in `pending`. An index of another store, of the same store before it went back
-in time, or of other rules for words is removed and made anew; so is one that SQLite finds broken.
+be indexed then (unfinished, unreadable) are in `pending`. An index of another store, of the same store before it went
+back in time, or of other rules for words is removed and made anew; so is one that SQLite finds broken.
 """
 
 from __future__ import annotations
