@@ -47,14 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def flush(only: str = "") -> int:
-    """`sendmail -q`: everything in the queue is tried now, or one message by its id."""
+    """`sendmail -q`: everything that waits is tried now, or one message by its id. Scripts do so by the hour: dead
+    letters stay, unless one is named."""
     from pillarbox.cli.administer_queue import operator
     from pillarbox.flow.queue_orders import carry_out, meant_by
 
-    wanted = meant_by(only) if only else QueueFilter()
+    wanted = [meant_by(only)] if only else [QueueFilter(status=status) for status in ("pending", "retry")]
 
     async def work(store: Store) -> None:
-        await carry_out(store, "retry", wanted, operator())
+        for those in wanted:
+            await carry_out(store, "retry", those, operator())
 
     return _on_store(work)
 
@@ -127,7 +129,10 @@ def _line(text: str) -> str:
 
 
 def _time(epoch: float) -> str:
-    return f"{time.asctime(time.localtime(epoch)):20.20}"
+    try:
+        return f"{time.asctime(time.localtime(epoch)):20.20}"
+    except (OSError, OverflowError, ValueError, TypeError):  # written by hand, and no time at all
+        return f"{epoch!s:20.20}"
 
 
 def _folder() -> str:

@@ -32,7 +32,7 @@ Reads a message on standard input and sends it.
   -v                      show the conversation with the server
   -bs                     speak SMTP on standard input and output
   -bp                     show the queue (as mailq does)
-  -q, -qIid               try everything in the queue, or one message, now
+  -q, -qIid               try all that waits in the queue, or one message, now
 
 Other options of sendmail are taken and mean nothing. `--` ends the options. The exit status is one of sysexits(3):
 64 usage, 65 message, 67 no such recipient, 69 refused, 74 input or output, 75 try again later, 77 not allowed."""

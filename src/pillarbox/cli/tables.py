@@ -63,7 +63,10 @@ def shown(column: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) and column.endswith(("_at", "_login")):
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        try:
+            return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        except (OSError, OverflowError, ValueError):  # written by hand, and no time at all
+            return str(value)
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "-"
     return str(value)

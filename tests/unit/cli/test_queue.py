@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -290,8 +291,27 @@ def test_mailq_without_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_sendmail_q_makes_everything_due(run: Run) -> None:
     assert mailq.flush() == 0
-    assert all(row["next_retry_at"] < 2_000_000_000 for row in answer(run("queue", "list", "--json")))
+    rows = [row for row in answer(run("queue", "list", "--json")) if row["status"] != "failed"]
+    assert len(rows) == 4 and all(row["next_retry_at"] < 2_000_000_000 for row in rows)
     assert mailq.flush("2") == 0
+
+
+def test_sendmail_q_leaves_dead_letters(run: Run) -> None:
+    before = run("queue", "dead", "--json")[1]
+    assert mailq.flush() == 0
+    assert run("queue", "dead", "--json")[1] == before
+    assert mailq.flush(KEYS[2]) == 0
+    assert json.loads(run("queue", "dead", "--json")[1]) == []
+
+
+def test_times_that_are_none(run: Run, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "smtp.db") as db:
+        db.execute("UPDATE message_queue SET next_retry_at = 99999999999999999, created_at = -99999999999999999")
+        db.execute("UPDATE message_queue SET created_at = '2024-01-01' WHERE id = 1")
+    for words in (("list",), ("show", "1"), ("show", "2"), ("mailq",), ("list", "--json")):
+        assert run("queue", *words)[0] == 0, words
+    assert "99999999999999999" in run("queue", "list")[1]
+    run("queue", "delete", "--all")  # `pillarbox check` finds them
 
 
 def test_trace_by_any_name(run: Run) -> None:
