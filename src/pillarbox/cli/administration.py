@@ -20,6 +20,7 @@ from pillarbox.cli import (
     administer_schema,
     administer_search,
     administer_sending,
+    administer_sharing,
     administer_tokens,
     administer_trace,
     administer_undelete,
@@ -45,6 +46,7 @@ app.add_typer(administer_lists.app, name="list")
 app.add_typer(administer_bans.app, name="ban")
 app.add_typer(administer_routes.app, name="routes")
 app.command("route")(explain_route.route)
+app.command("share")(administer_sharing.share)
 app.add_typer(administer_mailboxes.app, name="mailbox")
 app.add_typer(administer_undelete.app, name="undelete")
 app.add_typer(administer_import.app, name="import")

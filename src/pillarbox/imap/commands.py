@@ -88,7 +88,8 @@ class Rename:
 class List:
     """LIST, also extended (RFC 5258, 5819, 6154), and LSUB (then only `reference` and one pattern).
 
-    `select` holds of SUBSCRIBED REMOTE RECURSIVEMATCH SPECIAL-USE, `returns` of SUBSCRIBED CHILDREN SPECIAL-USE;
+    `select` holds of SUBSCRIBED REMOTE RECURSIVEMATCH SPECIAL-USE, `returns` of SUBSCRIBED CHILDREN SPECIAL-USE
+    MYRIGHTS;
     `status` is what STATUS items to return, `metadata` what entries (RFC 9590), or empty.
     `extended` is set when any of the extended syntax was used.
     Patterns are to be joined to the reference by `list_pattern.ListMatcher(reference, patterns)`.
@@ -238,6 +239,16 @@ class SetMetadata:
 
 
 @dataclass(slots=True)
+class Acl:
+    """SETACL, DELETEACL, GETACL, LISTRIGHTS, MYRIGHTS (RFC 4314). `operation` is = + or - for SETACL."""
+
+    mailbox: str
+    identifier: str = ""
+    operation: str = ""
+    rights: str = ""
+
+
+@dataclass(slots=True)
 class Quota:
     """GETQUOTA, and SETQUOTA with pairs of an upper-case resource and its limit (RFC 9208)."""
 
@@ -272,6 +283,7 @@ Args = (
     | Copy
     | Expunge
     | Quota
+    | Acl
     | GetMetadata
     | SetMetadata
 )

@@ -28,7 +28,7 @@ STATUS_ITEMS = frozenset(
     }
 )
 SELECT_OPTIONS = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})  # RFC 5258 section 3, RFC 6154
-RETURN_OPTIONS = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE"})  # and STATUS, RFC 5819
+RETURN_OPTIONS = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "MYRIGHTS"})  # and STATUS, RFC 5819
 SPECIAL_USES = {  # RFC 6154 section 2, RFC 8457; \All and \Flagged are views that no mailbox here can be
     use.lower(): use for use in ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash", "\\Important")
 }

@@ -72,12 +72,15 @@ def flags(keywords: Iterable[str] = ()) -> bytes:
     return b"FLAGS (%b)" % b" ".join((*NAMES, *(keyword.encode("ascii", "replace") for keyword in keywords)))
 
 
-def permanent_flags(keywords: Iterable[str] = (), *, read_only: bool = False) -> str:
-    """The code PERMANENTFLAGS; `\\*` says that new keywords can be made."""
+def permanent_flags(keywords: Iterable[str] = (), *, read_only: bool = False, rights: str = "swt") -> str:
+    """The code PERMANENTFLAGS; `\\*` says that new keywords can be made. `rights` of RFC 4314 section 4."""
     if read_only:
         return "PERMANENTFLAGS ()"
-    names = (name.decode("ascii") for name in NAMES)
-    return f"PERMANENTFLAGS ({' '.join((*names, *keywords))} \\*)"
+    needed = {b"\\Seen": "s", b"\\Deleted": "t"}
+    words = [name.decode("ascii") for name in NAMES if needed.get(name, "w") in rights]
+    if "w" in rights:
+        words += [*keywords, "\\*"]
+    return f"PERMANENTFLAGS ({' '.join(words)})"
 
 
 def listing(

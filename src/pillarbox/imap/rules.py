@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pillarbox.imap import (
+    acl_grammar,
     append_grammar,
     fetch_grammar,
     mailbox_grammar,
@@ -78,6 +79,11 @@ _TABLE: tuple[tuple[str, frozenset[State], Callable[[Cursor], Parsed], str], ...
     ("SETQUOTA", _AFTER, quota_grammar.set_, "RFC 9208 4.1.3"),
     ("GETMETADATA", _AFTER, metadata_grammar.get, "RFC 5464 4.2"),
     ("SETMETADATA", _AFTER, metadata_grammar.set_, "RFC 5464 4.3"),
+    ("SETACL", _AFTER, acl_grammar.set_, "RFC 4314 3.1"),
+    ("DELETEACL", _AFTER, acl_grammar.identifier, "RFC 4314 3.2"),
+    ("GETACL", _AFTER, acl_grammar.mailbox, "RFC 4314 3.3"),
+    ("LISTRIGHTS", _AFTER, acl_grammar.identifier, "RFC 4314 3.4"),
+    ("MYRIGHTS", _AFTER, acl_grammar.mailbox, "RFC 4314 3.5"),
     ("CHECK", _SELECTED, session_grammar.nothing, "RFC 3501 6.4.1"),
     ("CLOSE", _SELECTED, session_grammar.nothing, "RFC 9051 6.4.1"),
     ("UNSELECT", _SELECTED, session_grammar.nothing, "RFC 9051 6.4.2"),

@@ -33,7 +33,7 @@ from pillarbox.imap.events import (
 )
 from pillarbox.imap.extensions import Offer
 from pillarbox.imap.sequence import SequenceSet
-from pillarbox.store import Store, mailboxes, messages
+from pillarbox.store import Store, mailboxes, messages, rights
 from pillarbox.store.errors import Busy, NotFound, StoreError
 
 from . import imap_append, imap_contexts, imap_login
@@ -133,11 +133,13 @@ class ImapSession(Connection[ImapCore]):
         """A command that turns CONDSTORE on was used, RFC 7162 section 3.1."""
         self.core.enabled.add("CONDSTORE")
 
-    def writable(self) -> Selected:
-        """The selected mailbox, to be changed. Raises Refuse when it was opened by EXAMINE."""
+    def writable(self, wanted: str = "") -> Selected:
+        """The selected mailbox, to be changed with these rights (RFC 4314 section 4). Raises Refuse."""
         assert self.selected is not None
         if self.selected.read_only:
             raise Refuse("The mailbox was opened read-only", "READ-ONLY")
+        if not all(right in self.selected.rights for right in wanted):
+            raise Refuse("You have not the right to do that in this mailbox", "NOPERM")
         return self.selected
 
     def pick(self, sequence: SequenceSet, *, uid: bool) -> list[range]:
@@ -196,6 +198,10 @@ class ImapSession(Connection[ImapCore]):
         store = self.node.store
         try:
             changes = await store.read(messages.changes, selected.mailbox_id, selected.highestmodseq, selected.uidnext)
+            if selected.owner_id != self.user_id:
+                selected.rights = await store.read(rights.of, selected.owner_id, selected.mailbox_id, self.user_id)
+                if "r" not in selected.rights:
+                    raise NotFound("the right to read the mailbox was taken away")
             if changes.mailbox.uidvalidity != selected.uidvalidity:
                 raise NotFound("the mailbox is another one now")  # the database was restored from a copy
             if changes.vanished is None:

@@ -49,6 +49,8 @@ def refusal(error: errors.StoreError) -> Refuse:
     match error:
         case errors.OverQuota():
             return Refuse("The quota of this account is used up", "OVERQUOTA")
+        case errors.Denied():
+            return Refuse("You have not the right to do that", "NOPERM")
         case errors.Full():
             return Refuse("The server's disk is full, try again later", "UNAVAILABLE")
         case errors.Temporary():

@@ -14,9 +14,11 @@ from pillarbox.imap import flags
 from pillarbox.imap.commands import Append
 from pillarbox.imap.events import AppendEnd, AppendStart, CatenateText, CatenateUrl, LiteralChunk
 from pillarbox.imap.responses import appenduid
+from pillarbox.session.imap_acl import seen
 from pillarbox.session.imap_answers import Answer, Refuse, gone, no_mailbox
+from pillarbox.session.imap_store import permitted
 from pillarbox.session.imap_urls import octets_of
-from pillarbox.store import Tx, mailboxes, messages
+from pillarbox.store import Tx, messages
 from pillarbox.store.errors import NotFound
 from pillarbox.store.records import Appended, NewMessage
 
@@ -61,14 +63,12 @@ async def begin(session: ImapSession, event: AppendStart) -> Appending:
     args = event.args
     replaced: tuple[int, int] | None = None
     if args.replaces is not None:
-        selected = session.writable()
+        selected = session.writable("te")
         picks = session.pick(args.replaces, uid=args.uid)
         if not picks:
             raise Refuse("There is no such message", "NONEXISTENT")
         replaced = (selected.mailbox_id, selected.uids[picks[0].start])
-    box = await session.store.read(mailboxes.find, session.user_id, args.mailbox)
-    if box is None:
-        raise no_mailbox(args.mailbox, try_create=True)
+    await session.store.read(seen, session.user_id, args.mailbox, "i", try_create=True)
     appending = Appending(event.tag, args, replaced)
     try:
         await another(session, appending, event)
@@ -172,12 +172,15 @@ async def end(session: ImapSession, appending: Appending, event: AppendEnd) -> A
 def _appended(tx: Tx, user_id: int, new: Sequence[New], replaced: tuple[int, int] | None) -> list[Appended]:
     """All of the messages, and the one that they replace goes: or nothing."""
     target = new[0][0].mailbox
-    box = mailboxes.find(tx, user_id, target)  # it may have been renamed or deleted since the command began
-    if box is None:
-        raise NotFound(target)
+    # It may have been renamed or deleted since the command began.
+    box, rights = seen(tx, user_id, target, "i", try_create=True)
+    mask = permitted(rights)
     if replaced is not None:
         mailbox_id, uid = replaced
         messages.store_flags(tx, mailbox_id, [uid], "add", flags.DELETED)
         if not messages.expunge(tx, mailbox_id, [uid]).uids:
             raise _SourceGone(target)
-    return [messages.append(tx, box.id, message, args.flags, args.keywords, args.date) for args, message in new]
+    return [
+        messages.append(tx, box.id, message, args.flags & mask, args.keywords if "w" in rights else (), args.date)
+        for args, message in new
+    ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pillarbox.imap.events import Command
 
 from . import (
+    imap_acl,
     imap_contexts,
     imap_copy,
     imap_fetch,
@@ -48,6 +49,11 @@ HANDLERS: dict[str, Handler] = {
     "SETQUOTA": imap_quota.set_,
     "GETMETADATA": imap_metadata.get,
     "SETMETADATA": imap_metadata.set_,
+    "SETACL": imap_acl.set_,
+    "DELETEACL": imap_acl.set_,
+    "GETACL": imap_acl.get,
+    "LISTRIGHTS": imap_acl.list_rights,
+    "MYRIGHTS": imap_acl.my_rights,
     "NAMESPACE": imap_mailboxes.namespace,
     "CREATE": imap_mailboxes.create,
     "DELETE": imap_mailboxes.delete,

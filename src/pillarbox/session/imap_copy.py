@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from pillarbox.imap.commands import Copy
 from pillarbox.imap.events import Command
 from pillarbox.imap.responses import copyuid
-from pillarbox.session.imap_answers import Answer, gone, no_mailbox
-from pillarbox.store import Tx, mailboxes, messages
+from pillarbox.session.imap_acl import seen
+from pillarbox.session.imap_answers import Answer, gone
+from pillarbox.session.imap_store import permitted
+from pillarbox.store import Tx, flags, messages
 from pillarbox.store.errors import NotFound
 from pillarbox.store.records import Copied
 
@@ -21,10 +23,6 @@ class _SourceGone(NotFound):
     """Some of the messages are not there any more: nothing is copied (RFC 9051 section 6.4.7)."""
 
 
-class _NoTarget(NotFound):
-    """There is no such mailbox."""
-
-
 async def copy(session: ImapSession, command: Command) -> Answer:
     """Answer COPY, RFC 9051 section 6.4.7."""
     copied = await _transfer(session, command, move=False)
@@ -33,7 +31,7 @@ async def copy(session: ImapSession, command: Command) -> Answer:
 
 async def move(session: ImapSession, command: Command) -> Answer:
     """Answer MOVE, RFC 9051 section 6.4.8: COPYUID first, then the messages go."""
-    session.writable()
+    session.writable("te")
     moved = await _transfer(session, command, move=True)
     if moved:
         session.core.condition("OK", "these were moved", copyuid(moved.uidvalidity, moved.uids))
@@ -50,8 +48,6 @@ async def _transfer(session: ImapSession, command: Command, *, move: bool) -> Co
         copied = await session.store.write(
             _transferred, session.user_id, selected.mailbox_id, uids, args.mailbox, move, strict=not command.uid
         )
-    except _NoTarget:
-        raise no_mailbox(args.mailbox, try_create=True) from None
     except _SourceGone:
         raise gone() from None
     return copied if copied is not None and copied.uids else None
@@ -61,12 +57,13 @@ def _transferred(
     tx: Tx, user_id: int, mailbox_id: int, uids: Sequence[int], target: str, move: bool, *, strict: bool
 ) -> Copied | None:
     """Copy or move in one transaction. With `strict` (message numbers) every message must still be there."""
-    box = mailboxes.find(tx, user_id, target)
-    if box is None:
-        raise _NoTarget(target)
+    box, rights = seen(tx, user_id, target, "i", try_create=True)
     if not uids:
         return None
     copied = (messages.move if move else messages.copy)(tx, mailbox_id, uids, box.id)
+    mask, words = flags.ALL & ~permitted(rights), "w" not in rights
+    if mask and copied.uids:  # RFC 4314 section 4: flags that may not be set there are not copied
+        messages.store_flags(tx, box.id, [new for _, new in copied.uids], "set", 0, (), mask=mask, words=words)
     if strict and len(copied.uids) < len(uids):
         raise _SourceGone
     return copied

@@ -211,7 +211,7 @@ def _pages(sizes: Sequence[int], picks: list[range], first: int) -> Iterator[lis
 async def _mark_seen(session: ImapSession, selected: Selected, page: list[int]) -> set[int]:
     """Set \\Seen where it is missing, in one write; the indexes where that changed something."""
     unseen = [selected.uids[at] for at in page if not selected.flags[at] & imap_flags.SEEN]
-    if not unseen:
+    if not unseen or "s" not in selected.rights:
         return set()
     try:
         stored = await session.store.write(

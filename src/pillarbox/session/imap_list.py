@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pillarbox.imap import metadata_grammar, responses
+from pillarbox.imap import acl_grammar, metadata_grammar, responses
 from pillarbox.imap.commands import List
 from pillarbox.imap.events import Command
 from pillarbox.imap.list_pattern import ListMatcher
@@ -12,8 +12,9 @@ from pillarbox.imap.mailbox_name import DELIMITER
 from pillarbox.session.imap_answers import Answer
 from pillarbox.session.imap_metadata import choose, entries_of
 from pillarbox.session.imap_status import status_items
-from pillarbox.store import Tx, mailboxes
+from pillarbox.store import Tx, mailboxes, rights, sharing
 from pillarbox.store.records import Mailbox
+from pillarbox.store.sharing import Seen
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
@@ -25,10 +26,11 @@ _LINES = 512  # responses between two looks at the transport
 class Hierarchy:
     """The names of an account: mailboxes, subscriptions, and levels that exist only because of what is below them."""
 
-    __slots__ = ("boxes", "names", "parents", "subscribed")
+    __slots__ = ("boxes", "names", "parents", "rights", "subscribed")
 
-    def __init__(self, boxes: list[Mailbox], subscribed: list[str]) -> None:
-        self.boxes = {box.name: box for box in boxes}
+    def __init__(self, boxes: list[Mailbox], subscribed: list[str], shared: list[Seen]) -> None:
+        self.boxes = {seen.box.name: seen.box for seen in shared} | {box.name: box for box in boxes}
+        self.rights = {seen.box.name: seen.rights for seen in shared}  # of others' mailboxes
         self.subscribed = frozenset(subscribed)
         self.parents: set[str] = set()  # names with a mailbox somewhere below
         for name in self.boxes:
@@ -49,7 +51,9 @@ class Hierarchy:
 
 def _listed(tx: Tx, user_id: int, args: List) -> tuple[Hierarchy, list[tuple[str, list[str]]]]:
     """The hierarchy, and what of it LIST shows. Many names are matched in the thread that reads them."""
-    tree = Hierarchy(mailboxes.list_mailboxes(tx, user_id), mailboxes.subscriptions(tx, user_id))
+    tree = Hierarchy(
+        mailboxes.list_mailboxes(tx, user_id), mailboxes.subscriptions(tx, user_id), sharing.shared(tx, user_id)
+    )
     return tree, _chosen(tree, args)
 
 
@@ -84,9 +88,12 @@ async def list_(session: ImapSession, command: Command) -> Answer:
         words = tree.attributes(name, subscribed=bool({"SUBSCRIBED"} & (args.select | args.returns)))
         core.untagged(responses.listing(words, name, utf8=utf8, child_info=child_info))
         box = tree.boxes.get(name)
-        if args.status and box is not None:  # RFC 5819 section 2: none for what cannot be selected
+        has = tree.rights.get(name, rights.ALL)
+        if "MYRIGHTS" in args.returns and box is not None:  # RFC 8440
+            core.untagged(acl_grammar.my_rights(name, has, utf8))
+        if args.status and box is not None and "r" in has:  # RFC 5819 section 2: none for what cannot be selected
             core.untagged(responses.status(name, await status_items(session, box, args.status), utf8))
-        if args.metadata and box is not None:  # RFC 9590
+        if args.metadata and box is not None and "r" in has:  # RFC 9590
             entries = await session.store.read(entries_of, session.user_id, box)
             session.core.untagged(metadata_grammar.metadata(name, choose(entries, args.metadata), utf8))
         if count % _LINES == 0:

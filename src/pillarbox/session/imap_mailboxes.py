@@ -8,7 +8,7 @@ from pillarbox.imap import responses
 from pillarbox.imap.commands import Create, Mailbox, Rename
 from pillarbox.imap.events import Command
 from pillarbox.session.imap_answers import Answer, Refuse, no_mailbox, refusal
-from pillarbox.store import mailboxes, object_ids
+from pillarbox.store import mailboxes, object_ids, sharing
 from pillarbox.store.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ async def create(session: ImapSession, command: Command) -> Answer:
         raise Refuse("A mailbox has one special use at most", "USEATTR")
     use = args.special_use[0] if args.special_use else None
     try:
-        made = await session.store.write(mailboxes.create, session.user_id, args.mailbox, use)
+        made = await session.store.write(sharing.create, session.user_id, args.mailbox, use)
     except Conflict as error:
-        existing = await session.store.read(mailboxes.find, session.user_id, args.mailbox)
+        existing = await session.store.read(sharing.find, session.user_id, args.mailbox)
         raise refusal(error) if existing is not None else Refuse(str(error), "LIMIT") from None
     return Answer("CREATE completed", f"MAILBOXID ({object_ids.mailbox_id(made)})")
 
@@ -35,7 +35,7 @@ async def delete(session: ImapSession, command: Command) -> Answer:
     args = command.args
     assert isinstance(args, Mailbox)
     try:
-        mailbox_id = await session.store.write(mailboxes.delete, session.user_id, args.mailbox)
+        mailbox_id = await session.store.write(sharing.delete, session.user_id, args.mailbox)
     except NotFound:
         raise no_mailbox(args.mailbox) from None
     if session.selected is not None and session.selected.mailbox_id == mailbox_id:
@@ -49,7 +49,7 @@ async def rename(session: ImapSession, command: Command) -> Answer:
     args = command.args
     assert isinstance(args, Rename)
     try:
-        await session.store.write(mailboxes.rename, session.user_id, args.mailbox, args.target)
+        await session.store.write(sharing.rename, session.user_id, args.mailbox, args.target)
     except NotFound:
         raise no_mailbox(args.mailbox) from None
     return Answer("RENAME completed")
@@ -65,6 +65,6 @@ async def subscribe(session: ImapSession, command: Command) -> Answer:
 
 
 async def namespace(session: ImapSession, command: Command) -> Answer:
-    """One namespace: everybody's own mailboxes (RFC 2342)."""
-    session.core.untagged(responses.namespace())
+    """One's own mailboxes, and what others share (RFC 2342)."""
+    session.core.untagged(responses.namespace(others=(sharing.PREFIX,)))
     return Answer("NAMESPACE completed")

@@ -9,7 +9,8 @@ from pillarbox.imap import metadata_grammar
 from pillarbox.imap.commands import GetMetadata, SetMetadata
 from pillarbox.imap.events import Command
 from pillarbox.imap.mailbox_grammar import SPECIAL_USES
-from pillarbox.session.imap_answers import Answer, Refuse, no_mailbox
+from pillarbox.session.imap_acl import seen
+from pillarbox.session.imap_answers import Answer, Refuse
 from pillarbox.store import Tx, directory, mailboxes, metadata
 from pillarbox.store.metadata import Entries
 from pillarbox.store.records import Mailbox
@@ -42,9 +43,7 @@ async def get(session: ImapSession, command: Command) -> Answer:
 def _entries(tx: Tx, user_id: int, name: str) -> tuple[str, Entries]:
     if not name:
         return "", metadata.entries(tx, user_id, None)
-    box = mailboxes.find(tx, user_id, name)
-    if box is None:
-        raise no_mailbox(name)
+    box = seen(tx, user_id, name, "r").box
     return box.name, entries_of(tx, user_id, box)
 
 
@@ -84,15 +83,13 @@ async def set_(session: ImapSession, command: Command) -> Answer:
 
 
 def _set(tx: Tx, user_id: int, name: str, changes: Sequence[tuple[str, bytes | None]]) -> None:
+    shared = any(not entry.startswith(metadata.PRIVATE) for entry, _ in changes)
     if not name:
-        shared = any(not entry.startswith(metadata.PRIVATE) for entry, _ in changes)
         if shared and directory.get_user(tx, user_id).role != "admin":
             raise Refuse("Only an administrator changes shared entries of the server", "NOPERM")
         metadata.store(tx, user_id, None, changes)
         return
-    box = mailboxes.find(tx, user_id, name)
-    if box is None:
-        raise no_mailbox(name)
+    box = seen(tx, user_id, name, "rw" if shared else "r").box  # RFC 5464 section 3.3
     for entry, value in changes:
         if entry == SPECIAL_USE and box.user_id == user_id:
             mailboxes.set_special_use(tx, user_id, box.name, _use(value))

@@ -11,7 +11,7 @@ from pillarbox.session import imap_search
 from pillarbox.session.imap_answers import Answer, Refuse, bad
 from pillarbox.session.imap_search_run import found_by, relevancy
 from pillarbox.session.imap_selected import Selected
-from pillarbox.store import Tx, mailboxes, messages
+from pillarbox.store import Tx, mailboxes, messages, sharing
 from pillarbox.store.errors import NotFound
 from pillarbox.store.records import Mailbox
 
@@ -54,8 +54,13 @@ async def esearch(session: ImapSession, command: Command) -> Answer:
 
 def _sources(tx: Tx, user_id: int, args: MultiSearch) -> list[Mailbox]:
     boxes = {box.name: box for box in mailboxes.list_mailboxes(tx, user_id)}
+    everything = boxes | {seen.box.name: seen.box for seen in sharing.shared(tx, user_id) if seen.may("r")}
     subscribed = frozenset(mailboxes.subscriptions(tx, user_id))
-    return [boxes[name] for one in args.filters for name in one.chosen(boxes, subscribed)]
+    found = []
+    for one in args.filters:
+        own = one.kind in ("PERSONAL", "INBOXES")
+        found += [everything[name] for name in one.chosen(boxes if own else everything, subscribed)]
+    return found
 
 
 async def _one(session: ImapSession, tag: bytes, search: Search, view: Selected, *, save: bool) -> None:

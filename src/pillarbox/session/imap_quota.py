@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from pillarbox.imap import quota_grammar
 from pillarbox.imap.commands import Mailbox, Quota
 from pillarbox.imap.events import Command
-from pillarbox.session.imap_answers import Answer, Refuse, no_mailbox
-from pillarbox.store import Tx, directory, mailboxes, quota
+from pillarbox.session.imap_acl import seen
+from pillarbox.session.imap_answers import Answer, Refuse
+from pillarbox.store import Tx, directory, quota
 from pillarbox.store.errors import NotFound
 from pillarbox.store.quota import QuotaRoot
 
@@ -30,9 +31,7 @@ async def root_of(session: ImapSession, command: Command) -> Answer:
     """Answer GETQUOTAROOT: the roots that limit a mailbox. One without any limit has none."""
     args = command.args
     assert isinstance(args, Mailbox)
-    box = await session.store.read(mailboxes.find, session.user_id, args.mailbox)
-    if box is None:
-        raise no_mailbox(args.mailbox)
+    box = (await session.store.read(seen, session.user_id, args.mailbox, "r")).box
     roots = await session.store.read(quota.roots, box.user_id)
     session.core.untagged(quota_grammar.quota_root(box.name, [root.name for root in roots], session.utf8))
     for root in roots:

@@ -14,10 +14,11 @@ from pillarbox.imap import responses
 from pillarbox.imap.commands import QResync, Select
 from pillarbox.imap.events import Command
 from pillarbox.imap.sequence import SequenceSet, compact, render_ranges
+from pillarbox.session.imap_acl import seen
 from pillarbox.session.imap_answers import Answer, no_mailbox
 from pillarbox.session.imap_list import attributes
 from pillarbox.session.imap_selected import Selected
-from pillarbox.store import Tx, mailboxes, messages, object_ids
+from pillarbox.store import Tx, messages, object_ids
 from pillarbox.store.errors import NotFound
 from pillarbox.store.records import Mailbox, View
 
@@ -41,17 +42,17 @@ async def select(session: ImapSession, command: Command) -> Answer:
         session.core.condition("OK", "the previous mailbox is closed", "CLOSED")
     if args.condstore:
         session.condstore_used()
-    box = await session.store.read(mailboxes.find, session.user_id, args.mailbox)
-    if box is None:
-        raise no_mailbox(args.mailbox)
+    box, rights = await session.store.read(seen, session.user_id, args.mailbox, "r")
+    if not set(rights) & set("swite"):  # RFC 4314 section 4
+        args.read_only = True
     recent_from = await _claimed(session, box, args)
     try:
         view: View = await session.store.read(messages.open_view, box.id)
     except NotFound:
         raise no_mailbox(args.mailbox) from None
-    selected = Selected(view, box.name, read_only=args.read_only, recent_from=recent_from)
+    selected = Selected(view, box.name, read_only=args.read_only, recent_from=recent_from, rights=rights)
     session.select(selected)
-    _introduce(session, selected, view.mailbox, args.mailbox)
+    _introduce(session, selected, box, args.mailbox)
     if args.qresync is not None and args.qresync.uidvalidity == selected.uidvalidity:
         await _resynchronise(session, selected, args.qresync)
     verb = "EXAMINE" if args.read_only else "SELECT"
@@ -87,7 +88,7 @@ def _introduce(session: ImapSession, selected: Selected, box: Mailbox, asked_for
         unseen = 0 if session.uid_only else selected.first_without(imap_flags.SEEN)
         if unseen:
             core.condition("OK", "the first unseen message", f"UNSEEN {unseen}")
-    core.condition("OK", "flags that are kept", responses.permanent_flags(keywords, read_only=selected.read_only))
+    core.condition("OK", "flags that are kept", selected.permanent_flags())
     core.condition("OK", "UIDs are valid", f"UIDVALIDITY {selected.uidvalidity}")
     core.condition("OK", "the next UID", f"UIDNEXT {selected.uidnext}")
     core.condition("OK", "the highest mod-sequence", f"HIGHESTMODSEQ {selected.highestmodseq}")
@@ -180,7 +181,7 @@ async def close(session: ImapSession, command: Command) -> Answer:
     """CLOSE: expunge without telling, then let go. UNSELECT: only let go."""
     selected = session.selected
     assert selected is not None
-    if command.name == "CLOSE" and not selected.read_only:
+    if command.name == "CLOSE" and not selected.read_only and "e" in selected.rights:
         await session.store.write(messages.expunge, selected.mailbox_id, None)
     session.deselect()
     return Answer(f"{command.name} completed")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Keywords = tuple[str, ...]
 
+EVERY_RIGHT = "lrswipkxtea"
+
 
 class Selected:
     """One selected mailbox of one session: octets in `sizes`, epoch seconds in `dates`, row ids in `ids`."""
@@ -45,8 +47,10 @@ class Selected:
         "mailbox_id",
         "modseqs",
         "name",
+        "owner_id",
         "read_only",
         "recent_from",
+        "rights",
         "save_dates",
         "saved",
         "sizes",
@@ -55,8 +59,10 @@ class Selected:
         "uidvalidity",
     )
 
-    def __init__(self, view: View, name: str, *, read_only: bool, recent_from: int) -> None:
+    def __init__(self, view: View, name: str, *, read_only: bool, recent_from: int, rights: str = EVERY_RIGHT) -> None:
         box = view.mailbox
+        self.owner_id: int = box.user_id
+        self.rights = rights  # RFC 4314, as they were when the session looked last
         self.mailbox_id: int = box.id
         self.name = name
         self.read_only = read_only
@@ -134,6 +140,10 @@ class Selected:
     def keyword_list(self) -> list[str]:
         """Keywords in use in the mailbox, as FLAGS lists them."""
         return sorted(self._keyword_names.values(), key=str.lower)
+
+    def permanent_flags(self) -> str:
+        """The code PERMANENTFLAGS."""
+        return responses.permanent_flags(self.keyword_list(), read_only=self.read_only, rights=self.rights)
 
     # What the store says.
 
@@ -247,7 +257,7 @@ class Selected:
             self._new_keywords = False
             yield responses.flags(self.keyword_list())
             if not self.read_only:
-                yield b"OK [%b] flags that are kept" % responses.permanent_flags(self.keyword_list()).encode()
+                yield b"OK [%b] flags that are kept" % self.permanent_flags().encode()
         if self._told != len(self.uids):
             self._told = len(self.uids)
             yield b"%d EXISTS" % self._told

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from pillarbox.imap import responses
 from pillarbox.imap.commands import Status
 from pillarbox.imap.events import Command
-from pillarbox.session.imap_answers import Answer, no_mailbox
-from pillarbox.store import mailboxes, messages, object_ids
+from pillarbox.session.imap_acl import seen
+from pillarbox.session.imap_answers import Answer
+from pillarbox.store import messages, object_ids
 from pillarbox.store.records import Mailbox
 
 if TYPE_CHECKING:
@@ -20,9 +21,7 @@ async def status(session: ImapSession, command: Command) -> Answer:
     """Answer STATUS."""
     args = command.args
     assert isinstance(args, Status)
-    box = await session.store.read(mailboxes.find, session.user_id, args.mailbox)
-    if box is None:
-        raise no_mailbox(args.mailbox)
+    box = (await session.store.read(seen, session.user_id, args.mailbox, "r")).box
     items = await status_items(session, box, args.items)
     session.core.untagged(responses.status(box.name, items, session.utf8))
     return Answer("STATUS completed")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from pillarbox.imap.commands import Expunge, Store
 from pillarbox.imap.events import Command
 from pillarbox.imap.sequence import render_numbers
-from pillarbox.session.imap_answers import Answer, gone
+from pillarbox.session.imap_answers import Answer, Refuse, gone
 from pillarbox.session.imap_selected import Selected
-from pillarbox.store import messages
+from pillarbox.store import flags, messages
 from pillarbox.store.records import Flagged
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ async def store(session: ImapSession, command: Command) -> Answer:
     uids = [uid for pick in picks for uid in selected.uids[pick.start : pick.stop]]
     if not uids:
         return Answer("STORE completed")
+    mask = permitted(selected.rights)
+    words = "w" in selected.rights
+    if not (args.flags & mask or (args.keywords and words)) and (args.flags or args.keywords or not mask):
+        raise Refuse("You have not the right to change these flags", "NOPERM")
     stored = await session.store.write(
         messages.store_flags,
         selected.mailbox_id,
@@ -36,6 +40,8 @@ async def store(session: ImapSession, command: Command) -> Answer:
         args.flags,
         args.keywords,
         args.unchanged_since,
+        mask=mask,
+        words=words,
     )
     surprising: list[int] = []
     for changed in stored.changed:
@@ -55,6 +61,12 @@ async def store(session: ImapSession, command: Command) -> Answer:
     if not command.uid and any(map(selected.is_gone, uids)):
         raise gone()  # RFC 2180 section 4.2.2: the others were changed
     return Answer("STORE completed")
+
+
+def permitted(rights: str) -> int:
+    """The system flags that may be changed with these rights (RFC 4314 section 4)."""
+    others = flags.ALL & ~(flags.SEEN | flags.DELETED)
+    return others * ("w" in rights) | flags.SEEN * ("s" in rights) | flags.DELETED * ("t" in rights)
 
 
 def _foreseen(selected: Selected, args: Store, changed: Flagged) -> bool:
@@ -80,7 +92,7 @@ def _modified(numbers: Sequence[int]) -> Answer:
 
 async def expunge(session: ImapSession, command: Command) -> Answer:
     """Remove \\Deleted messages: all, or with UID EXPUNGE those of a set (RFC 4315 section 2.1)."""
-    selected = session.writable()
+    selected = session.writable("e")
     uids: list[int] | None = None
     if isinstance(command.args, Expunge):
         picks = session.pick(command.args.sequence, uid=True)

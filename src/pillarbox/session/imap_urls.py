@@ -9,7 +9,7 @@ from pillarbox.imap.url import BadUrl, MessageUrl, parse
 from pillarbox.session.imap_answers import Refuse, shown
 from pillarbox.session.imap_sections import Cut, Sections
 from pillarbox.session.imap_stream import PIECE
-from pillarbox.store import Tx, blobs, mailboxes, messages
+from pillarbox.store import Tx, blobs, messages, sharing
 from pillarbox.store.records import Rendered
 
 if TYPE_CHECKING:
@@ -55,8 +55,11 @@ async def content(session: ImapSession, row: Rendered, url: MessageUrl) -> Async
 
 def find_message(tx: Tx, user_id: int, url: MessageUrl) -> Rendered | None:
     """The message of a URL among an account's mailboxes."""
-    box = mailboxes.find(tx, user_id, url.mailbox)
-    if box is None or url.uidvalidity not in (None, box.uidvalidity):
+    seen = sharing.find(tx, user_id, url.mailbox)
+    if seen is None or not seen.may("r"):
+        return None
+    box = seen.box
+    if url.uidvalidity not in (None, box.uidvalidity):
         return None
     found = messages.by_uid(tx, box.id, url.uid)
     rows = messages.rendered(tx, [found]) if found is not None else []

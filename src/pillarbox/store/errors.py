@@ -43,6 +43,10 @@ class Invalid(StoreError):
     """The value can never be stored: a bad mailbox name, a bad address, a bad keyword."""
 
 
+class Denied(StoreError):
+    """The account has not the right to do that (RFC 4314)."""
+
+
 class OverQuota(StoreError):
     """The account's quota does not allow it (RFC 9208, enhanced status 5.2.2)."""
 

@@ -28,11 +28,15 @@ def store_flags(
     flags: int,
     keywords: Sequence[str] = (),
     unchanged_since: int | None = None,
+    *,
+    mask: int = ALL,
+    words: bool = True,
 ) -> StoredFlags:
     """Change flags (bits) and keywords of these messages; UIDs that are not there are passed over.
 
     A message whose flags stay as they were keeps its modification number. With `unchanged_since` a message changed
-    later is refused. Raises NotFound, Invalid (a keyword that cannot be stored).
+    later is refused. Flags that are not in `mask` stay as they are, without
+    `words` keywords too. Raises NotFound, Invalid (a keyword that cannot be stored).
     """
     for keyword in keywords:
         if not keyword or len(keyword) > MAX_KEYWORD_LENGTH or any(c <= " " or c == "\x7f" for c in keyword):
@@ -40,7 +44,7 @@ def store_flags(
     mailbox = get(tx, mailbox_id)
     tx.lock([mailbox.user_id])
     condition, values = tx.among("uid", uids)
-    change = _change(op, flags & ALL, keywords)
+    change = _change(op, flags & ALL, keywords, mask, words)
     refused: list[int] = []
     wanted: list[tuple[int, int, str]] = []
     unseen = deleted = 0
@@ -79,7 +83,9 @@ def store_flags(
     return StoredFlags(modseq, changed, refused)
 
 
-def _change(op: Op, flags: int, keywords: Sequence[str]) -> Callable[[int, str], tuple[int, str]]:
+def _change(
+    op: Op, flags: int, keywords: Sequence[str], mask: int, words: bool
+) -> Callable[[int, str], tuple[int, str]]:
     """What becomes of (flags, keywords) of one message."""
     texts: dict[str, str] = {}  # few different ones even in a large mailbox
 
@@ -89,13 +95,16 @@ def _change(op: Op, flags: int, keywords: Sequence[str]) -> Callable[[int, str],
             new = texts[old] = _keywords_after(op, old, keywords)
         return new
 
+    flags &= mask
+    keep = ALL & ~mask
+    change_words = words and (bool(keywords) or op == "set")
     match op:
         case "set":
-            return lambda old, text: (flags, text_of(text))
+            return lambda old, text: (old & keep | flags, text_of(text) if change_words else text)
         case "add":
-            return lambda old, text: (old | flags, text_of(text) if keywords else text)
+            return lambda old, text: (old | flags, text_of(text) if change_words else text)
         case "remove":
-            return lambda old, text: (old & ~flags, text_of(text) if keywords else text)
+            return lambda old, text: (old & ~flags, text_of(text) if change_words else text)
 
 
 def _keywords_after(op: Op, old: str, keywords: Sequence[str]) -> str:

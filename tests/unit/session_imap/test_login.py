@@ -150,7 +150,7 @@ async def test_id_and_enable_and_namespace(house):
         await c.ok("LOGIN ada@example.com secret")
         assert await c.ok("ENABLE CONDSTORE X-NOTHING") == [b"ENABLED CONDSTORE"]
         assert await c.ok("ENABLE IMAP4rev2 QRESYNC") == [b"ENABLED IMAP4rev2 QRESYNC"]
-        assert await c.ok("NAMESPACE") == [b'NAMESPACE (("" "/")) NIL NIL']
+        assert await c.ok("NAMESPACE") == [b'NAMESPACE (("" "/")) (("Other Users/" "/")) NIL']
 
 
 async def test_logout(house):

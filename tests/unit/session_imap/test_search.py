@@ -218,7 +218,7 @@ SIZE = 12
 
 def selected():
     view = View(
-        SimpleNamespace(id=1, uidvalidity=1, uidnext=100, highestmodseq=50),
+        SimpleNamespace(id=1, user_id=1, uidvalidity=1, uidnext=100, highestmodseq=50),
         array("I", [3 * n + 2 for n in range(SIZE)]),
         array("B", [n * 7 % 32 for n in range(SIZE)]),
         array("q", [n * 5 % 13 + 1 for n in range(SIZE)]),

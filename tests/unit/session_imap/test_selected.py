@@ -21,7 +21,7 @@ class Mailbox:
         self.expunged = []  # (uid, modseq)
 
     def row(self):
-        return SimpleNamespace(id=1, uidvalidity=1, uidnext=self.uidnext, highestmodseq=self.modseq)
+        return SimpleNamespace(id=1, user_id=1, uidvalidity=1, uidnext=self.uidnext, highestmodseq=self.modseq)
 
     def add(self, flags):
         self.modseq += 1

@@ -1,0 +1,60 @@
+"""`pillarbox share`: an account or a mailbox for others, and the right to send as it."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pillarbox.access import passwords
+from pillarbox.cli import pillarbox
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.setenv("SMTP_DB_PATH", str(tmp_path / "smtp.db"))
+    monkeypatch.setattr(passwords, "hash_password", lambda text: (f"hash of {text}", f"scram of {text}"))
+
+    def call(*argv: str, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        status = pillarbox.main(argv)
+        return (status, *capsys.readouterr())
+
+    return call
+
+
+def shares(run: Run, *words: str) -> list[tuple[str, str, str, bool]]:
+    status, out, _ = run("share", *words, "--json")
+    assert status == 0
+    return [(row["mailbox"], row["with"], row["rights"], row["send_as"]) for row in json.loads(out)]
+
+
+@pytest.fixture
+def office(run: Run) -> Run:
+    for name in ("info@example.com", "ada@example.com", "bob@example.com"):
+        run("user", "add", name, stdin="correct horse\n")
+    return run
+
+
+def test_a_whole_account_with_the_right_to_send_as_it(office: Run) -> None:
+    assert shares(office, "info@example.com") == []
+    told = shares(office, "info@example.com", "ada@example.com", "--rights", "full", "--send-as")
+    assert told == [("(all)", "ada@example.com", "lrswipkxtea", True)]
+    told = shares(office, "info@example.com", "ada@example.com", "--rights", "read", "--no-send-as")
+    assert told == [("(all)", "ada@example.com", "lrs", False)]
+    assert shares(office, "info@example.com", "ada@example.com", "--rights", "none") == []
+    assert office("check")[0] == 0
+
+
+def test_one_mailbox_has_other_rights(office: Run) -> None:
+    shares(office, "info@example.com", "anyone", "--rights", "lr")
+    told = shares(office, "info@example.com", "bob@example.com", "--mailbox", "Sent", "--rights", "write")
+    assert told == [("(all)", "anyone", "lr", False), ("Sent", "bob@example.com", "lrswite", False)]
+    assert "no mailbox Nowhere" in office("share", "info@example.com", "bob@example.com", "--mailbox", "Nowhere")[2]
+    assert "no user eve" in office("share", "info@example.com", "eve")[2]
+    assert office("share", "info@example.com", "bob@example.com", "--rights", "xyz")[0] == 1
+    assert "every right" in office("share", "info@example.com", "info@example.com")[2]
