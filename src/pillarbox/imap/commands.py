@@ -141,6 +141,7 @@ class Search:
     else of MIN MAX ALL COUNT SAVE PARTIAL, never empty (`RETURN ()` is ALL, RFC 4731 section 3.1).
     `sort` are the criteria of SORT, `thread` the algorithm of THREAD, `partial` the range of PARTIAL (RFC 9394), and
     `update` asks that changes of the result be told (RFC 5267 section 4.3).
+    `filters` are the names that FILTER keys of it have (RFC 5466), in lower case.
     `modseq` says that a MODSEQ key is in it (then the answer carries MODSEQ, RFC 7162 section 3.1.5). With `refused`
     (text and code for NO) it asked for SAVE but cannot be done: there is no key, and the saved result is to be emptied.
     """
@@ -154,6 +155,7 @@ class Search:
     thread: str = ""
     partial: tuple[int, int] | None = None
     update: bool = False
+    filters: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -97,7 +97,7 @@ EXTENSIONS: tuple[Extension, ...] = (
         reason="changes by others are not told unasked",
     ),
     _missing("5465", "NOTIFY", "NOTIFY", commands="NOTIFY"),
-    _missing("5466", "FILTERS", "FILTERS", "needs METADATA, which is not there yet"),
+    _have("5466", "FILTERS", "FILTERS"),
     _have("5819", "LIST-STATUS", "LIST-STATUS"),
     _have("5957", "SORT=DISPLAY", "SORT=DISPLAY"),
     _have("6154", "SPECIAL-USE (+CREATE-)", "SPECIAL-USE CREATE-SPECIAL-USE"),

@@ -6,6 +6,7 @@ work). Compound keys of the RFC are spelled out: NEW is `And(Recent(True), Flag(
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pillarbox.imap.sequence import SequenceSet
@@ -148,6 +149,13 @@ class Fuzzy:
 
 
 @dataclass(slots=True, frozen=True)
+class Filter:
+    """FILTER (RFC 5466): the program that is kept under this name, in lower case. See `with_filters`."""
+
+    name: str
+
+
+@dataclass(slots=True, frozen=True)
 class Not:
     """NOT."""
 
@@ -187,7 +195,24 @@ Key = (
     | Uids
     | ModSeq
     | Fuzzy
+    | Filter
     | Not
     | Or
     | And
 )
+
+
+def with_filters(key: Key, programs: Mapping[str, Key]) -> Key:
+    """The program with the filters' programs in the place of their names. Raises KeyError for a name without one."""
+    match key:
+        case Filter(name):
+            return programs[name]
+        case And(keys=keys):
+            return And(tuple(with_filters(one, programs) for one in keys))
+        case Or(keys=keys):
+            return Or(tuple(with_filters(one, programs) for one in keys))
+        case Not(key=one):
+            return Not(with_filters(one, programs))
+        case Fuzzy(key=one):
+            return Fuzzy(with_filters(one, programs))
+    return key

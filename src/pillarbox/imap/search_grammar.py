@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from pillarbox.imap import flags
 from pillarbox.imap.commands import Search
@@ -13,6 +14,7 @@ from pillarbox.imap.search import (
     And,
     Body,
     EmailId,
+    Filter,
     Flag,
     Fuzzy,
     Header,
@@ -69,6 +71,11 @@ def search(cursor: Cursor) -> Search:
     return program(cursor, None)
 
 
+def stored_program(text: bytes, enabled: AbstractSet[str] = frozenset()) -> Search:
+    """A search program as a filter keeps it. Raises BadSyntax, Refused."""
+    return program(Cursor(text, enabled=enabled), None, returns=False)
+
+
 Criteria = Callable[[Cursor], tuple[Criterion, ...]]
 
 
@@ -104,7 +111,7 @@ def _searched(cursor: Cursor, *, charset: bool) -> Search:
         cursor.space()
         keys.append(parser.key(cursor, 1))
     key = keys[0] if len(keys) == 1 else And(tuple(keys))
-    return Search(key, None, name, parser.modseq)
+    return Search(key, None, name, parser.modseq, filters=tuple(dict.fromkeys(parser.filters)))
 
 
 class _Program:
@@ -114,6 +121,7 @@ class _Program:
         self.codec = codec
         self.modseq = False
         self.count = 0
+        self.filters: list[str] = []
 
     def key(self, cursor: Cursor, depth: int) -> Key:
         self.count += 1
@@ -159,6 +167,13 @@ class _Program:
 
     def fuzzy(self, cursor: Cursor, depth: int) -> Key:
         return Fuzzy(self.key(cursor, depth + 1))
+
+    def filter(self, cursor: Cursor, depth: int) -> Key:
+        name = cursor.atom("the name of a filter").decode("ascii").lower()
+        if "/" in name:
+            raise BadSyntax("the name of a filter has no /, RFC 5466 section 4")
+        self.filters.append(name)
+        return Filter(name)
 
     def either(self, cursor: Cursor, depth: int) -> Key:
         # OR a OR b OR c d: mail clients chain by the hundred; the chain costs no depth.
@@ -254,6 +269,7 @@ _ARGUMENTS: dict[str, Argument] = {
     "UID": lambda program, cursor, depth: Uids(cursor.sequence()),
     "MODSEQ": _Program.since_modseq,
     "FUZZY": _Program.fuzzy,
+    "FILTER": _Program.filter,
     "NOT": _Program.negated,
     "OR": _Program.either,
 }

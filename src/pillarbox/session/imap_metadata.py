@@ -9,6 +9,7 @@ from pillarbox.imap import metadata_grammar
 from pillarbox.imap.commands import GetMetadata, SetMetadata
 from pillarbox.imap.events import Command
 from pillarbox.imap.mailbox_grammar import SPECIAL_USES
+from pillarbox.session import imap_filters
 from pillarbox.session.imap_acl import seen
 from pillarbox.session.imap_answers import Answer, Refuse
 from pillarbox.store import Tx, directory, mailboxes, metadata
@@ -73,6 +74,8 @@ async def set_(session: ImapSession, command: Command) -> Answer:
     """Answer SETMETADATA: all of the entries or none."""
     args = command.args
     assert isinstance(args, SetMetadata)
+    if not args.mailbox:
+        imap_filters.require_programs(args.entries)
     try:
         await session.store.write(_set, session.user_id, args.mailbox, args.entries)
     except metadata.TooLarge:

@@ -9,6 +9,7 @@ from pillarbox.imap import fuzzy, responses
 from pillarbox.imap.commands import Search
 from pillarbox.imap.search import Key
 from pillarbox.session.imap_answers import Refuse, bad
+from pillarbox.session.imap_filters import put_in
 from pillarbox.session.imap_search_index import looked_up
 from pillarbox.session.imap_search_plan import Plan, indexes, plan
 from pillarbox.session.imap_search_text import Wanted, matching
@@ -25,6 +26,8 @@ PAGE_OCTETS = 4 << 20  # octets of them: what was computed of a message may be a
 
 async def found_by(session: ImapSession, tag: bytes, args: Search, selected: Selected) -> list[int]:
     """Indexes of the messages that SEARCH, SORT or THREAD finds, ascending. Raises Refuse."""
+    if args.filters:
+        await put_in(session, args)
     if args.modseq:
         session.condstore_used()
     if args.refused is not None:
