@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pillarbox.access import passwords
-from pillarbox.cli import explain_route, pillarbox
+from pillarbox.cli import explain_route
 from pillarbox.flow.explanation import NextHop
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setenv("SMTP_DB_PATH", str(tmp_path / "smtp.db"))
-    monkeypatch.setattr(passwords, "hash_password", lambda text: (f"hash of {text}", f"scram of {text}"))
-
-    def call(*argv: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        status = pillarbox.main(argv)
-        return (status, *capsys.readouterr())
-
-    return call
 
 
 def answer(outcome: tuple[int, str, str]) -> Any:

@@ -1,30 +1,11 @@
 """`pillarbox share`: an account or a mailbox for others, and the right to send as it."""
 
-import io
 import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from pillarbox.access import passwords
-from pillarbox.cli import pillarbox
-
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setenv("SMTP_DB_PATH", str(tmp_path / "smtp.db"))
-    monkeypatch.setattr(passwords, "hash_password", lambda text: (f"hash of {text}", f"scram of {text}"))
-
-    def call(*argv: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        status = pillarbox.main(argv)
-        return (status, *capsys.readouterr())
-
-    return call
 
 
 def shares(run: Run, *words: str) -> list[tuple[str, str, str, bool]]:
