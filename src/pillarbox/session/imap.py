@@ -198,7 +198,7 @@ class ImapSession(Connection[ImapCore]):
         store = self.node.store
         try:
             changes = await store.read(messages.changes, selected.mailbox_id, selected.highestmodseq, selected.uidnext)
-            if selected.owner_id != self.user_id:
+            if not selected.own:
                 selected.rights = await store.read(rights.of, selected.owner_id, selected.mailbox_id, self.user_id)
                 if "r" not in selected.rights:
                     raise NotFound("the right to read the mailbox was taken away")
@@ -245,7 +245,7 @@ class ImapSession(Connection[ImapCore]):
 
     def _claim(self, selected: Selected) -> None:
         """What came while the mailbox was selected was \\Recent here: it is not for the next session."""
-        if selected.read_only or not self.recent_shown or not selected.arrived:
+        if selected.read_only or not selected.own or not self.recent_shown or not selected.arrived:
             return
         try:
             claimed = self.node.store.write(messages.claim_recent, selected.mailbox_id)
@@ -354,6 +354,13 @@ class ImapSession(Connection[ImapCore]):
                 self.core.logout()
 
     async def _command(self, command: Command) -> None:
+        if self._dirty and self.selected is not None and not self.selected.own:
+            try:
+                await self.look()  # the right to it may have been taken away
+            except NotFound:
+                self._gone()
+                self.core.tagged(command.tag, "NO", "The mailbox is not shared with you any more", "NOPERM")
+                return
         expunge = command.uid or command.name not in _NO_EXPUNGE
         await self._carry_out(command.tag, HANDLERS[command.name](self, command), expunge=expunge)
         if self.switch_compression:

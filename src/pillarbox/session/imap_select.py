@@ -51,6 +51,7 @@ async def select(session: ImapSession, command: Command) -> Answer:
     except NotFound:
         raise no_mailbox(args.mailbox) from None
     selected = Selected(view, box.name, read_only=args.read_only, recent_from=recent_from, rights=rights)
+    selected.own = box.user_id == session.user_id
     session.select(selected)
     _introduce(session, selected, box, args.mailbox)
     if args.qresync is not None and args.qresync.uidvalidity == selected.uidvalidity:
@@ -61,7 +62,8 @@ async def select(session: ImapSession, command: Command) -> Answer:
 
 async def _claimed(session: ImapSession, box: Mailbox, args: Select) -> int:
     """From which UID on messages are \\Recent here. IMAP4rev2 has no \\Recent, so it leaves them to others."""
-    if args.read_only or not session.recent_shown or box.first_recent_uid >= box.uidnext:
+    others = box.user_id != session.user_id  # what is new for its owner stays new
+    if args.read_only or others or not session.recent_shown or box.first_recent_uid >= box.uidnext:
         return box.first_recent_uid
     claim = session.store.write(messages.claim_recent, box.id)
     claim.add_done_callback(_claim_ended)

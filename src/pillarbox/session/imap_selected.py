@@ -47,6 +47,7 @@ class Selected:
         "mailbox_id",
         "modseqs",
         "name",
+        "own",
         "owner_id",
         "read_only",
         "recent_from",
@@ -62,6 +63,7 @@ class Selected:
     def __init__(self, view: View, name: str, *, read_only: bool, recent_from: int, rights: str = EVERY_RIGHT) -> None:
         box = view.mailbox
         self.owner_id: int = box.user_id
+        self.own = True  # it is not a mailbox that somebody else shares
         self.rights = rights  # RFC 4314, as they were when the session looked last
         self.mailbox_id: int = box.id
         self.name = name

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from pillarbox.store import directory, mailboxes, rights
+
 BOB = "bob@example.com"
 THERE = "Other Users/ada@example.com"
 
@@ -138,8 +140,31 @@ async def test_who_loses_the_right_loses_the_mailbox(house):
         await ada.ok(f"SETACL INBOX {BOB} lrsw")
         await bob.ok("NOOP")
         await ada.ok(f"DELETEACL INBOX {BOB}")
-        await bob.send(b"n NOOP\r\n")
-        assert (await bob.until(b"*"))[-1].startswith(b"* BYE") or await bob.ended()
+        assert (await bob.refused("FETCH 1:* BODY[]")).startswith(b"NO [NOPERM]")
+        assert (await bob.response()).startswith(b"* BYE ")
+
+
+async def test_what_is_recent_is_so_for_its_owner(house):
+    async with two(house, "lrs") as (h, ada, bob):
+        await h.put()
+        await bob.ok(f'SELECT "{THERE}/INBOX"')
+        await bob.ok("UNSELECT")
+        assert b"1 RECENT" in await ada.ok("SELECT INBOX")
+
+
+async def test_an_account_shared_from_the_command_line_is_noticed_by_a_session(house):
+    async with two(house, "lrs") as (h, _ada, bob):
+        await bob.ok(f'SELECT "{THERE}/INBOX"')
+        other = await h.second_node()
+        await other.store.write(_take_back)
+        h.node.store.notice_changes(h.node.watch.mailboxes())
+        assert (await bob.refused("FETCH 1:* BODY[]")).startswith(b"NO [NOPERM]")
+
+
+def _take_back(tx):
+    owner = directory.user(tx, "ada@example.com")
+    inbox = mailboxes.find(tx, owner.id, "INBOX")
+    rights.change(tx, owner.id, inbox.id, BOB, "=", "")
 
 
 async def test_folders_are_made_moved_and_deleted_with_their_rights(house):
