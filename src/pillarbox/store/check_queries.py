@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pillarbox.store import lists, routes, senders
+from pillarbox.store import lists, rights, routes, senders
 from pillarbox.store.addresses import address_key, domain_key, split
 from pillarbox.store.flags import join_keywords
 from pillarbox.store.mailbox_names import normalised
@@ -213,6 +213,19 @@ QUERIES: tuple[tuple[str, str], ...] = (
         "List {} ({}) is a member of itself.",
         "SELECT l.id, l.address FROM lists l JOIN list_members m ON m.list_id = l.id AND m.address = l.address",
     ),
+    (
+        "Rights {} on mailbox {} are said to be given by user {}, who does not own it.",
+        "SELECT a.id, a.mailbox_id, a.owner_id FROM acl a JOIN mailboxes m ON m.id = a.mailbox_id "
+        "WHERE m.user_id IS NOT NULL AND m.user_id <> a.owner_id",
+    ),
+    (
+        "Rights {} are given by user {} to itself.",
+        "SELECT id, owner_id FROM acl WHERE user_id = owner_id",
+    ),
+    (
+        "User {} has a quota below zero.",
+        "SELECT username FROM users WHERE quota_limit < 0 OR quota_messages < 0 OR quota_mailboxes < 0",
+    ),
 )
 
 # How texts are stored, so that equal ones are found: rows, the text in its form, and the sentence.
@@ -242,5 +255,7 @@ FORMS: tuple[tuple[str, Form, str], ...] = (
     ("SELECT pattern FROM route_rules", routes.pattern_key, "The pattern {!r} of a rule has another form."),
     ("SELECT address FROM lists", address_key, "The list {!r} has another form."),
     ("SELECT address, list_id FROM list_members", _first, "The member {!r} of list {} has another form."),
+    ("SELECT rights, id FROM acl", lambda letters, _: rights.ordered(letters), "The rights {!r} of row {} of acl."),
+    ("SELECT entry, id FROM metadata", lambda name, _: name.lower(), "The entry {!r} of metadata {} has capitals."),
     ("SELECT address, user_id FROM sender_grants", _granted, "The grant of {!r} to user {} has another form."),
 )

@@ -68,6 +68,14 @@ DAMAGE = [
     ("INSERT INTO domains (name, created_at) VALUES ('Ex.Org', 0)", "The domain 'Ex.Org'"),
     ("INSERT INTO aliases (address, target, created_at) VALUES ('A@b.c', 'd@e.f', 0)", "The alias 'A@b.c'"),
     ("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'messages'", "Ids of messages are given again"),
+    (
+        "INSERT INTO acl (owner_id, mailbox_id, rights) SELECT 2, id, 'lr' FROM mailboxes WHERE user_id = 1 LIMIT 1",
+        "given by user 2, who does not own it",
+    ),
+    ("INSERT INTO acl (owner_id, user_id, rights) VALUES (1, 1, 'l')", "Rights 1 are given by user 1 to itself"),
+    ("INSERT INTO acl (owner_id, rights) VALUES (1, 'rl')", "The rights 'rl' of row 1"),
+    ("INSERT INTO metadata (entry, value) VALUES ('/private/X', x'')", "The entry '/private/X' of metadata 1"),
+    ("UPDATE users SET quota_messages = -1", "has a quota below zero"),
 ]
 
 
