@@ -156,6 +156,13 @@ SEEDS = tuple(
             b"b APPEND {5+}\r\nINBOX ~{3+}\r\na\0b\r\n",
         ),
         (1, b"a APPEND INBOX {5000+}\r\n" + b"x" * 300 + b"\r\nb APPEND INBOX {4+}\r\nabcd {3+}\r\nabc\r\nc NOOP\r\n"),
+        (1, b"a SETQUOTA user/a (STORAGE 5)\r\nb GETQUOTA x\r\nc SETACL a -b +lrd\r\nd LISTRIGHTS a {1+}\r\nb\r\n"),
+        (
+            2,
+            b'a GETMETADATA (DEPTH 1 MAXSIZE 9) "" (/private/a /shared/b)\r\nb SETMETADATA x (/private/a ~{2+}\r\n\0x '
+            b'/shared/b NIL)\r\nc LIST "" * RETURN (MYRIGHTS METADATA (/shared/a))\r\n'
+            b"d SEARCH OR FILTER a NOT FILTER b\r\n",
+        ),
         (2, b"a IDLE\r\nDONE\r\nb IDLE\r\nNOOP\r\nc CHECK\r\nd EXPUNGE\r\ne UID EXPUNGE 1:*\r\n"),
         (
             6,
