@@ -114,8 +114,8 @@ class Client:
 class House:
     """A node with its store, and listeners made on demand."""
 
-    def __init__(self, node, client_tls, session):
-        self.node, self.client_tls, self.session = node, client_tls, session
+    def __init__(self, node, client_tls, session, database):
+        self.node, self.client_tls, self.session, self.database = node, client_tls, session, database
         self.servers, self.clients, self.others = [], [], []
 
     async def listen(self, *, implicit_tls=False, node=None):
@@ -163,7 +163,7 @@ class House:
 
     async def second_node(self):
         """Another worker on the same database, with a store of its own."""
-        store = await open_store(self.node.settings.db_path)
+        store = await open_store(self.database)
         ledger = Ledger(2)
         node = Node.build(
             self.node.settings,
@@ -200,21 +200,24 @@ def certificate(tmp_path_factory):
 
 @pytest.fixture
 def house(tmp_path, certificate, monkeypatch):
-    """`async with house(setting=value) as h:`; the store is checked at the end."""
+    """`async with house(setting=value) as h:`; the store is checked at the end. `database`: another place for it."""
     monkeypatch.setattr("pillarbox.access.passwords.needs_rehash", lambda _: False)  # cheap hashes stay cheap
 
     @asynccontextmanager
-    async def build(*, users=(ADA, "bob@example.com"), tls=True, caps=None, session=ImapSession, **changes):
+    async def build(
+        *, users=(ADA, "bob@example.com"), tls=True, caps=None, session=ImapSession, database=None, **changes
+    ):
         server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server_tls.load_cert_chain(*certificate)
         client_tls = ssl.create_default_context(cafile=certificate[0])
         settings = Settings.of("development", db_path=str(tmp_path / "smtp.db"), hostname="mx.example.com", **changes)
-        store = await open_store(settings.db_path)
+        database = database or settings.db_path
+        store = await open_store(database)
         slot = Ledger(2).attach(1)
         node = Node.build(
             settings, store, slot, Limiter(slot, caps or Caps()), HashGate(), tls=TlsHolder(server_tls if tls else None)
         )
-        made = House(node, client_tls, session)
+        made = House(node, client_tls, session, database)
         for address in users:
             await made.add_user(address)
         try:
