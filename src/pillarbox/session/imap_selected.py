@@ -271,7 +271,7 @@ class Selected:
             silent, self._silent = self._silent, set()
             for uid in sorted(changed | silent):
                 at = self.index(uid)
-                if at < 0 or uid in self._gone:
+                if at < 0:  # one that is gone and not told so yet is still there for the client
                     continue
                 values = b"FLAGS " + self.render_flags(at, recent=recent) if uid in changed else b""
                 if modseq:
