@@ -49,13 +49,15 @@ async def store(session: ImapSession, command: Command) -> Answer:
             surprising.append(changed[0])
         selected.set_flags(*changed)
     refused = sorted(stored.refused)
-    if not args.silent:
-        selected.note(set(uids).difference(refused))
-    else:
+    if args.silent:
         selected.note(surprising)  # RFC 9051 section 6.4.6: what others did is told even then
         if session.condstore:  # and so is the new mod-sequence, RFC 7162 section 3.1.3
             selected.note_silent(changed[0] for changed in stored.changed)
     await session.look()
+    if not args.silent:
+        done = {changed[0] for changed in stored.changed}
+        told = set(uids).difference(refused)
+        selected.note(uid for uid in told if uid in done or not selected.is_gone(uid))
     if refused:
         return _modified(refused if command.uid else [selected.index(uid) + 1 for uid in refused])
     if not command.uid and any(map(selected.is_gone, uids)):
