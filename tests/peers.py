@@ -102,11 +102,11 @@ class Postfix(Peer):
 
     def send(self, sender: str, recipient: str, message: str) -> None:
         """Put a message into its queue, as a user of that machine would."""
-        argv = ["sendmail", "-C", str(self.folder / "etc"), "-i", "-f", sender, recipient]
+        argv = ["/usr/sbin/sendmail", "-C", str(self.folder / "etc"), "-i", "-f", sender, recipient]
         subprocess.run(argv, input=message, text=True, check=True, timeout=30)
 
     def queue(self) -> str:
-        argv = ["postqueue", "-c", str(self.folder / "etc"), "-p"]
+        argv = ["/usr/sbin/postqueue", "-c", str(self.folder / "etc"), "-p"]
         return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout
 
     def _configure(self) -> None:
