@@ -1,4 +1,5 @@
-"""Feeds the search index in the background: soon after a commit, in one worker of all (a lease), in small steps."""
+"""Feeds the search index in the background: when mail has stopped coming for a moment, in one worker of all (a lease),
+in small steps. What is not indexed yet is read when somebody searches, so nothing is missed meanwhile."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ log = structlog.get_logger()
 
 NAME = "feed-search-index"
 LEASE = 120  # seconds; longer than a step takes
-SOON = 0.5  # seconds from a commit to the index: what comes in one burst is indexed together
+SOON = 5.0  # seconds without a commit after which what came is indexed: mail that is coming goes first
+LATEST = 60.0  # seconds after which it is indexed though more keeps coming
+BUSY = 9  # times as long as a step took it rests while mail is coming
 LOOK = 30.0  # seconds between two looks when nobody told of a commit
 PAUSE = 0.02  # seconds at least between two steps: others' turn
 
@@ -57,8 +60,7 @@ class SearchFeeder:
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), LOOK)
-            await asyncio.sleep(SOON)
-            self._news.clear()
+            await self._lull()
             try:
                 await self.once()
             except Temporary as error:
@@ -67,6 +69,17 @@ class SearchFeeder:
                 self._slot.add(Field.ERRORS)
                 log.exception("Feeding the search index failed")
                 await asyncio.sleep(LOOK)
+
+    async def _lull(self) -> None:
+        """Until nothing has come for a moment, or for as long as that may take."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + LATEST
+        while clock() < end:
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), SOON)
+            except TimeoutError:
+                return
 
     async def once(self) -> int:
         """Index all that waits, if nobody else does; how many messages."""
@@ -84,7 +97,8 @@ class SearchFeeder:
             if not count:
                 break
             done += count
-            await asyncio.sleep(max(PAUSE, clock() - began))  # half of a thread's time at most, for years of mail too
+            # Half of a thread's time at most, for years of mail too.
+            await asyncio.sleep(max(PAUSE, (clock() - began) * (BUSY if self._news.is_set() else 1)))
         await self._store.search.sweep(self._store)
         if done:
             log.info("Messages were indexed for searching", count=done)
