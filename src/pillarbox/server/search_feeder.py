@@ -87,6 +87,7 @@ class SearchFeeder:
             return 0
         done, until = 0, 0.0
         clock = asyncio.get_running_loop().time
+        patience = clock() + LATEST  # until then it stands back for mail that comes
         while True:
             if clock() >= until:
                 if not await self._store.write(leases.acquire, NAME, self._holder, LEASE, alive):
@@ -97,8 +98,10 @@ class SearchFeeder:
             if not count:
                 break
             done += count
-            # Half of a thread's time at most, for years of mail too.
-            await asyncio.sleep(max(PAUSE, (clock() - began) * (BUSY if self._news.is_set() else 1)))
+            if self._news.is_set() and clock() < patience:
+                await self._lull()
+            else:  # half of a thread's time at most, for years of mail too
+                await asyncio.sleep(max(PAUSE, (clock() - began) * (BUSY if self._news.is_set() else 1)))
         await self._store.search.sweep(self._store)
         if done:
             log.info("Messages were indexed for searching", count=done)
