@@ -37,7 +37,7 @@ def _accounts(folder: Path) -> list[dict[str, str]]:
     try:
         text = path.read_text()
     except FileNotFoundError:
-        accounts = [{"username": name, "password": secrets.token_urlsafe(12)} for name in USERNAMES]
+        accounts = [{"username": name, "password": secrets.token_hex(10)} for name in USERNAMES]
         write_private(path, json.dumps(accounts, indent=1).encode() + b"\n")
         return accounts
     os.chmod(path, 0o600)

@@ -197,7 +197,7 @@ def _reset(path: Path, parsed: Parsed, words: list[str]) -> int:
 
     if len(words) > 1 or parsed.has("--password") or parsed.has("--password-stdin"):
         return _change_password(path, parsed, words)
-    password = secrets.token_urlsafe(15)
+    password = secrets.token_hex(15)
     _set_password(path, words[0], password)
     print(f"New password of user '{words[0]}': {password}")
     return EXIT_OK
