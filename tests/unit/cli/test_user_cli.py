@@ -115,7 +115,7 @@ def test_reset_makes_a_password_and_shows_it(run: Run, database: Path) -> None:
     status, out, _ = run("reset", "ada@example.com")
     password = out.rpartition(": ")[2].strip()
     assert status == 0
-    assert len(password) == 20
+    assert len(password) == 30 and password.isalnum()
     assert stored(database, "ada@example.com")[1] == f"hash of {password}"
 
 
