@@ -2,11 +2,13 @@
 
     python bench/imap.py --messages 10000 --rounds 7
     python bench/imap.py --large 500000 --servers pillarbox,sdbox      # SELECT and FLAGS of one large mailbox
+    python bench/imap.py --keep --parts reading                        # again with what an earlier --keep left there
 
 Every command goes over TLS, one client, and counts until its last octet was read; the table has the medians of the
 rounds and what the best of the others needs in units of ours (over 1: Pillarbox is ahead). `--plain-peers` lets the
 others do without TLS. "cold": the server was started again and its files are not in the page cache; "first": nobody has
-asked for it since the messages came. Answers are compared: where servers count differently it is said. Needs root.
+asked for it since the messages came. Answers are compared: where servers count differently it is said. With `--keep`
+the mailboxes stay for the next run, which spares it the minutes of filling them (and the row "first"). Needs root.
 """
 
 from __future__ import annotations
@@ -40,6 +42,9 @@ STRUCTURE = "FETCH 1:* (ENVELOPE BODYSTRUCTURE)"
 HEADERS = "FETCH 1:* BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT DATE MESSAGE-ID REFERENCES)]"
 BODIES = "FETCH 1:* BODY.PEEK[]"
 LOGIN_THREADS, LOGINS, DELIVERIES, APPENDS, SITTERS = 4, 16, 5, 100, 40
+ACCOUNTS = 10 * LOGINS  # that log in, other ones each round
+PARTS = ("reading", "changing", "notified", "logins", "cold", "weight")
+KEPT = "bench-imap-kept"  # a file in the server's folder: it may start with what is there
 RATES = {"logins", "logins, again", "APPEND", "all bodies", "all bodies, cold"}  # more is better; all others: less
 
 
@@ -75,14 +80,26 @@ class Seen:
         return "\n".join(lines)
 
 
-def load(subject: Subject, messages: Iterator[bytes], mailbox: str = "INBOX", together: int = 50) -> None:
-    """Put the messages into a mailbox, a number of them in one APPEND."""
-    wire = subject.login()
-    if mailbox != "INBOX":
+def load(subject: Subject, mailbox: str, count: int, octets: int, together: int) -> bool:
+    """Put so many messages into a mailbox, a number of them in one APPEND; False when they were there.
+
+    Raises ValueError when others are there.
+    """
+    begin, wire = time.monotonic(), subject.login()
+    listed = wire.do(f'LIST "" {mailbox}')
+    if b"* LIST" not in listed:
         wire.do(f"CREATE {mailbox}")
+    there = re.search(rb"MESSAGES (\d+)", wire.do(f"STATUS {mailbox} (MESSAGES)"))
+    if there is None or int(there[1]) not in (0, count):
+        raise ValueError(f"{subject.name} was kept with other messages: run without --keep")
+    if int(there[1]):
+        return False
+    messages = corpus(count, octets)
     while some := list(islice(messages, together)):
         wire.append(mailbox, some)
     wire.close()
+    print(f"{subject.name}: {count:,} messages in {time.monotonic() - begin:.1f} s", flush=True)
+    return True
 
 
 def restart_cold(subjects: list[Subject]) -> None:
@@ -179,7 +196,7 @@ def notified(seen: Seen, subject: Subject) -> None:
 
 def logins(seen: Seen, subject: Subject, turn: int) -> None:
     """Accounts that nobody has logged in to for a while, some at the same time; then the same ones again."""
-    names = [f"l{turn * LOGINS + n}@{DOMAIN}" for n in range(LOGINS)]
+    names = [f"l{(turn * LOGINS + n) % ACCOUNTS}@{DOMAIN}" for n in range(LOGINS)]
 
     def some(part: int, times: int) -> None:
         for _ in range(times):
@@ -212,31 +229,33 @@ def weight(seen: Seen, subject: Subject) -> None:
         wire.close()
 
 
-def compare(subjects: list[Subject], messages: int, rounds: int) -> Seen:
+def compare(subjects: list[Subject], messages: int, rounds: int, parts: list[str]) -> Seen:
     """All rows but those of the large mailbox."""
     seen = Seen()
     for subject in subjects:
-        begin = time.monotonic()
-        load(subject, corpus(messages))
-        print(f"{subject.name}: {messages:,} messages in {time.monotonic() - begin:.1f} s", flush=True)
-        wait_settled(subject.server)
-    for subject in subjects:
-        fetches(seen, subject, ", first", {"ENVELOPE BODYSTRUCTURE": STRUCTURE})
+        if load(subject, "INBOX", messages, 29_000, 50):
+            wait_settled(subject.server)
+            fetches(seen, subject, ", first", {"ENVELOPE BODYSTRUCTURE": STRUCTURE})
     for turn in range(rounds):
         for subject in subjects:
-            reading(seen, subject, turn)
-            changing(seen, subject)
-            notified(seen, subject)
-        for subject in {s.server.name: s for s in reversed(subjects) if s.logins}.values():
-            logins(seen, subject, turn)  # not a matter of the format: Dovecot's are in its first column
+            if "reading" in parts:
+                reading(seen, subject, turn)
+            if "changing" in parts:
+                changing(seen, subject)
+            if "notified" in parts:
+                notified(seen, subject)
+        if "logins" in parts:  # not a matter of the format: Dovecot's are in its first column
+            for subject in {s.server.name: s for s in reversed(subjects) if s.logins}.values():
+                logins(seen, subject, turn)
         print(f"round {turn + 1} of {rounds}", flush=True)
     for row, command in {"ENVELOPE BODYSTRUCTURE": STRUCTURE, "all bodies": BODIES}.items():
-        for _ in range(min(rounds, 3)):
+        for _ in range(min(rounds, 3) if "cold" in parts else 0):
             restart_cold(subjects)
             for subject in subjects:
                 fetches(seen, subject, ", cold", {row: command})
-    for subject in subjects:
-        weight(seen, subject)
+    if "weight" in parts:
+        for subject in subjects:
+            weight(seen, subject)
     return seen
 
 
@@ -244,10 +263,8 @@ def large(subjects: list[Subject], messages: int, rounds: int) -> Seen:
     """One mailbox with very many small messages."""
     seen = Seen()
     for subject in subjects:
-        begin = time.monotonic()
-        load(subject, corpus(messages, 1000), "Large", 500)
-        print(f"{subject.name}: {messages:,} messages in {time.monotonic() - begin:.1f} s", flush=True)
-        wait_settled(subject.server, 3600)
+        if load(subject, "Large", messages, 1000, 500):
+            wait_settled(subject.server, 3600)
     restart_cold(subjects)
     for turn in range(rounds):
         for subject in subjects:
@@ -267,14 +284,17 @@ def large(subjects: list[Subject], messages: int, rounds: int) -> Seen:
 
 
 @contextmanager
-def running(wanted: list[str], accounts: int, *, plain_peers: bool) -> Iterator[list[Subject]]:
-    """The columns that were asked for, their servers up."""
-    ours = PillarboxImap(accounts)
+def running(wanted: list[str], *, keep: bool, plain_peers: bool) -> Iterator[list[Subject]]:
+    """The columns that were asked for, their servers up; with what they had if that is to be kept."""
+    ours = PillarboxImap(ACCOUNTS)
     started: list[ImapServer] = []
 
     def up(server: ImapServer) -> ImapServer:
         started.append(server)
-        server.start(fresh=True)
+        kept = server.home / KEPT
+        server.start(fresh=not (keep and kept.exists()))
+        if keep:
+            kept.touch()
         return server
 
     try:
@@ -283,18 +303,18 @@ def running(wanted: list[str], accounts: int, *, plain_peers: bool) -> Iterator[
         subjects = [Subject("pillarbox", ours, f"pb@{DOMAIN}", ours.context)]
         certificates = Path(ours.data)
         if formats := [name for name in Dovecot.formats if name in wanted]:
-            dovecot = up(Dovecot(13993, 13024, accounts, certificates))
+            dovecot = up(Dovecot(13993, 13024, ACCOUNTS, certificates))
             subjects += [Subject(name, dovecot, f"{name}@{DOMAIN}", context()) for name in formats]
         if "cyrus" in wanted:
             if missing := cyrus_missing():
                 print(f"without Cyrus: {missing}")
             else:
-                cyrus = up(Cyrus(13893, 13025, accounts, certificates))
+                cyrus = up(Cyrus(13893, 13025, ACCOUNTS, certificates))
                 subjects.append(Subject("cyrus", cyrus, f"cy@{DOMAIN}", context(), logins=False))
         for subject in subjects:
             if subject.context is None:
                 subject.server.imaps += 1  # its port without TLS
-        yield subjects
+        yield subjects if "pillarbox" in wanted else subjects[1:]
     finally:
         for server in started:
             server.stop()
@@ -306,15 +326,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--large", type=int, default=0, help="only one mailbox of so many small messages")
     parser.add_argument("--servers", default="pillarbox,maildir,sdbox,mdbox,cyrus")
+    parser.add_argument("--parts", default=",".join(PARTS), help="only these parts of the comparison")
+    parser.add_argument("--keep", action="store_true", help="begin with the mailboxes that the last such run has left")
     parser.add_argument("--plain-peers", action="store_true", help="the others without TLS")
     options = parser.parse_args()
     prepare()
-    accounts = LOGINS * options.rounds
-    with running(options.servers.split(","), accounts, plain_peers=options.plain_peers) as subjects:
+    with running(options.servers.split(","), keep=options.keep, plain_peers=options.plain_peers) as subjects:
         if options.large:
             seen = large(subjects, options.large, options.rounds)
         else:
-            seen = compare(subjects, options.messages, options.rounds)
+            seen = compare(subjects, options.messages, options.rounds, options.parts.split(","))
         names = [subject.name for subject in subjects]
     print(seen.table(names))
     for difference in seen.differences():

@@ -84,11 +84,11 @@ class PillarboxImap(Pillarbox):
     """Pillarbox with the accounts of the benchmark."""
 
     def __init__(self, logins: int) -> None:
-        super().__init__(extra={"SMTP_MAX_CONNECTIONS": "5000", "SMTP_CONNECTIONS_PER_IP": "5000"})
+        super().__init__(14400, {"SMTP_MAX_CONNECTIONS": "5000", "SMTP_CONNECTIONS_PER_IP": "5000"})
         self._logins = logins
 
     def start(self, *, fresh: bool = True) -> None:
-        self.groups = [Cgroup(self.name)]
+        self.groups = [Cgroup("imap-pillarbox")]
         super().start(fresh=fresh)
         self.imaps, self.lmtp = self.ports["imaps"], self.ports["lmtp"]
         if fresh:
