@@ -18,6 +18,7 @@ import re
 from enum import Enum
 
 from pillarbox.mime.address import parse_addresses
+from pillarbox.mime.address_grammar import is_address_list
 from pillarbox.smtp.address import MAX_PATH, AddressError, Path, parse_path, quoted_local
 from pillarbox.smtp.received import rfc5322_date
 
@@ -39,10 +40,11 @@ class Fault(Enum):
 
     HEADER_TOO_LARGE = "the header is too large"
     BAD_HEADER = "the header has a bare CR or LF, or a NUL"
+    NO_HEADER = "the first line is no field"
     NO_FIELD = "the header has a line that is no field"
-    BAD_FROM = "From is no list of addresses"
+    BAD_FROM = "From is no list of addresses as RFC 5322 has it"
     MANY_FROM = "more than one From"
-    BAD_SENDER = "Sender is not one address"
+    BAD_SENDER = "Sender is not one address as RFC 5322 has it"
 
 
 class Mender:
@@ -72,11 +74,11 @@ class Mender:
         if not self._in_header:
             return data if self.fault is None else b""
         if not self._header and (end := self._end(data)) >= 0:  # nearly always: all of it in one piece
-            return self._mended(data, end)
+            return self._mended(data, end) if end else self._without_header(data)
         self._header += data
         end = self._end(self._header)
         if end >= 0:
-            return self._mended(bytes(self._header), end)
+            return self._mended(bytes(self._header), end) if end else self._without_header(bytes(self._header))
         self._seek = max(0, len(self._header) - len(_END) + 1)
         if len(self._header) >= HEADER_LIMIT + len(_END):
             self._too_large(bytes(self._header))
@@ -88,7 +90,7 @@ class Mender:
             return b""
         message = bytes(self._header)
         if not _is_header(message, final=True):
-            return self._mended(message, 0)
+            return self._without_header(message)
         if not message.endswith(b"\r\n"):
             message += b"\r\n"
         return self._mended(message, len(message))
@@ -111,6 +113,14 @@ class Mender:
         self._in_header = False
         self._header = bytearray()
         self.fault = fault
+
+    def _without_header(self, message: bytes) -> bytes:
+        """A message that says with an empty line that it has no header, or has nothing at all, gets one. Any other
+        would be text as a whole, with what its author thinks is the header in it: whom Bcc names too."""
+        if message and not message.startswith(b"\r\n"):
+            self._leave(Fault.NO_HEADER)
+            return b""
+        return self._mended(message, 0)
 
     def _mended(self, message: bytes, end: int) -> bytes:
         """The message with its header `message[:end]` mended; without a header it gets one."""
@@ -153,6 +163,8 @@ class Mender:
         bad = Fault.BAD_FROM if name == b"from" else Fault.BAD_SENDER
         if again:
             return Fault.MANY_FROM if name == b"from" else bad
+        if not is_address_list(value):  # what one reader takes for the address another may not
+            return bad
         entries = parse_addresses(value, MOST_AUTHORS + 1)
         found = [entry for entry in entries if entry[3] is not None]  # no group
         if not found or len(entries) > (MOST_AUTHORS if name == b"from" else 1):

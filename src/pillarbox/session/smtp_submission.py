@@ -18,13 +18,20 @@ from pillarbox.smtp.replies import SENDER_OK, Reply
 from . import smtp_replies as say
 
 FREE = 4096  # octets of a header that nobody counts
+_WRITTEN = '"Ada (home)" <ada@example.com>: signs such as @ [ ( , : in a name need the quotes'
 _FAULTS = {
     Fault.HEADER_TOO_LARGE: Reply(552, "5.3.4", f"The header of the message is larger than {HEADER_LIMIT} octets"),
     Fault.BAD_HEADER: Reply(554, "5.6.0", "The header has a bare CR or LF or a NUL: its lines end with CRLF"),
+    Fault.NO_HEADER: Reply(
+        554,
+        "5.6.0",
+        "The message begins with a line that is no header field: begin with fields such as Subject:, or, "
+        "where all of it is text, with an empty line",
+    ),
     Fault.NO_FIELD: Reply(554, "5.6.0", "The header has a line that is no field: an empty line ends the header"),
-    Fault.BAD_FROM: Reply(554, "5.6.0", "From must be a list of addresses with domains, such as Ada <ada@example.com>"),
+    Fault.BAD_FROM: Reply(554, "5.6.0", f"From must be a list of addresses with domains, such as {_WRITTEN}"),
     Fault.MANY_FROM: Reply(554, "5.6.0", "The header has more than one From: send it with one"),
-    Fault.BAD_SENDER: Reply(554, "5.6.0", "Sender must be one address with a domain, such as Ada <ada@example.com>"),
+    Fault.BAD_SENDER: Reply(554, "5.6.0", f"Sender must be one address with a domain, such as {_WRITTEN}"),
 }
 _TIMES = {
     Limit.MESSAGES_PER_HOUR: "messages in an hour",
