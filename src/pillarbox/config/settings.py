@@ -56,6 +56,7 @@ class Settings:
     pop3_port: int | None
     pop3s_port: int | None
     pop3_exclusive: bool
+    imap_save_limit: int
     lmtp_port: int | None
     lmtp_socket: Path | None
     sendmail_socket: Path

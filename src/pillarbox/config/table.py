@@ -100,6 +100,9 @@ _LISTENERS = (
     Setting("SMTP_POP3_EXCLUSIVE", "listeners.pop3_exclusive", boolean(), False,
             "One POP3 session at a time may have an account's maildrop open, as RFC 1939 has it; without it several "
             "may, as in IMAP.", "InvalidBoolean"),
+    Setting("SMTP_IMAP_SAVE_LIMIT", "listeners.imap_save_limit", integer(1000, 1_000_000, "messages"), 100_000,
+            "Messages that one COPY or one APPEND of IMAP may store; told to clients as SAVELIMIT (RFC 9738).",
+            "InvalidImapSaveLimit"),
     Setting("SMTP_LMTP_PORT", "listeners.lmtp_port", optional_port(), None,
             "LMTP, on 127.0.0.1 only: who reaches it may deliver to any mailbox.", "InvalidPort", reload="workers"),
     Setting("SMTP_LMTP_SOCKET", "listeners.lmtp_socket", path(), None, "LMTP on a Unix socket at this path.",

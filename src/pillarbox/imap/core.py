@@ -57,6 +57,7 @@ class Limits:
     """What a client may send; octets and counts."""
 
     append: int = 50 * 1024 * 1024  # a message; advertised as APPENDLIMIT
+    save: int = 100_000  # messages that one COPY or APPEND stores; advertised as SAVELIMIT
     command: int = 64 * 1024  # a command without its literals
     literals: int = 1024 * 1024  # all literals of a command, APPEND's message apart
     command_before_login: int = 16 * 1024  # strangers get less: there may be many
@@ -249,7 +250,7 @@ class ImapCore:
 
     def capabilities(self) -> str:
         """The capabilities of this moment: `IMAP4rev1 IMAP4rev2 ...`."""
-        return capabilities(self.state, self.tls, self.offer, self.limits.append)
+        return capabilities(self.state, self.tls, self.offer, self.limits.append, self.limits.save)
 
     def capability_code(self) -> str:
         """The response code for the answer to LOGIN and AUTHENTICATE (after `authenticated`)."""

@@ -66,7 +66,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("2342", "NAMESPACE", "NAMESPACE"),
     _have("2971", "ID", "ID", ALWAYS),
     _have("3348", "CHILDREN", "CHILDREN"),
-    _have("3502", "MULTIAPPEND", "MULTIAPPEND", reason="at most 1000 messages in one command"),
+    _have("3502", "MULTIAPPEND", "MULTIAPPEND", reason="as many messages in one command as SAVELIMIT says"),
     _have("3516", "BINARY", "BINARY"),
     _have("3691", "UNSELECT", "UNSELECT"),
     _have("4314", "ACL", "ACL RIGHTS=kxte", reason="what is shared is below Other Users/; identifiers are usernames"),
@@ -121,11 +121,11 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("9586", "UIDONLY", "UIDONLY"),
     _have("9590", "LIST-METADATA", "LIST-METADATA"),
     _missing("9698", "JMAPACCESS", "JMAPACCESS", "advertised once JMAP is there", "GETJMAPACCESS"),
-    _missing(
+    _have(
         "9738",
         "MESSAGELIMIT/SAVELIMIT",
-        "MESSAGELIMIT=n",
-        "it has one number for APPEND and COPY: one APPEND takes 1000 messages ([LIMIT]), COPY and the others any",
+        "SAVELIMIT=n",
+        reason="SAVELIMIT: only COPY and APPEND are limited (SMTP_IMAP_SAVE_LIMIT); UIDAFTER and UIDBEFORE are there",
     ),
     _have("10022", "UIDBATCHES", "UIDBATCHES"),
     # Named beside the list
@@ -162,7 +162,7 @@ MISSING_COMMANDS: dict[str, Extension] = dict(_missing_commands())
 
 
 @lru_cache(maxsize=64)
-def capabilities(state: State, tls: bool, offer: Offer, append_limit: int) -> str:
+def capabilities(state: State, tls: bool, offer: Offer, append_limit: int, save_limit: int) -> str:
     """The words of a CAPABILITY response or code: `IMAP4rev1 IMAP4rev2 LITERAL+ ...`.
 
     Before the login only what matters there, so that a client asks again (or reads the code in the answer to its
@@ -181,7 +181,8 @@ def capabilities(state: State, tls: bool, offer: Offer, append_limit: int) -> st
             words += [f"AUTH={mechanism}" for mechanism in offer.auth]
         else:
             words.append("LOGINDISABLED")  # RFC 9051 section 6.2.3
-    return " ".join(words).replace("APPENDLIMIT=n", f"APPENDLIMIT={append_limit}")
+    line = " ".join(words).replace("APPENDLIMIT=n", f"APPENDLIMIT={append_limit}")
+    return line.replace("SAVELIMIT=n", f"SAVELIMIT={save_limit}")
 
 
 def markdown() -> str:

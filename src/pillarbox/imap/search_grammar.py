@@ -34,6 +34,7 @@ from pillarbox.imap.search import (
     Uids,
     Within,
 )
+from pillarbox.imap.sequence import MAX_NUMBER, SequenceSet
 from pillarbox.imap.sort import Criterion
 from pillarbox.imap.syntax import BadSyntax, Cursor, Refused
 from pillarbox.mime.charset import codec_of
@@ -246,6 +247,18 @@ def _object_id(cursor: Cursor) -> str:
     return word.decode("ascii")
 
 
+def _uid(cursor: Cursor) -> int:
+    """The UID of UIDAFTER and UIDBEFORE (RFC 9738 section 3.2)."""
+    uid = cursor.number(MAX_NUMBER, "a UID")
+    if not uid:
+        raise BadSyntax("UIDs begin at 1")
+    return uid
+
+
+def _between(low: int, high: int) -> tuple[tuple[int, int], ...]:
+    return ((low, high),) if low <= high else ()
+
+
 def _sent(relation: str) -> Argument:
     return lambda program, cursor, depth: Sent(relation, cursor.date())
 
@@ -267,6 +280,8 @@ _ARGUMENTS: dict[str, Argument] = {
     "OLDER": lambda program, cursor, depth: Within(True, _interval(cursor)),
     "YOUNGER": lambda program, cursor, depth: Within(False, _interval(cursor)),
     "UID": lambda program, cursor, depth: Uids(cursor.sequence()),
+    "UIDAFTER": lambda program, cursor, depth: Uids(SequenceSet(_between(_uid(cursor) + 1, MAX_NUMBER))),
+    "UIDBEFORE": lambda program, cursor, depth: Uids(SequenceSet(_between(1, _uid(cursor) - 1))),
     "MODSEQ": _Program.since_modseq,
     "FUZZY": _Program.fuzzy,
     "FILTER": _Program.filter,

@@ -265,7 +265,9 @@ class ImapSession(Connection[ImapCore]):
 
     def _policy(self) -> tuple[Limits, Offer]:
         self.bindings = bindings(self.transport, self.peer)
-        return policy(self.node.settings.max_message_size, bool(self.node.tls), bool(self.bindings))
+        settings = self.node.settings
+        limits = settings.max_message_size, settings.imap_save_limit
+        return policy(*limits, tls_ready=bool(self.node.tls), bound=bool(self.bindings))
 
     def bye(self, text: str, *, unavailable: bool = False) -> None:
         self.core.bye(text, "UNAVAILABLE" if unavailable else None)
@@ -452,6 +454,7 @@ def _unheard(done: asyncio.Future[int]) -> None:
 
 
 @lru_cache(maxsize=16)
-def policy(max_message_size: int, tls_ready: bool, bound: bool) -> tuple[Limits, Offer]:
+def policy(max_message_size: int, save_limit: int, *, tls_ready: bool, bound: bool) -> tuple[Limits, Offer]:
     """Limits and offer of a connection. Passwords go over TLS only. `bound`: there are channel bindings."""
-    return Limits(append=max_message_size), Offer(starttls=tls_ready, auth=offered(bound=bound))
+    limits = Limits(append=max_message_size, save=save_limit)
+    return limits, Offer(starttls=tls_ready, auth=offered(bound=bound))

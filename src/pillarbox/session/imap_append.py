@@ -16,21 +16,17 @@ from pillarbox.imap.events import AppendEnd, AppendStart, CatenateText, Catenate
 from pillarbox.imap.responses import appenduid
 from pillarbox.session.imap_acl import seen
 from pillarbox.session.imap_answers import Answer, Refuse, gone, no_mailbox
+from pillarbox.session.imap_append_held import Held, New
 from pillarbox.session.imap_store import permitted
 from pillarbox.session.imap_urls import octets_of
-from pillarbox.store import Tx, messages
+from pillarbox.store import Store, Tx, messages
 from pillarbox.store.errors import NotFound
-from pillarbox.store.records import Appended, NewMessage
+from pillarbox.store.records import Appended
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
 
 log = structlog.get_logger()
-
-MOST_MESSAGES = 1000  # of one command: each leaves what was computed of it in memory until the end
-MOST_HELD = 4 << 20  # octets of small messages that wait in memory for the others; what is over goes to the store
-
-New = tuple[Append, NewMessage]
 
 
 class _SourceGone(NotFound):
@@ -40,22 +36,23 @@ class _SourceGone(NotFound):
 class Appending:
     """One APPEND or REPLACE from its first message to its end."""
 
-    __slots__ = ("args", "finished", "held", "replaced", "spool", "spools", "tag")
+    __slots__ = ("args", "held", "octets", "replaced", "spool", "store", "tag")
 
-    def __init__(self, tag: bytes, args: Append, replaced: tuple[int, int] | None) -> None:
+    def __init__(self, tag: bytes, args: Append, replaced: tuple[int, int] | None, store: Store) -> None:
         self.tag = tag
         self.args = args  # of the message that comes
         self.replaced = replaced  # mailbox and UID
+        self.store = store
         self.spool: Spool | None = None  # of the message that comes
-        self.spools: list[Spool] = []
-        self.finished: list[New] = []
-        self.held = 0
+        self.held = Held()
+        self.octets = 0  # of all messages that are whole
 
     def close(self, *, stored: bool = False) -> None:
         """Give back what the messages hold."""
-        for spool in self.spools:
-            spool.close(stored=stored)
-        self.spools.clear()
+        if self.spool is not None:
+            self.spool.close()
+            self.spool = None
+        self.held.close(self.store, stored=stored)
 
 
 async def begin(session: ImapSession, event: AppendStart) -> Appending:
@@ -69,7 +66,7 @@ async def begin(session: ImapSession, event: AppendStart) -> Appending:
             raise Refuse("There is no such message", "NONEXISTENT")
         replaced = (selected.mailbox_id, selected.uids[picks[0].start])
     await session.store.read(seen, session.user_id, args.mailbox, "i", try_create=True)
-    appending = Appending(event.tag, args, replaced)
+    appending = Appending(event.tag, args, replaced, session.store)
     try:
         await another(session, appending, event)
     except BaseException:
@@ -84,12 +81,12 @@ async def another(session: ImapSession, appending: Appending, event: AppendStart
     args = appending.args = event.args
     if args.size == 0 and not args.catenate:
         raise Refuse("An empty message cannot be stored", "CANNOT")  # it also cancels the others, RFC 3502 section 6.3
-    if len(appending.spools) >= MOST_MESSAGES:
-        raise Refuse(f"One command takes at most {MOST_MESSAGES} messages", "LIMIT")
+    most = session.core.limits.save
+    if len(appending.held) >= most:  # RFC 9738 section 3: all of them or none
+        raise Refuse(f"One command takes at most {most} messages", f"MESSAGELIMIT {most}")
     if session.node.disk.is_low():
         raise Refuse("The server's disk is almost full, try again later", "UNAVAILABLE")
     appending.spool = Spool(session.node, args.size)
-    appending.spools.append(appending.spool)
     if args.catenate:
         session.core.go_on()
     else:
@@ -125,20 +122,18 @@ async def chunk(appending: Appending, event: LiteralChunk) -> None:
 
 async def _finish(appending: Appending) -> None:
     """The message that came is whole."""
-    spool, appending.spool = appending.spool, None
+    spool = appending.spool
     if spool is None:
         return
     if spool.size == 0:
         raise Refuse("An empty message cannot be stored", "CANNOT")
-    if appending.held + spool.size > MOST_HELD and appending.finished and spool.held:
-        spool.spill()
     try:
         message = spool.finish_now() or await spool.finish()
     except SpoolError as error:
         raise Refuse(f"Not now: {error}", "UNAVAILABLE") from None
-    if message.packed is not None:
-        appending.held += spool.size
-    appending.finished.append((appending.args, message))
+    appending.spool = None
+    appending.octets += spool.size
+    await appending.held.add(appending.store, appending.args, message, spool)
 
 
 async def end(session: ImapSession, appending: Appending, event: AppendEnd) -> Answer:
@@ -149,7 +144,7 @@ async def end(session: ImapSession, appending: Appending, event: AppendEnd) -> A
         if event.fault:
             raise Refuse(event.fault, event.code, status=event.status)
         await _finish(appending)
-        new = appending.finished
+        new = appending.held.messages
         size = sum(len(message.packed) for _, message in new if message.packed is not None)
         try:
             made = await session.store.write(_appended, session.user_id, new, appending.replaced, size=size)
@@ -158,8 +153,9 @@ async def end(session: ImapSession, appending: Appending, event: AppendEnd) -> A
         except NotFound:
             raise no_mailbox(args.mailbox, try_create=True) from None
         stored = True
-        octets = sum(spool.size for spool in appending.spools)
-        log.info("Message appended", mailbox=args.mailbox, uid=made[-1].uid, size=octets, user=session.username)
+        log.info(
+            "Message appended", mailbox=args.mailbox, uid=made[-1].uid, size=appending.octets, user=session.username
+        )
     finally:
         appending.close(stored=stored)
     code = appenduid(made[0].uidvalidity, [one.uid for one in made])

@@ -9,7 +9,7 @@ from pillarbox.imap.commands import Copy
 from pillarbox.imap.events import Command
 from pillarbox.imap.responses import copyuid
 from pillarbox.session.imap_acl import seen
-from pillarbox.session.imap_answers import Answer, gone
+from pillarbox.session.imap_answers import Answer, Refuse, gone
 from pillarbox.session.imap_store import permitted
 from pillarbox.store import Tx, flags, messages
 from pillarbox.store.errors import NotFound
@@ -44,6 +44,11 @@ async def _transfer(session: ImapSession, command: Command, *, move: bool) -> Co
     assert selected is not None
     picks = session.pick(args.sequence, uid=command.uid)
     uids = [uid for pick in picks for uid in selected.uids[pick.start : pick.stop]]
+    most = session.core.limits.save
+    if not move and len(uids) > most:  # RFC 9738 section 3: MOVE is not limited by SAVELIMIT, and COPY is all or none
+        raise Refuse(
+            f"One COPY takes at most {most} messages: copy fewer at a time", f"MESSAGELIMIT {most} {uids[-most]}"
+        )
     try:
         copied = await session.store.write(
             _transferred, session.user_id, selected.mailbox_id, uids, args.mailbox, move, strict=not command.uid

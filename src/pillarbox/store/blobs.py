@@ -11,7 +11,7 @@ few at a time) and freed a day later, so rows may vanish by anybody's hand and a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import zstandard
@@ -22,6 +22,7 @@ from pillarbox.store.tx import Tx
 
 if TYPE_CHECKING:
     from pillarbox.mime.analysis import Analysis
+    from pillarbox.store.records import NewMessage
 
 INLINE_SIZE = 256 * 1024  # octets of a message that stands whole in its row
 CHUNK_SIZE = 1024 * 1024  # the most a chunk may hold
@@ -69,6 +70,18 @@ def unpack(piece: bytes, size: int) -> bytes:
 def add(tx: Tx, packed: bytes, analysis: Analysis) -> int:
     """Store a whole message; the new blob's id."""
     return tx.insert(_INSERT, (*_computed(analysis), tx.now, packed))
+
+
+def store(tx: Tx, message: NewMessage) -> int:
+    """The blob of a message: written, or made complete, or complete already. Raises NotFound, Conflict."""
+    if message.packed is not None:
+        return add(tx, message.packed, message.analysis)
+    row = tx.row("SELECT complete FROM blobs WHERE id = ?", (message.blob_id,))
+    if row is None or message.blob_id is None:
+        raise NotFound(f"no blob {message.blob_id}")
+    if not row[0]:
+        finish(tx, message.blob_id, message.analysis)
+    return message.blob_id
 
 
 _COMPUTED = (
@@ -179,6 +192,14 @@ def _note_unreferenced(tx: Tx, limit: int) -> None:
         )
     if last != after:
         tx.run("UPDATE store_counters SET value = ? WHERE name = 'blob_sweep'", (last,))
+
+
+def free_unwanted(tx: Tx, ids: Sequence[int]) -> int:
+    """Free those of these complete blobs that nobody refers to, at once; how many."""
+    condition, values = tx.among("id", ids)
+    free = [row[0] for row in tx.rows(f"SELECT id FROM blobs WHERE {condition} AND {_FREE}", (values,))]
+    _delete(tx, free)
+    return len(free)
 
 
 def free_unfinished(tx: Tx, alive: Callable[[str], bool], limit: int = 50, before: int = 0) -> int:

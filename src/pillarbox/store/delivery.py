@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pillarbox.store import blobs, destinations
 from pillarbox.store.errors import NotFound, OverQuota, StoreError, Temporary
@@ -18,9 +17,6 @@ from pillarbox.store.mailboxes import ensure_inbox
 from pillarbox.store.quota import charge
 from pillarbox.store.records import Appended, Delivery, NewMessage, Outcome, Queued
 from pillarbox.store.tx import QUEUE, Tx
-
-if TYPE_CHECKING:
-    from pillarbox.mime.analysis import Analysis
 
 _COUNT = (
     "UPDATE mailboxes SET uidnext = uidnext + 1, highestmodseq = ?, message_count = message_count + 1, "
@@ -118,19 +114,8 @@ class _Blob:
 
     def id(self, tx: Tx) -> int:
         if self._id is None:
-            self._id = _store(tx, self._message.packed, self._message.blob_id, self._message.analysis)
+            self._id = blobs.store(tx, self._message)
         return self._id
-
-
-def _store(tx: Tx, packed: bytes | None, blob_id: int | None, analysis: Analysis) -> int:
-    if packed is not None:
-        return blobs.add(tx, packed, analysis)
-    row = tx.row("SELECT complete FROM blobs WHERE id = ?", (blob_id,))
-    if row is None or blob_id is None:
-        raise NotFound(f"no blob {blob_id}")
-    if not row[0]:
-        blobs.finish(tx, blob_id, analysis)
-    return blob_id
 
 
 def _carry_out(tx: Tx, blob: _Blob, plan: Delivery | Queued) -> Outcome:

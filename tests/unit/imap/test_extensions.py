@@ -44,7 +44,7 @@ def test_commands_of_missing_extensions_are_not_in_the_table_of_commands():
 
 
 def words(state: State, tls: bool, **offer) -> list[str]:
-    return capabilities(state, tls, Offer(**offer), 1000).split()
+    return capabilities(state, tls, Offer(**offer), 1000, 2000).split()
 
 
 def test_before_the_login():
@@ -64,7 +64,9 @@ def test_after_the_login():
     assert "SASL-IR" not in after
     assert len(after) == len(set(after))
     have = {token for row in EXTENSIONS if row.have and row.when != "before login" for token in row.tokens}
-    assert {word for word in after if not word.startswith("APPENDLIMIT")} == have - {"APPENDLIMIT=n"} | {"IMAP4rev1"}
+    given = {"APPENDLIMIT=1000", "SAVELIMIT=2000"}
+    assert set(after) == have - {"APPENDLIMIT=n", "SAVELIMIT=n"} | given | {"IMAP4rev1"}
+    assert not any(word.startswith("MESSAGELIMIT") for word in after)  # one of the two, RFC 9738 section 3
     assert not {"LITERAL-", "CONVERT", "MAILBOX-REFERRALS"} & set(after)
 
 

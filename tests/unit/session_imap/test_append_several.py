@@ -1,11 +1,12 @@
 """Several messages at once, messages put together, messages replaced: RFC 3502, 4469, 8508."""
 
+import asyncio
 import random
 
 import pytest
 
 from house import MESSAGE
-from pillarbox.session import imap_append
+from pillarbox.session import imap_append_held
 
 
 async def test_several_messages_in_one_command(house):
@@ -45,16 +46,52 @@ async def test_an_account_that_is_full_takes_none_of_them(house):
 
 
 async def test_many_do_not_stay_in_memory(house, monkeypatch):
-    monkeypatch.setattr(imap_append, "MOST_HELD", 50_000)
-    monkeypatch.setattr(imap_append, "MOST_MESSAGES", 20)
-    async with house() as h:
+    monkeypatch.setattr(imap_append_held, "MOST_HELD", 50_000)
+    async with house(imap_save_limit=20) as h:
         c = await h.login("INBOX")
         bodies = [b"a: %d\r\n\r\n" % n + random.Random(n).randbytes(20_000).replace(b"\0", b"0") for n in range(20)]
         await c.ok("APPEND INBOX" + " {}" * 20, *bodies)
         assert h.node.memory.used == 0
         fetched = await c.ok("FETCH 1:20 BODY.PEEK[]")
         assert all(body in one for body, one in zip(bodies, fetched, strict=True))
-        assert b"[LIMIT]" in await c.refused("APPEND INBOX" + " {}" * 21, *bodies, b"more")
+        assert b"NO [MESSAGELIMIT 20] " in await c.refused("APPEND INBOX" + " {}" * 21, *bodies, b"more")
+        assert b"SAVELIMIT=20" in (await c.ok("CAPABILITY"))[0]
+        assert await h.node.store.read(blobs_there) == 20  # those of the other command have gone again
+
+
+def blobs_there(tx):
+    return tx.row("SELECT count(*) FROM blobs")[0]
+
+
+async def test_what_waits_in_the_store_goes_with_the_connection(house, monkeypatch):
+    monkeypatch.setattr(imap_append_held, "MOST_HELD", 3000)
+    async with house() as h:
+        c = await h.login("INBOX")
+        await c.send(b"x APPEND INBOX" + b" {9+}\r\na: 1\r\n\r\nb" * 8 + b" {300000+}\r\n" + b"x" * 280_000)
+        async with asyncio.timeout(10):
+            while await h.node.store.read(blobs_there) < 5:
+                await asyncio.sleep(0.001)
+        c.close()
+        await h.closed()
+        async with asyncio.timeout(10):
+            while await h.node.store.read(blobs_there):
+                await asyncio.sleep(0.001)
+        assert h.node.memory.used == 0
+
+
+async def test_a_copy_of_too_many_is_refused(house):
+    async with house(imap_save_limit=3) as h:
+        await h.put(*[MESSAGE] * 5)
+        c = await h.login("INBOX")
+        await c.ok("CREATE There")
+        assert b"NO [MESSAGELIMIT 3 3] " in await c.refused("COPY 1:* There")
+        assert b"NO [MESSAGELIMIT 3 2] " in await c.refused("UID COPY 1:4 There")
+        assert await c.ok("STATUS There (MESSAGES)") == [b"STATUS There (MESSAGES 0)"]
+        await c.ok("UID COPY 3:5 There")
+        await c.ok("COPY 1:2 There")
+        assert await c.ok("UID SEARCH UIDAFTER 2 UIDBEFORE 5") == [b"SEARCH 3 4"]
+        await c.ok("MOVE 1:* There")  # that can be done in part, and is not limited
+        assert await c.ok("STATUS There (MESSAGES)") == [b"STATUS There (MESSAGES 10)"]
 
 
 async def test_a_message_is_put_together(house):
