@@ -26,6 +26,7 @@ from pillarbox.store.errors import StoreError, Temporary
 from pillarbox.store.events import add_events
 from pillarbox.store.records import Event
 from pillarbox.store.store import Store
+from pillarbox.store.text import storable
 
 log = structlog.get_logger()
 
@@ -74,15 +75,8 @@ def entry(
     try:
         text = _encode(facts).decode() if facts else ""
     except UnicodeEncodeError:
-        text = _encode({name: _clean(str(value)) for name, value in facts.items()}).decode()
-    return Event(int(at * 1000), message_key, kind, _clean(sender), _clean(recipient), queue_id, text)
-
-
-def _clean(text: str) -> str:
-    """What every database takes as text."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.encode("utf-8", "replace").decode().replace("\0", "?")
+        text = _encode({name: storable(str(value)) for name, value in facts.items()}).decode()
+    return Event(int(at * 1000), message_key, kind, sender, recipient, queue_id, text)
 
 
 class Story:

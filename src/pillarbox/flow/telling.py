@@ -13,7 +13,7 @@ from pillarbox.store.records import Event
 _CLIENT = {"peer", "hello", "tls", "user", "via", "size", "header_id"}
 _ANSWER = {"stage", "code", "enhanced", "text", "host", "address"}
 _PLACE = {"mailbox", "mailbox_id", "uid", "destination", "list_or_alias", "not_before"}
-_ATTEMPT = {"next", "tries", "began", "reported", "about", "mail_from", "operator"}
+_ATTEMPT = {"next_at", "tries", "began", "reported", "about", "mail_from", "operator"}
 _TOLD = _CLIENT | _ANSWER | _PLACE | _ATTEMPT
 _TRIES = frozenset({"relayed", "deferred", "bounced", "expired"})
 _HERE = frozenset({"accepted", "delivered", "queued", "held", "refused"})  # kinds that may carry who brought it
@@ -86,7 +86,7 @@ def _tried(event: Event, facts: Mapping[str, Any]) -> str:
         case "relayed":
             return f"sent to {event.recipient}{words}{told}"
         case "deferred":
-            next_try = f"; next try {moment(facts['next'])}" if facts.get("next") else ""
+            next_try = f"; next try {moment(facts['next_at'])}" if facts.get("next_at") else ""
             return f"not yet sent to {event.recipient}{words}{next_try}{told}"
         case "expired":
             return f"given up for {event.recipient} by its age{words}{told or ', nobody was told'}"

@@ -55,7 +55,7 @@ async def fill(path: Path) -> None:
         entry(1.7e9, KEYS[0], "queued", sender="a@x.test", recipient="c@y.test", queue_id=2, destination="mx y.test"),
         entry(1.7e9 + 9, KEYS[0], "deferred", sender="a@x.test", recipient="c@y.test", queue_id=2, tries=1, code=451,
               enhanced="4.7.1", text="try later", stage="RCPT", host="mx.y.test", address="192.0.2.9:25",
-              next=2_000_000_000),
+              next_at=2_000_000_000),
         entry(1.7e9 + 99, KEYS[1], "delivered", sender="a@x.test", recipient="ada@example.com", mailbox="INBOX",
               mailbox_id=placed.mailbox_id, uid=placed.uid, peer="192.0.2.1:4001"),
     ]  # fmt: skip

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+import re
 
+from pillarbox.flow import telling
 from pillarbox.flow.parcel import Reply
 from pillarbox.store import blobs, directory, queue
-from pillarbox.store.records import QueueFilter
+from pillarbox.store.records import Event, QueueFilter
 from world import LATER, MESSAGE, NEVER, TAKEN
 
 HOUR, DAY = 3600, 86_400
+STORY = "at, message_key, kind, sender, recipient, queue_id, detail, id"
 
 
 async def reports(office):
@@ -128,6 +131,9 @@ def test_a_message_that_waits_is_reported_once_and_returned_after_its_lifetime(r
         await office.put("a@example.net", "b@example.net", sender=ada)
         await asyncio.sleep(4 * HOUR - 60)
         assert await reports(office) == []
+        (row, *_) = await office.ask(f"SELECT {STORY} FROM message_events WHERE kind = 'deferred' ORDER BY id")
+        ((_, told),) = telling.sentences([Event(*row)])
+        assert re.search(r"450 4\.2\.0 greylisted .*; next try \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$", told)
         await asyncio.sleep(600)
         (delayed,) = await reports(office)
         _, recipients = fields(delayed)
