@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from pillarbox.cli.reader import while_read
 from pillarbox.store.queue import find
 from pillarbox.store.records import QueueFilter, QueueRow
 from pillarbox.store.store import Store
@@ -37,6 +38,10 @@ class Waiting(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """`mailq`; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return while_read(lambda: _run(words))
+
+
+def _run(words: list[str]) -> int:
     if words in (["--help"], ["-h"]):
         print("Usage: mailq\n\nShows the mail queue. `pillarbox queue --help` has more to see and to do.")
         return EX_OK

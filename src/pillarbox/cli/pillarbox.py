@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from pillarbox.cli.reader import while_read
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns the exit status."""
@@ -27,7 +29,7 @@ def _run(words: list[str]) -> int:
         return smtp_server.main(words[1:] if words[0] == "serve" else words)
     from pillarbox.cli.administration import run
 
-    return run(words)
+    return while_read(lambda: run(words))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pillarbox.cli.reader import while_read
 from pillarbox.cli.sendmail_client import NotAllowed, Sent, Server, Unreachable
 from pillarbox.cli.sendmail_message import DataError, Message, read_message
 from pillarbox.cli.sendmail_options import Mode, Options, UsageError, parse_options
@@ -41,6 +42,10 @@ Other options of sendmail are taken and mean nothing. `--` ends the options. The
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return while_read(lambda: _answered(words))
+
+
+def _answered(words: list[str]) -> int:
     if words == ["--help"]:
         print(USAGE)
         return EX_OK

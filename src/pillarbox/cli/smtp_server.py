@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Flag, Parsed, UsageError, complain, describe, parse
+from pillarbox.cli.reader import while_read
 
 if TYPE_CHECKING:
     from pillarbox.config import Loaded
@@ -95,21 +96,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         parsed = parse(sys.argv[1:] if argv is None else argv, (*FLAGS, TRIAL_FLAG))
         if parsed.has("--help"):
-            print(usage())
-            return EXIT_OK
+            return while_read(lambda: _say(usage()))
         if parsed.has("--version"):
-            print(version())
-            return EXIT_OK
+            return while_read(lambda: _say(version()))
         if parsed.words:
             raise UsageError(f"Unknown argument: {parsed.words[0]}")
         given = overrides(parsed)
         if parsed.has("--validate-only"):
-            return _validate(given)
+            return while_read(lambda: _validate(given))
         found = inherited(parsed)
     except UsageError as error:
         complain(error, "Use --help for usage information")
         return EXIT_USAGE
     return _start(given, found)
+
+
+def _say(text: str) -> int:
+    print(text)
+    return EXIT_OK
 
 
 def report(loaded: Loaded) -> None:

@@ -23,6 +23,7 @@ from pillarbox.cli.flags import (
     print_in_any_locale,
     require_text,
 )
+from pillarbox.cli.reader import while_read
 
 FLAGS = (
     Flag(("-h", "--help"), "this text"),
@@ -58,7 +59,11 @@ Exit status: 0 when it was done, 1 when not (also: verify says no), 2 for wrong 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
+    words = sys.argv[1:] if argv is None else argv
+    return while_read(lambda: _answered(words))
+
+
+def _answered(argv: Sequence[str]) -> int:
     print_in_any_locale()
     try:
         require_text(argv)
@@ -80,13 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = parsed.words[1:]
         if not least <= len(words) <= most:
             raise UsageError(f"Usage: user-cli {command.form}")
-        status = _run(command.work, parsed, words)
-        sys.stdout.flush()
-        return status
+        return _run(command.work, parsed, words)
     except UsageError as error:
         complain(error)
         return EXIT_USAGE
-    except OSError as error:  # nobody takes what it prints
+    except OSError as error:
         complain(f"Error: {error}")
         return EXIT_FAILED
     except KeyboardInterrupt:
