@@ -53,10 +53,9 @@ def create(tx: Tx, user_id: int, name: str, special_use: str | None = None) -> M
     tx.lock([user_id])
     if find(tx, user_id, name) is not None:
         raise Conflict("a mailbox of that name exists")
-    require_room(tx, user_id)
     modseq = tx.next_modseq(user_id)
     make_parents(tx, user_id, name, modseq)
-    quota.require_mailboxes(tx, user_id)
+    require_room(tx, user_id)
     return get(tx, _make(tx, user_id, name, modseq, special_use))
 
 
@@ -185,8 +184,8 @@ def _make(tx: Tx, user_id: int, name: str, modseq: int, special_use: str | None)
 
 
 def make_parents(tx: Tx, user_id: int, name: str, modseq: int) -> None:
-    """Make the mailboxes above this name that are not there."""
+    """Make the mailboxes above this name that are not there. Raises as `require_room`."""
     for parent in parents(name):
         if tx.row("SELECT 1 FROM mailboxes WHERE user_id = ? AND name = ?", (user_id, parent)) is None:
-            quota.require_mailboxes(tx, user_id)
+            require_room(tx, user_id)
             _make(tx, user_id, parent, modseq, None)

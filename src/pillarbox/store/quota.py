@@ -11,7 +11,7 @@ import msgspec
 from pillarbox.store.addresses import domain_key
 from pillarbox.store.errors import Invalid, NotFound, OverQuota
 from pillarbox.store.records import User
-from pillarbox.store.tx import Row, Tx
+from pillarbox.store.tx import DIRECTORY, Row, Tx
 
 MOST = (1 << 63) - 1
 FULL, TOO_BIG = "over quota", "larger than the quota"
@@ -152,7 +152,7 @@ def set_limits(tx: Tx, name: str, storage: int = 0, messages: int = 0, mailboxes
         raise Invalid("a domain has no limit of mailboxes")
     else:
         tx.run("UPDATE domains SET quota_limit = ?, quota_messages = ? WHERE name = ?", (storage, messages, rest))
-    tx.touch(0, 0)
+    tx.touch(*DIRECTORY)
     return root(tx, name) or found
 
 

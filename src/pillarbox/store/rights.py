@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pillarbox.store.errors import Invalid, NotFound
-from pillarbox.store.tx import Row, Tx
+from pillarbox.store.tx import DIRECTORY, Row, Tx
 
 ALL = "lrswipkxtea"
 ANYONE = "anyone"
@@ -110,7 +110,7 @@ def tell(tx: Tx, owner_id: int, mailbox_id: int | None) -> None:
     tx.run(f"UPDATE mailboxes SET highestmodseq = ? WHERE {where}", (modseq, values))
     for (touched,) in tx.rows(f"SELECT id FROM mailboxes WHERE {where}", (values,)):
         tx.touch(owner_id, touched)
-    tx.touch(0, 0)
+    tx.touch(*DIRECTORY)
 
 
 def _user(tx: Tx, name: str) -> int:

@@ -147,9 +147,9 @@ def revive(tx: Tx, user_id: int, mailbox_id: int, name: str = "") -> Mailbox:
     name = normalised(name or row[0])
     if find(tx, user_id, name) is not None:
         raise Conflict(f"there is a mailbox {name}")
-    require_room(tx, user_id)
     modseq = charge(tx, user_id, row[1], row[2])
     make_parents(tx, user_id, name, modseq)
+    require_room(tx, user_id)
     tx.run(
         "UPDATE mailboxes SET user_id = ?, name = ?, deleted_owner = NULL, deleted_at = NULL, uidvalidity = ?, "
         "highestmodseq = ? WHERE id = ?",

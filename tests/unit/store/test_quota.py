@@ -55,6 +55,19 @@ async def test_mailboxes_are_limited_with_those_made_above(store: Store, alice: 
     assert root.mailboxes == (8, 8)
 
 
+async def test_a_mailbox_that_comes_back_counts_with_those_made_above_it(store: Store, alice: User) -> None:
+    box = await store.write(mailboxes.create, alice.id, "a/b")
+    for name in ("a/b", "a"):
+        await store.write(mailboxes.delete, alice.id, name)
+    await store.write(quota.set_limits, ALICE, mailboxes=7)  # six are there
+    with pytest.raises(OverQuota):
+        await store.write(undelete.revive, alice.id, box.id)
+    await store.write(quota.set_limits, ALICE, mailboxes=8)
+    assert (await store.write(undelete.revive, alice.id, box.id)).name == "a/b"
+    (root,) = await store.read(quota.roots, alice.id)
+    assert root.mailboxes == (8, 8)
+
+
 async def test_a_domain_is_the_sum_of_its_accounts(store: Store, alice: User) -> None:
     with pytest.raises(NotFound):
         await store.write(quota.set_limits, "domain/example.com", messages=3)
