@@ -129,16 +129,10 @@ def _path(address: str) -> Path | None:
 
 def _envelope(parcel: Parcel, recipient: ParcelRecipient, route: Route, hostname: str, now: float) -> Envelope:
     """As it was received, for one recipient. Reports are the queue's, but for what goes on elsewhere."""
-    try:
-        sender = parse_path(parcel.sender) if parcel.sender else Path("", "", "")
-    except AddressError:
-        sender = Path(parcel.sender, "", parcel.sender)
     notify = frozenset(recipient.notify.split(",")) if recipient.notify and route.forward else frozenset[str]()
     return Envelope(
         message_id=parcel.message_key,
         sender=parcel.sender,
-        sender_local=sender.local,
-        sender_domain=sender.domain_key,
         recipients=(Recipient(recipient.address, route, notify - {"SUCCESS"}, recipient.orcpt),),
         trace=parcel.prefix,
         arrived=now,

@@ -220,8 +220,6 @@ class Pickup:
             envelope = Envelope(
                 message_id=key,
                 sender=sender.address,
-                sender_local=sender.local,
-                sender_domain=sender.domain_key,
                 recipients=tuple(recipients),
                 trace=local_received(policy.hostname, claimed.uid, key, arrived),
                 arrived=arrived,

@@ -21,7 +21,7 @@ _NOTIFY = ("NEVER", "SUCCESS", "FAILURE", "DELAY")
 
 
 class Recipient(NamedTuple):
-    """A recipient that was accepted. `local` and `domain` route a report when it is the sender of one."""
+    """A recipient that was accepted."""
 
     address: str
     route: Route
@@ -38,8 +38,6 @@ class Envelope(NamedTuple):
 
     message_id: str
     sender: str
-    sender_local: str
-    sender_domain: str  # in the form that compares
     recipients: tuple[Recipient, ...]
     trace: bytes  # the Received field, with its CRLF
     arrived: float  # epoch seconds

@@ -88,8 +88,6 @@ class Reception:
         envelope = Envelope(
             message_id=self.message_id,
             sender=sender.address,
-            sender_local=sender.local,
-            sender_domain=sender.domain_key,
             recipients=self._recipients,
             trace=self._trace(arrived),
             arrived=arrived,

@@ -31,8 +31,7 @@ async def store(tmp_path):
 
 def envelope(tx, *addresses, **options):
     recipients = tuple(Recipient(address, find(tx, *address.split("@"))) for address in addresses)
-    sender = ("eve@example.org", "eve", "example.org")
-    return Envelope("1ABC", *sender, recipients, b"Received: x\r\n", 0.0, "mx.example.com", **options)
+    return Envelope("1ABC", "eve@example.org", recipients, b"Received: x\r\n", 0.0, "mx.example.com", **options)
 
 
 def queued(tx, *addresses):

@@ -23,7 +23,7 @@ HOUR = 3600
 async def send(store: Store, user: User, *recipients: str, **limits: int) -> Submitted:
     made = tuple(Recipient(address, relayed(address)) for address in recipients)
     key = f"KEY{random.random()}"
-    envelope = Envelope(key, user.email, "alice", "example.com", made, b"Received: x\r\n", 0.0, "mx", user_id=user.id)
+    envelope = Envelope(key, user.email, made, b"Received: x\r\n", 0.0, "mx", user_id=user.id)
     message = NewMessage(blobs.pack(CONTENT), None, analyse(CONTENT))
     return await store.write(submit, Allowance(**limits), envelope, plan(envelope, message, CONTENT), message, CONTENT)
 

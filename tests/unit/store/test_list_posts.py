@@ -40,12 +40,9 @@ async def send(
         assert route.refusal is None, route
         return Recipient(address, route, notify)
 
-    local, _, domain = sender.rpartition("@")
     envelope = Envelope(
         message_id="KEY",
         sender=sender,
-        sender_local=local,
-        sender_domain=domain,
         recipients=tuple([await routed(address) for address in recipients]),
         trace=RECEIVED,
         arrived=0,
@@ -362,7 +359,7 @@ async def test_an_account_on_hold_waits_with_all_it_sends(store: Store, team: Li
 
 def test_plans_of_a_relayed_recipient_name_nothing_of_ours() -> None:
     recipient = Recipient("carl@example.org", Route(forward=(Forward("carl@example.org"),)), frozenset({"FAILURE"}))
-    envelope = Envelope("KEY", "a@b.example", "a", "b.example", (recipient,), RECEIVED, 0, "mx", not_before=5)
+    envelope = Envelope("KEY", "a@b.example", (recipient,), RECEIVED, 0, "mx", not_before=5)
     planned = plan(envelope, small(CONTENT), CONTENT)
     assert isinstance(planned, Plans)
     (row,) = planned.plans
