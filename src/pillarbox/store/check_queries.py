@@ -214,6 +214,10 @@ QUERIES: tuple[tuple[str, str], ...] = (
         "SELECT l.id, l.address FROM lists l JOIN list_members m ON m.list_id = l.id AND m.address = l.address",
     ),
     (
+        "List {} ({}) has itself as owner: name a person, pillarbox list set {} --owner ADDRESS.",
+        "SELECT id, address, address FROM lists WHERE owner = address",
+    ),
+    (
         "Rights {} on mailbox {} are said to be given by user {}, who does not own it.",
         "SELECT a.id, a.mailbox_id, a.owner_id FROM acl a JOIN mailboxes m ON m.id = a.mailbox_id "
         "WHERE m.user_id IS NOT NULL AND m.user_id <> a.owner_id",

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pillarbox.store import directory
-from pillarbox.store.addresses import address_key
+from pillarbox.store.addresses import SEPARATOR, address_key
 from pillarbox.store.errors import Conflict, Invalid, NotFound
 from pillarbox.store.records import ListRow
+from pillarbox.store.resolution import LIST_SUFFIXES, resolve
 from pillarbox.store.tx import Tx
 
 POSTING = ("anyone", "members", "owner")
@@ -41,17 +42,32 @@ def set_list(
         raise Invalid(f"those who may post are {', '.join(POSTING)}, not {posting!r}")
     if title is not None and (len(title) > 200 or any(c < " " or c == "\x7f" for c in title)):
         raise Invalid("a title is one line of at most 200 characters")
-    tx.run(
-        "UPDATE lists SET owner = ?, title = ?, posting = ? WHERE id = ?",
-        (
-            before.owner if owner is None else address_key(owner),
-            before.title if title is None else title,
-            posting,
-            before.id,
-        ),
-    )
+    title = before.title if title is None else title
+    key = before.owner if owner is None else _owner_of(tx, before, owner)
+    tx.run("UPDATE lists SET owner = ?, title = ?, posting = ? WHERE id = ?", (key, title, posting, before.id))
     directory.changed(tx)
     return list_of(tx, address)
+
+
+def _owner_of(tx: Tx, row: ListRow, owner: str) -> str:
+    """The owner's address in its form. Raises Invalid."""
+    key = address_key(owner)
+    local, _, domain = key.rpartition("@")
+    base = local.partition(SEPARATOR)[0]
+    own = {row.address, *(own_address(row.address, suffix) for suffix in LIST_SUFFIXES)}
+    leads_back = {key, f"{base}@{domain}"} & own or row.id in dict(resolve(tx, local, domain).lists)
+    if leads_back:
+        raise Invalid(
+            f"{key} cannot own {row.address}: its mail would go to the list itself, "
+            "bounces and questions must reach a person"
+        )
+    return key
+
+
+def own_address(address: str, suffix: str) -> str:
+    """LIST-owner and the like of a list."""
+    local, _, domain = address.rpartition("@")
+    return f"{local}{suffix}@{domain}"
 
 
 def delete_list(tx: Tx, address: str) -> None:

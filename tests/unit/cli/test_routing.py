@@ -141,6 +141,22 @@ def test_lists(run: Run) -> None:
     assert answer(run("list", "list", "--json")) == []
 
 
+@pytest.mark.parametrize("owner", ["team", "Team+x", "team-owner", "team-bounces+x", "TEAM-request", "chiefs", "typo"])
+def test_a_list_is_not_its_own_owner(run: Run, owner: str) -> None:
+    run("user", "add", "ada@example.com", stdin="correct horse\n")
+    run("domain", "add", "example.com", "--catch-all", "team@example.com")
+    run("alias", "add", "chiefs@example.com", "team@example.com")
+    run("list", "create", "other@example.com", "--owner", "ada@example.com")
+    status, _, complaint = run("list", "create", "team@example.com", "--owner", f"{owner}@example.com")
+    assert status == 1
+    assert "cannot own team@example.com: its mail would go to the list itself" in complaint
+    assert [row["address"] for row in answer(run("list", "list", "--json"))] == ["other@example.com"]
+    assert run("list", "create", "team@example.com", "--owner", "ada+team@example.com")[0] == 0
+    assert run("list", "set", "team@example.com", "--owner", f"{owner}@example.com")[0] == 1
+    assert run("list", "set", "team@example.com", "--owner", "other@example.com")[0] == 0
+    assert answer(run("list", "show", "team@example.com", "--json"))["owner"] == "other@example.com"
+
+
 def test_what_would_happen_to_a_recipient(run: Run) -> None:
     run("user", "add", "ada@example.com", stdin="correct horse\n")
     run("alias", "add", "info@example.com", "ada@example.com")

@@ -58,6 +58,7 @@ DAMAGE = [
     ("UPDATE route_rules SET pattern = 'E.f'", "The pattern 'E.f' of a rule"),
     ("UPDATE lists SET posting = 'all'", "List 1 (l@example.com) may be posted to by 'all'"),
     ("UPDATE list_members SET address = 'l@example.com'", "List 1 (l@example.com) is a member of itself"),
+    ("UPDATE lists SET owner = address", "List 1 (l@example.com) has itself as owner: name a person"),
     ("UPDATE lists SET address = 'L@example.com'", "The list 'L@example.com' has another form"),
     ("UPDATE list_members SET address = 'X@y.z'", "The member 'X@y.z' of list 1"),
     ("UPDATE sender_grants SET address = '@Y.z'", "The grant of '@Y.z' to user 1"),
