@@ -96,6 +96,7 @@ def _set(tx: Tx, user_id: int, name: str, changes: Sequence[tuple[str, bytes | N
     for entry, value in changes:
         if entry == SPECIAL_USE and box.user_id == user_id:
             mailboxes.set_special_use(tx, user_id, box.name, _use(value))
+            metadata.note(tx, user_id, box.id, [entry], user_id)
     others = [change for change in changes if change[0] != SPECIAL_USE]
     metadata.store(tx, user_id, box.id, others, box.user_id)
 

@@ -86,11 +86,15 @@ def rename(tx: Tx, user_id: int, old: str, new: str) -> Mailbox:
     below = old + DELIMITER
     for table, stamp in (("mailboxes", ", highestmodseq = ?"), ("subscriptions", "")):
         stamped = (modseq,) if stamp else ()
-        tx.run(f"UPDATE {table} SET name = ?{stamp} WHERE user_id = ? AND name = ?", (new, *stamped, user_id, old))
-        tx.run(
+        named = tx.run(
+            f"UPDATE {table} SET name = ?{stamp} WHERE user_id = ? AND name = ?", (new, *stamped, user_id, old)
+        )
+        named += tx.run(
             f"UPDATE {table} SET name = ? || substr(name, ?){stamp} WHERE {_BELOW}",
             (new, len(old) + 1, *stamped, user_id, len(below), below),
         )
+        if named and not stamp:
+            tx.touch(user_id, 0)
     tx.touch(user_id, mailbox.id)
     return get(tx, mailbox.id)
 
@@ -126,14 +130,25 @@ def set_special_use(tx: Tx, user_id: int, name: str, special_use: str | None) ->
 
 def subscribe(tx: Tx, user_id: int, name: str) -> None:
     """Subscribe to a name, whether there is such a mailbox or not. Raises Invalid."""
-    tx.run(
+    tx.lock([user_id])
+    made = tx.run(
         "INSERT INTO subscriptions (user_id, name) VALUES (?, ?) ON CONFLICT (user_id, name) DO NOTHING",
         (user_id, normalised(name)),
     )
+    _tell_subscriptions(tx, user_id, made)
 
 
 def unsubscribe(tx: Tx, user_id: int, name: str) -> None:
-    tx.run("DELETE FROM subscriptions WHERE user_id = ? AND name = ?", (user_id, normalised(name)))
+    tx.lock([user_id])
+    gone = tx.run("DELETE FROM subscriptions WHERE user_id = ? AND name = ?", (user_id, normalised(name)))
+    _tell_subscriptions(tx, user_id, gone)
+
+
+def _tell_subscriptions(tx: Tx, user_id: int, changed: int) -> None:
+    """A change of subscriptions has a number of the account too: whoever missed the hint finds it."""
+    if changed:
+        tx.next_modseq(user_id)
+        tx.touch(user_id, 0)
 
 
 def subscriptions(tx: Tx, user_id: int) -> list[str]:

@@ -17,6 +17,7 @@ from pillarbox.store.migrations import (
     m0005_search,
     m0006_bans,
     m0007_sharing,
+    m0008_metadata_changes,
 )
 
 Words = Mapping[str, str]
@@ -56,4 +57,5 @@ ALL: tuple[Migration, ...] = (
     Migration(5, "search", m0005_search.up, m0005_search.down),
     Migration(6, "bans", m0006_bans.up, m0006_bans.down),
     Migration(7, "sharing", m0007_sharing.up, m0007_sharing.down),
+    Migration(8, "metadata_changes", m0008_metadata_changes.up, m0008_metadata_changes.down),
 )
