@@ -48,14 +48,6 @@ class Decision(NamedTuple):
     action: Action = "send"
 
 
-def destination_of(tx: Tx, sender: str, recipient: str, forced: int | None = None) -> Decision:
-    """The destination for one recipient, an address elsewhere. Point reads.
-
-    `forced` is the route that an operator moved the row to, or that held it until it was released.
-    """
-    return Destinations(tx, sender).of(recipient, forced)
-
-
 def adopt(tx: Tx, limit: int) -> int:
     """Give at most `limit` rows that wait for one their destination; how many there were."""
     found = queue_claim.unrouted(tx, limit)
@@ -96,7 +88,10 @@ class Destinations:
             self._sender = self._rules.matching("sender", patterns)
 
     def of(self, recipient: str, forced: int | None = None) -> Decision:
-        """See `destination_of`."""
+        """The destination for one recipient, an address elsewhere. Point reads.
+
+        `forced` is the route that an operator moved the row to, or that held it until it was released.
+        """
         domain = domain_key(recipient.rpartition("@")[2])
         released = False
         if forced is not None and (route := routes.get(self._tx, forced)) is not None:

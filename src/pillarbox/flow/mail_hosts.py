@@ -173,14 +173,11 @@ def _literal(text: str) -> MailHost:
     return MailHost(text, 0, (address,))
 
 
-async def reverse_name_matches(resolver: Resolver, address: str, ehlo: str) -> bool:
-    """Whether the PTR of an address names the host that we say we are, and that name leads back to the address. What
-    cannot be looked up just now counts as well."""
-    return not await reverse_name_fault(resolver, address, ehlo)
-
-
 async def reverse_name_fault(resolver: Resolver, address: str, ehlo: str) -> str:
-    """What is wrong with the reverse name of an address of ours, in words; "" when it is right or nobody can tell."""
+    """What is wrong with the reverse name of an address of ours, in words; "" when it is right or nobody can tell.
+
+    It is right when the PTR names the host that we say we are, and that name leads back to the address.
+    """
     name = domain_key(ehlo)
     reverse = await resolver.query(reverse_name(address), "PTR")
     if reverse.failed:

@@ -3,7 +3,7 @@
 import pytest
 
 from pillarbox.flow import local_delivery
-from pillarbox.flow.destination import LOCAL, adopt, destination_of
+from pillarbox.flow.destination import LOCAL, Destinations, adopt
 from pillarbox.flow.local_delivery import LocalCarrier, LocalLane
 from pillarbox.flow.parcel import Hop, Parcel, ParcelRecipient
 from pillarbox.flow.planning import Envelope, Recipient, plan
@@ -122,7 +122,7 @@ async def test_rows_of_ours_that_were_held_find_the_way_back(store):
 async def test_a_server_behind_us_is_none_of_ours(store):
     route = await store.write(routes.create_route, "behind", "lmtp", host="10.0.0.1", port=24)
     await store.write(routes.add_rule, "recipient", "example.com", "behind", accept=True)
-    decided = await store.read(destination_of, "", "ada@example.com")
+    decided = await store.read(lambda tx: Destinations(tx, "").of("ada@example.com"))
     assert decided.name == f"route {route.id}"
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillarbox.flow import destination
-from pillarbox.flow.destination import Decision, adopt, destination_of
+from pillarbox.flow.destination import Decision, Destinations, adopt
 from pillarbox.flow.route import Forward, Refusal, Route, find
 from pillarbox.mime.analysis import analyse
 from pillarbox.store import Store, blobs, delivery, migrate, queue, queue_claim, routes, rule_lookup
@@ -52,8 +52,8 @@ async def make(store: Store, *rules: tuple[str, str, str], accept: bool = False)
     return await store.write(work)
 
 
-async def where(store: Store, sender: str, recipient: str) -> Decision:
-    return await store.read(destination_of, sender, recipient)
+async def where(store: Store, sender: str, recipient: str, forced: int | None = None) -> Decision:
+    return await store.read(lambda tx: Destinations(tx, sender).of(recipient, forced))
 
 
 async def test_without_rules_mail_goes_to_the_mx(store: Store) -> None:
@@ -98,9 +98,9 @@ async def test_an_address_is_met_in_any_case_and_with_detail(store: Store) -> No
 
 async def test_where_an_operator_moved_it_it_stays(store: Store) -> None:
     ids = await make(store, ("recipient", "*", "dovecot"))
-    found = await store.read(destination_of, "", "bob@example.org", ids["smart"])
+    found = await where(store, "", "bob@example.org", ids["smart"])
     assert found.name == f"route {ids['smart']}"
-    found = await store.read(destination_of, "", "bob@example.org", 999)  # that route is gone
+    found = await where(store, "", "bob@example.org", 999)  # that route is gone
     assert found.name == f"route {ids['dovecot']}"
 
 

@@ -13,7 +13,7 @@ import structlog
 
 from pillarbox.dns.answer import Resolver
 from pillarbox.smtp.address import MAX_PATH, AddressError, parse_path
-from pillarbox.store import Store, StoreError, Tx, secrets
+from pillarbox.store import Store, StoreError
 from pillarbox.store.resolution import is_local_domain
 
 from .. import srs
@@ -47,15 +47,11 @@ class ForwardedSenders:
             if not await strict(self._resolver, path.domain_key):
                 return sender
             if self._rewriter is None:
-                self._rewriter = srs.Rewriter(await self._key())
+                self._rewriter = await srs.open_rewriter(self._store)
         except StoreError as error:
             log.warning("A sender is not rewritten: %s", error, sender=sender)
             return sender
         return self._rewriter.rewrite(sender, ours, self._clock())
-
-    async def _key(self) -> bytes:
-        key = await self._store.read(_secret)
-        return key if key is not None else await self._store.write(secrets.make_secret, srs.KEY)
 
 
 async def strict(resolver: Resolver, domain: str) -> bool:
@@ -98,7 +94,3 @@ def _tag(text: str) -> tuple[str, str]:
 
 def _text(record: object) -> str:
     return record.decode("latin-1").lower() if isinstance(record, bytes) else ""
-
-
-def _secret(tx: Tx) -> bytes | None:
-    return secrets.secret(tx, srs.KEY)
