@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from client_certificates import Authority
 from running import free_ports
 
 
@@ -305,6 +307,46 @@ def test_log_level_format_and_file(running, tmp_path):
         server.says("-> MAIL")
         server.says("<- 250 2.0.0 OK: Message accepted for delivery")
         assert re.match(r"\[\d+\] \[[A-Z]+\] ", server.said())
+
+
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("msmtp")), reason="curl and msmtp are not installed")
+def test_a_clients_certificate_logs_in(running, tmp_path):
+    first, second = Authority(tmp_path, "First"), Authority(tmp_path, "Second")
+    authorities = tmp_path / "clients.pem"
+    authorities.write_bytes(first.file.read_bytes())
+    port = free_ports() + 3  # the program takes the first of these
+
+    def curl(file, user="ada%40example.com"):
+        certificate = ("--cert", str(file)) if file else ()
+        ask = ("--login-options", "AUTH=EXTERNAL", f"imaps://{user}@127.0.0.1:{port}/INBOX?ALL")
+        done = subprocess.run(["curl", "-sSk", *certificate, *ask], capture_output=True, text=True, check=False)
+        return done.stdout.strip() or done.returncode
+
+    with running(ENABLE_TLS="true", IMAPS_PORT=port, SMTPS_PORT=port + 1, TLS_CLIENT_CA=authorities) as server:
+        ours, theirs = first.issue("ada@example.com"), second.issue("ada@example.com")
+        assert curl(ours) == "* SEARCH"
+        assert curl(None) == 67  # login denied
+        assert curl(ours, "bob%40example.com") == 67
+        assert curl(theirs) in (35, 56)  # the handshake fails
+        msmtp = ["msmtp", "--host=127.0.0.1", f"--port={port + 1}", "--tls", "--tls-starttls=off"]
+        msmtp += ["--tls-certcheck=off", f"--tls-cert-file={ours}", f"--tls-key-file={ours}", "--auth=external"]
+        msmtp += ["--user=ada@example.com", "--from=ada@example.com", "ada@example.com"]
+        subprocess.run(msmtp, input=b"From: ada@example.com\n\nhi\n", check=True)
+        assert curl(ours) == "* SEARCH 1"
+        authorities.write_bytes(second.file.read_bytes())
+        server.process.send_signal(signal.SIGHUP)
+        server.says("Authorities of clients' certificates change")
+        server.says("Hot Reload Complete")
+        end = time.monotonic() + 10
+        while curl(theirs) != "* SEARCH 1" and time.monotonic() < end:
+            time.sleep(0.05)  # each worker takes it by itself
+        assert curl(theirs) == "* SEARCH 1"
+        assert curl(ours) in (35, 56)
+        authorities.write_bytes(b"nonsense")
+        server.process.send_signal(signal.SIGHUP)
+        server.says("SMTP_TLS_CLIENT_CA")
+        server.says("Hot Reload Failed, nothing was changed")
+        assert curl(theirs) == "* SEARCH 1"
 
 
 def test_workers_and_the_database(running, tmp_path):

@@ -156,6 +156,30 @@ class Authenticator:
         self._succeeded(identity.username, peer, protocol)
         return replace(identity, token_id=found[0].id)
 
+    async def check_certificate(
+        self, addresses: Sequence[str], username: str, peer: str = "", protocol: str = "smtp"
+    ) -> Identity | None:
+        """The account of a client's certificate, or None after a second.
+
+        The addresses in the certificate are read as names at a login are. When they lead to several accounts the
+        client must say which it wants, and it can have no other. Raises TemporaryFailure.
+        """
+        began = self._clock()
+        try:
+            found, wanted = await self._store.read(_certified, addresses, username)
+        except StoreError as error:
+            raise TemporaryFailure(str(error)) from error
+        if username:
+            chosen = wanted if wanted is not None and wanted.user_id in found else None
+        else:
+            chosen = next(iter(found.values())) if len(found) == 1 else None
+        if chosen is None or self._barred(peer):
+            await self.failed(username or " ".join(addresses), peer, protocol, began)
+            return None
+        self._record(chosen)
+        self._succeeded(chosen.username, peer, protocol)
+        return chosen
+
     async def failed(self, username: str, peer: str, protocol: str, began: float, *, counted: bool = True) -> None:
         """Count and log a login that failed, and let it take its second from `began` on; those after it take longer.
 
@@ -269,6 +293,13 @@ def _identity(user: User | None) -> Identity | None:
     if user is None or not user.enabled:
         return None
     return Identity(user.id, user.username, user.email, user.role, user.credentials_version)
+
+
+def _certified(tx: Tx, addresses: Sequence[str], username: str) -> tuple[dict[int, Identity], Identity | None]:
+    """The accounts of these addresses by id, and the account of the name, those that may log in."""
+    found = [_identity(directory.user(tx, address)) for address in addresses]
+    by_id = {identity.user_id: identity for identity in found if identity is not None}
+    return by_id, _identity(directory.user(tx, username)) if username else None
 
 
 def _scram_user(tx: Tx, username: str) -> tuple[User | None, bytes | None]:

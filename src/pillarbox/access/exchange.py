@@ -2,7 +2,7 @@
 
 The same for every protocol:
 
-    exchange = Exchange(authenticator, "SCRAM-SHA-256", offered, bindings, peer="192.0.2.1", protocol="imap")
+    exchange = Exchange(authenticator, "SCRAM-SHA-256", offered, channel, peer="192.0.2.1", protocol="imap")
     match await exchange.step(initial_response_or_None):
         case Challenge(data): ...      # send it, step again with what comes back
         case Identity(): ...           # logged in
@@ -15,10 +15,12 @@ Whatever is refused takes a second and is counted; malformed messages are told a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from .authenticate import Authenticator, Identity
 from .sasl import (
     MECHANISMS,
+    Certified,
     Challenge,
     Credentials,
     Failure,
@@ -28,19 +30,30 @@ from .sasl import (
     Proven,
     Token,
 )
+from .sasl_external import External
 from .sasl_oauth import OAuthBearer, XOAuth2
 from .sasl_scram import Bindings, Scram
 
-PLUS = "SCRAM-SHA-256-PLUS"
-# The best first: clients that choose by themselves do not mind, others take the first they know.
-_ALL = (PLUS, "SCRAM-SHA-256", *MECHANISMS, "OAUTHBEARER", "XOAUTH2")
-
-NO_BINDINGS: Bindings = {}
+EXTERNAL, PLUS = "EXTERNAL", "SCRAM-SHA-256-PLUS"
+_ALWAYS = ("SCRAM-SHA-256", *MECHANISMS, "OAUTHBEARER", "XOAUTH2")
 
 
-def offered(*, bound: bool) -> tuple[str, ...]:
-    """The mechanisms of a connection; `bound`: it has channel bindings. None of them is for one in the clear."""
-    return _ALL if bound else _ALL[1:]
+class Channel(NamedTuple):
+    """What the TLS of a connection is good for: `bindings` that SCRAM may be bound to, and the `addresses` of the
+    certificate that the client has shown. Nothing for a connection in the clear."""
+
+    bindings: Bindings = {}
+    addresses: tuple[str, ...] = ()
+
+
+NO_CHANNEL = Channel()
+
+
+def offered(channel: Channel) -> tuple[str, ...]:
+    """The mechanisms of a connection. None of them is for one in the clear."""
+    # The best first: clients that choose by themselves do not mind, others take the first they know.
+    first = (EXTERNAL,) * bool(channel.addresses) + (PLUS,) * bool(channel.bindings)
+    return first + _ALWAYS
 
 
 class Exchange:
@@ -51,7 +64,7 @@ class Exchange:
         authenticator: Authenticator,
         mechanism: str,
         offer: Sequence[str],
-        bindings: Bindings = NO_BINDINGS,
+        channel: Channel = NO_CHANNEL,
         *,
         peer: str = "",
         protocol: str = "smtp",
@@ -65,12 +78,14 @@ class Exchange:
         self._scram: Scram | None = None
         self._identity: Identity | None = None  # proven; the client has our last word
         self._refused: Failure | None = None  # told by a challenge; its answer ends the exchange
-        self._mechanism = self._made(mechanism.upper(), PLUS in offer, bindings)
+        self._mechanism = self._made(mechanism.upper(), PLUS in offer, channel)
 
-    def _made(self, name: str, plus_offered: bool, bindings: Bindings) -> Mechanism:
+    def _made(self, name: str, plus_offered: bool, channel: Channel) -> Mechanism:
         if name.startswith("SCRAM-"):
-            self._scram = Scram(plus=name == PLUS, plus_offered=plus_offered, bindings=bindings)
+            self._scram = Scram(plus=name == PLUS, plus_offered=plus_offered, bindings=channel.bindings)
             return self._scram
+        if name == EXTERNAL:
+            return External(channel.addresses)
         if name == "OAUTHBEARER":
             return OAuthBearer()
         return XOAuth2() if name == "XOAUTH2" else MECHANISMS[name]()
@@ -89,6 +104,8 @@ class Exchange:
             return await self._check(outcome)
         if isinstance(outcome, Token):
             return await self._check_token(outcome)
+        if isinstance(outcome, Certified):
+            return await self._check_certificate(outcome)
         if isinstance(outcome, Proven):
             return await self._proven(outcome, began)
         assert isinstance(outcome, Challenge | Failure)
@@ -99,6 +116,12 @@ class Exchange:
     async def _check(self, given: Credentials) -> Identity | Failure:
         identity = await self._authenticator.check(given.username, given.password, self._peer, self._protocol)
         return identity or Failure("wrong name or password", syntax=False)
+
+    async def _check_certificate(self, given: Certified) -> Identity | Failure:
+        identity = await self._authenticator.check_certificate(
+            given.addresses, given.username, self._peer, self._protocol
+        )
+        return identity or Failure("the certificate is for no such account", syntax=False)
 
     async def _keys(self, username: str) -> Outcome:
         assert self._scram is not None

@@ -4,7 +4,7 @@ A mechanism is a small state machine over decoded responses; it looks nothing up
 answers its questions; the session does the base64.
 
     outcome = mechanism.step(initial_response_or_None)
-    # Challenge(data): send it, step with what comes back · Credentials, Token: check them · Failure: refuse
+    # Challenge(data): send it, step with what comes back · Credentials, Token, Certified: check · Failure: refuse
     # KeysOf(username): find these and go on with `mechanism.keys(found)` · Proven(data): the proof is right
 """
 
@@ -40,6 +40,14 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Certified:
+    """The addresses of the client's certificate, and whose account it wants: "" when it leaves that to them."""
+
+    username: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class KeysOf:
     """The keys of this account are needed before the next challenge."""
 
@@ -62,7 +70,7 @@ class Failure:
     syntax: bool = True
 
 
-Outcome = Challenge | Credentials | Token | KeysOf | Proven | Failure
+Outcome = Challenge | Credentials | Token | Certified | KeysOf | Proven | Failure
 
 
 class Mechanism(Protocol):

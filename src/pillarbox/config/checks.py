@@ -56,7 +56,7 @@ def check_together(
     _tls(found, values)
     _auth(found, values)
     _dns(found, values)
-    _delivery(found, values)
+    _authorities(found, values)
     _webhook(found, values)
     _exposure(found, values)
     _secrets_in_the_open(found, files)
@@ -138,20 +138,21 @@ def _dns(found: _Findings, values: Mapping[str, Value]) -> None:
         found.error("InvalidDns", "SMTP_DNS_TRUST_ANCHOR", anchor, f"a file that can be read ({reason})", fix)
 
 
-def _delivery(found: _Findings, values: Mapping[str, Value]) -> None:
+def _authorities(found: _Findings, values: Mapping[str, Value]) -> None:
     import ssl
 
-    path = values["delivery_tls_ca"]
-    if not isinstance(path, Path):
-        return
-    if not (reason := _unreadable(path)):
-        try:
-            ssl.create_default_context(cafile=path)
-        except (ssl.SSLError, OSError) as error:
-            reason = str(error)
-    if reason:
-        fix = "give a PEM file of certificates, or remove it"
-        found.error("InvalidPath", "SMTP_DELIVERY_TLS_CA", path, f"certificates ({reason})", fix)
+    for name in ("SMTP_TLS_CLIENT_CA", "SMTP_DELIVERY_TLS_CA"):
+        path = values[BY_NAME[name].attribute]
+        if not isinstance(path, Path):
+            continue
+        if not (reason := _unreadable(path)):
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+            except (ssl.SSLError, OSError) as error:
+                reason = str(error)
+        if reason:
+            fix = "give a PEM file of certificates, or remove it"
+            found.error(BY_NAME[name].error, name, path, f"certificates ({reason})", fix)
 
 
 def _auth(found: _Findings, values: Mapping[str, Value]) -> None:

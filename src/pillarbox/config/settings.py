@@ -74,6 +74,7 @@ class Settings:
     require_tls: bool
     tls_cert: Path | None
     tls_key: Path | None
+    tls_client_ca: Path | None
     tls_min_version: str
     enable_auth: bool
     require_auth: bool

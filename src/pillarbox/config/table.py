@@ -149,6 +149,10 @@ _SECURITY = (
     Setting("SMTP_TLS_CERT", "tls.cert_path", path(), None, "The certificate with its chain, PEM.",
             "InvalidTLSConfiguration"),
     Setting("SMTP_TLS_KEY", "tls.key_path", path(), None, "Its private key, PEM.", "InvalidTLSConfiguration"),
+    Setting("SMTP_TLS_CLIENT_CA", "tls.client_ca", path(), None,
+            "A PEM file of authorities, perhaps with their revocation lists. With it mail programs are asked for a "
+            "certificate, and one of these authorities logs in the account whose address it holds (SASL EXTERNAL).",
+            "InvalidTLSConfiguration"),
     Setting("SMTP_TLS_MIN_VERSION", "tls.min_version", choice("1.2", "1.3"), ("1.2", "1.2", "1.2", "1.3"),
             "The oldest TLS spoken. As a profile's default it does not bind the port-25 role, where refusing TLS "
             "1.2 would mean mail in the clear; set by you it does.", "InvalidTLSConfiguration"),

@@ -140,11 +140,11 @@ EXTENSIONS: tuple[Extension, ...] = (
         "AUTH=…",
         tuple(
             f"AUTH={name}"
-            for name in ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2")
+            for name in ("EXTERNAL", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2")
         ),
         True,
         BEFORE_LOGIN,
-        "SCRAM-SHA-256-PLUS where TLS ends here; EXTERNAL is not written yet: no client certificates are asked for",
+        "SCRAM-SHA-256-PLUS where TLS ends here, EXTERNAL where it brought a client certificate (SMTP_TLS_CLIENT_CA)",
     ),
 )
 

@@ -74,7 +74,7 @@ class MailApplication:
         asyncio.get_running_loop().set_default_executor(self._threads)
         store = await open_store(settings.db_path)
         self._limiter = Limiter(self._slot)
-        self._secure(settings, seat.pem)
+        self._secure(settings, seat.pem, seat.clients)
         resolver = resolver_for(settings)
         if seat.index == 0:
             resolver.introduce()
@@ -110,8 +110,8 @@ class MailApplication:
         self._queue.start()
         self._minder = asyncio.get_running_loop().create_task(self._mind(store))
 
-    async def reload(self, settings: Settings, pem: bytes) -> None:
-        self._secure(settings, pem)
+    async def reload(self, settings: Settings, pem: bytes, clients: bytes) -> None:
+        self._secure(settings, pem, clients)
         self._apply(settings)
 
     async def drain(self, patience: float, *, now: bool) -> int:
@@ -207,13 +207,13 @@ class MailApplication:
             else:
                 self._servers.append(await loop.create_server(factories[address.role], sock=sock, backlog=BACKLOG))
 
-    def _secure(self, settings: Settings, pem: bytes) -> None:
-        """Put a certificate in force for the next handshakes."""
+    def _secure(self, settings: Settings, pem: bytes, clients: bytes) -> None:
+        """Put a certificate in force for the next handshakes. Other servers are not asked for one of theirs."""
         if not pem:
             self._tls.replace(None, None)
             return
-        versions = (settings.tls_min_version, settings.exchanger_tls_min_version)
-        self._tls.replace(*(certificates.context(pem, version) for version in versions))
+        exchanger = certificates.context(pem, settings.exchanger_tls_min_version)
+        self._tls.replace(certificates.context(pem, settings.tls_min_version, clients), exchanger)
 
     def _apply(self, settings: Settings) -> None:
         """Put settings in force for what begins from now on."""

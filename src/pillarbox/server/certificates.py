@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import ssl
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ SELF_MADE = "self-made.pem"  # key and certificate, in the runtime folder
 SELF_MADE_DAYS = 825
 WARN_DAYS = 30
 DAY = 86_400
+_REVOKED = b"-----BEGIN X509 CRL-----"
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -40,15 +42,16 @@ class KeyPair:
     pem: bytes
     not_after: int  # epoch seconds
     names: tuple[str, ...]  # DNS names and addresses it is for
+    clients: bytes = b""  # PEM: authorities whose certificates clients may log in with, and their revocation lists
 
     def __repr__(self) -> str:
         return f"KeyPair({', '.join(self.names)}, not_after={self.not_after})"
 
 
-def read(certificate: Path, key: Path) -> bytes:
-    """Key and certificate chain as one PEM text. Raises CertificateError."""
+def read(*paths: Path) -> bytes:
+    """These files, key and certificate chain, as one PEM text. Raises CertificateError."""
     texts = []
-    for path in (key, certificate):
+    for path in paths:
         try:
             texts.append(path.read_bytes())
         except OSError as error:
@@ -56,22 +59,41 @@ def read(certificate: Path, key: Path) -> bytes:
     return b"\n".join(texts)
 
 
-def context(pem: bytes, min_version: str = "1.2") -> ssl.SSLContext:
-    """A server context without ALPN that serves the whole chain. Raises CertificateError."""
+def context(pem: bytes, min_version: str = "1.2", clients: bytes = b"") -> ssl.SSLContext:
+    """A server context without ALPN that serves the whole chain. Raises CertificateError.
+
+    With `clients`, see `KeyPair`, it asks clients for a certificate. They need not have one, but one that they show
+    must be good, or the handshake fails.
+    """
     made = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = _VERSIONS[min_version]
     made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    descriptor = os.memfd_create("key", os.MFD_CLOEXEC)  # the ssl module takes files only
-    try:
-        os.write(descriptor, pem)
+    with _file(pem, "certificate and key") as path:
         # An encrypted key would make OpenSSL ask on the terminal; an empty password makes that an error.
-        made.load_cert_chain(f"/proc/self/fd/{descriptor}", password=lambda: "")
-    except (ssl.SSLError, OSError, ValueError) as error:
-        raise CertificateError(f"certificate and key: {error}") from error
-    finally:
-        os.close(descriptor)
+        made.load_cert_chain(path, password=lambda: "")
+    if clients:
+        with _file(clients, "authorities of clients") as path:
+            made.load_verify_locations(path)
+        if not made.cert_store_stats()["x509_ca"]:
+            raise CertificateError("authorities of clients: there is no certificate of an authority")
+        made.verify_mode = ssl.CERT_OPTIONAL
+        if _REVOKED in clients:
+            made.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     made.end_point = server_end_point(_first_certificate(pem))
     return made
+
+
+@contextmanager
+def _file(text: bytes, what: str) -> Iterator[str]:
+    """The path of a file in memory: the ssl module takes files only. What it says against it as CertificateError."""
+    descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, text)
+        yield f"/proc/self/fd/{descriptor}"
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise CertificateError(f"{what}: {error}") from error
+    finally:
+        os.close(descriptor)
 
 
 def _first_certificate(pem: bytes) -> bytes:
@@ -80,11 +102,11 @@ def _first_certificate(pem: bytes) -> bytes:
     return ssl.PEM_cert_to_DER_cert(pem[begin : end + len(_END)].decode("ascii", "replace"))
 
 
-def inspect(pem: bytes) -> dict[str, Any]:
+def inspect(pem: bytes, clients: bytes = b"") -> dict[str, Any]:
     """`not_after` and `names` of the first certificate. Imports cryptography: for a child. Raises CertificateError."""
     from cryptography import x509
 
-    context(pem)
+    context(pem, clients=clients)
     begin = pem.find(_BEGIN)
     try:
         certificate = x509.load_pem_x509_certificate(pem[begin:])

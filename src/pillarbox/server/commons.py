@@ -104,6 +104,7 @@ class Commons:
             generation=generation,
             settings=settings,
             pem=pair.pem if pair else b"",
+            clients=pair.clients if pair else b"",
             ledger=self.ledger,
             hints=self.hints,
             sockets=mine,

@@ -21,7 +21,8 @@ _ROOM = 1 << 20  # octets of the largest order
 
 
 class Reload(msgspec.Struct, frozen=True, tag="reload"):
-    """Go on with the settings in here and this certificate (PEM, b"" for none), in this log file.
+    """Go on with the settings in here and this certificate (PEM, b"" for none), in this log file. `clients`: PEM of
+    the authorities of clients' certificates.
 
     Only for workers that run the same program as the supervisor.
     """
@@ -29,10 +30,11 @@ class Reload(msgspec.Struct, frozen=True, tag="reload"):
     pickled: bytes
     pem: bytes
     log_file: int = -1  # in the worker, the descriptor that came along
+    clients: bytes = b""
 
     @classmethod
-    def of(cls, settings: Settings, pem: bytes) -> Reload:
-        return cls(pickle.dumps(settings), pem)
+    def of(cls, settings: Settings, pem: bytes, clients: bytes = b"") -> Reload:
+        return cls(pickle.dumps(settings), pem, clients=clients)
 
     @property
     def settings(self) -> Settings:

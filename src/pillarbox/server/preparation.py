@@ -95,13 +95,14 @@ def load_pair(settings: Settings) -> KeyPair | None:
             pem = certificates.read(settings.tls_cert, settings.tls_key)
         else:
             pem = certificates.self_made(settings.runtime_dir, settings.hostname, now)
-        return {"pem": pem, **certificates.inspect(pem)}
+        clients = certificates.read(settings.tls_client_ca) if settings.tls_client_ca is not None else b""
+        return {"pem": pem, "clients": clients, **certificates.inspect(pem, clients)}
 
     try:
         facts = in_child(obtain)
     except ChildFailed as error:
         raise CertificateError(str(error)) from error
-    return KeyPair(facts["pem"], facts["not_after"], tuple(facts["names"]))
+    return KeyPair(facts["pem"], facts["not_after"], tuple(facts["names"]), facts["clients"])
 
 
 def worker_count(settings: Settings) -> int:

@@ -106,6 +106,8 @@ class Renewal:
         if pair is not None and (ours.pair is None or pair.pem != ours.pair.pem):
             ends = time.strftime("%Y-%m-%d", time.gmtime(pair.not_after))
             log.info(f"Certificate change: {', '.join(pair.names) or 'without names'}, valid until {ends}")
+        if pair is not None and ours.pair is not None and pair.clients != ours.pair.clients:
+            log.info("Authorities of clients' certificates change")
         for warning in loaded.warnings:
             log.warning(f"Configuration Warning: {warning}")
         new = reload.effective(ours.settings, new, found)
@@ -118,7 +120,7 @@ class Renewal:
     def _apply(self, settings: Settings, pair: KeyPair | None) -> None:
         """In the running workers."""
         self._adopt(settings, pair)
-        what = control.Reload.of(settings, pair.pem if pair else b"")
+        what = control.Reload.of(settings, *((pair.pem, pair.clients) if pair else (b"",)))
         for someone in self._supervisor.crew.workers:
             if someone.ours and not control.order(someone.orders, what, logging.SINK.file):
                 log.error("A worker could not be told of the reload", worker=someone.index, pid=someone.pid)

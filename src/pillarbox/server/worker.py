@@ -51,6 +51,7 @@ class Seat:
     user: RunAs | None
     started_at: float  # epoch seconds of the server's start
     shared: object = None
+    clients: bytes = b""  # authorities of clients' certificates, see `certificates.KeyPair`
     waits: bool = False  # once ready, for the order to begin: the rest of its generation may fail
 
 
@@ -63,7 +64,7 @@ class Application(Protocol):
     async def begin(self) -> None:
         """Serve the seat's sockets, and do what goes on behind them."""
 
-    async def reload(self, settings: Settings, pem: bytes) -> None:
+    async def reload(self, settings: Settings, pem: bytes, clients: bytes) -> None:
         """Apply what can be applied while running; what is in use goes on as it is."""
 
     async def drain(self, patience: float, *, now: bool) -> int:
@@ -166,7 +167,7 @@ class _Worker:
         configure(json=settings.log_format == "json", level=settings.log_level)
         SINK.replace_file(order.log_file)
         try:
-            await application.reload(settings, order.pem)
+            await application.reload(settings, order.pem, order.clients)
         except Exception:
             log.exception("Reload failed in a worker; it goes on as it was", worker=self._seat.index)
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 import structlog
 
 from pillarbox.access.authenticate import Identity
-from pillarbox.access.exchange import Exchange, offered
+from pillarbox.access.exchange import NO_CHANNEL, Exchange, offered
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
 from pillarbox.imap.core import ImapCore, Limits
@@ -44,7 +44,7 @@ from .imap_commands import HANDLERS
 from .imap_selected import Selected
 from .node import Node
 from .peer import Peer
-from .tls import bindings
+from .tls import channel
 
 log = structlog.get_logger()
 
@@ -67,7 +67,7 @@ class ImapSession(Connection[ImapCore]):
         "_idling",
         "_pushed_at",
         "_timer",
-        "bindings",
+        "channel",
         "exchange",
         "selected",
         "switch_compression",
@@ -77,7 +77,7 @@ class ImapSession(Connection[ImapCore]):
         super().__init__(node, peer)
         self.selected: Selected | None = None
         self.exchange: Exchange | None = None
-        self.bindings: dict[str, bytes] = {}  # of the TLS connection, for SCRAM
+        self.channel = NO_CHANNEL  # the TLS of the connection, for SASL
         self._appending: imap_append.Appending | None = None
         self.switch_compression = False  # after the answer that is being made
         self._idling = False
@@ -264,10 +264,10 @@ class ImapSession(Connection[ImapCore]):
         self.core.offer = self._policy()[1]
 
     def _policy(self) -> tuple[Limits, Offer]:
-        self.bindings = bindings(self.transport, self.peer)
+        self.channel = channel(self.transport, self.peer)
         settings = self.node.settings
         limits = settings.max_message_size, settings.imap_save_limit
-        return policy(*limits, tls_ready=bool(self.node.tls), bound=bool(self.bindings))
+        return policy(*limits, tls_ready=bool(self.node.tls), auth=offered(self.channel))
 
     def bye(self, text: str, *, unavailable: bool = False) -> None:
         self.core.bye(text, "UNAVAILABLE" if unavailable else None)
@@ -454,7 +454,6 @@ def _unheard(done: asyncio.Future[int]) -> None:
 
 
 @lru_cache(maxsize=16)
-def policy(max_message_size: int, save_limit: int, *, tls_ready: bool, bound: bool) -> tuple[Limits, Offer]:
-    """Limits and offer of a connection. Passwords go over TLS only. `bound`: there are channel bindings."""
-    limits = Limits(append=max_message_size, save=save_limit)
-    return limits, Offer(starttls=tls_ready, auth=offered(bound=bound))
+def policy(max_message_size: int, save_limit: int, *, tls_ready: bool, auth: tuple[str, ...]) -> tuple[Limits, Offer]:
+    """Limits and offer of a connection, `auth` its mechanisms. Passwords go over TLS only."""
+    return Limits(append=max_message_size, save=save_limit), Offer(starttls=tls_ready, auth=auth)

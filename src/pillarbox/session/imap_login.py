@@ -31,7 +31,7 @@ async def authenticate(session: ImapSession, event: Authenticate | AuthResponse)
             session.node.authenticator,
             event.mechanism,
             session.core.offer.auth,
-            session.bindings,
+            session.channel,
             peer=session.peer.address,
             protocol="imap",
         )

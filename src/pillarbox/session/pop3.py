@@ -14,7 +14,7 @@ import structlog
 
 from pillarbox.access import sasl
 from pillarbox.access.authenticate import Identity, TemporaryFailure
-from pillarbox.access.exchange import Exchange, offered
+from pillarbox.access.exchange import NO_CHANNEL, Exchange, offered
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
 from pillarbox.flow.owner import alive
@@ -25,7 +25,7 @@ from pillarbox.store.errors import NotFound, StoreError
 
 from .connection import Connection, Lost
 from .pop3_maildrop import Maildrop, open_inbox, update
-from .tls import bindings
+from .tls import channel
 
 if TYPE_CHECKING:
     import asyncio
@@ -50,7 +50,7 @@ _serial = itertools.count()
 class Pop3Session(Connection[Pop3Core]):
     """One client's conversation."""
 
-    __slots__ = ("_exchange", "_failures", "_lease", "_maildrop", "_renewal", "bindings")
+    __slots__ = ("_exchange", "_failures", "_lease", "_maildrop", "_renewal", "channel")
 
     role = Role.POP3
     idle_patience = IDLE_PATIENCE
@@ -59,7 +59,7 @@ class Pop3Session(Connection[Pop3Core]):
         super().__init__(node, peer)
         self._maildrop: Maildrop | None = None
         self._exchange: Exchange | None = None
-        self.bindings: dict[str, bytes] = {}  # of the TLS connection, for SCRAM
+        self.channel = NO_CHANNEL  # the TLS of the connection, for SASL
         self._failures = 0
         self._lease: tuple[str, str] | None = None  # name and holder, when the maildrop is ours alone
         self._renewal: asyncio.TimerHandle | None = None
@@ -71,8 +71,8 @@ class Pop3Session(Connection[Pop3Core]):
         return Pop3Core(node.settings.hostname, tls=tls, starttls=bool(node.tls), mechanisms=self._mechanisms())
 
     def _mechanisms(self) -> tuple[str, ...]:
-        self.bindings = bindings(self.transport, self.peer)
-        return offered(bound=bool(self.bindings))
+        self.channel = channel(self.transport, self.peer)
+        return offered(self.channel)
 
     async def start_tls(self) -> None:
         await super().start_tls()
@@ -114,7 +114,7 @@ class Pop3Session(Connection[Pop3Core]):
                     self.node.authenticator,
                     mechanism,
                     self.core.mechanisms,
-                    self.bindings,
+                    self.channel,
                     peer=self.peer.address,
                     protocol="pop3",
                 )

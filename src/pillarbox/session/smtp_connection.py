@@ -15,7 +15,7 @@ from typing import Any, cast
 import structlog
 
 from pillarbox.access import bans
-from pillarbox.access.exchange import offered
+from pillarbox.access.exchange import NO_CHANNEL, offered
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Admission, Role, is_loopback
 from pillarbox.config import Settings
@@ -51,7 +51,7 @@ class SmtpConnection(asyncio.Protocol):
         self.deadline = float("inf")
         self.turn = -1
         self.secured: tuple[str, str] | None = None  # version and cipher of TLS
-        self.bindings: dict[str, bytes] = {}  # of the TLS connection, for SCRAM
+        self.channel = NO_CHANNEL  # the TLS of the connection, for SASL
         self.core: SmtpCore
         self.transport: asyncio.Transport
         self.closed = False  # the transport has gone
@@ -217,14 +217,15 @@ class SmtpConnection(asyncio.Protocol):
     def _meet(self, transport: asyncio.BaseTransport) -> None:
         """Learn what TLS the transport has."""
         self.secured = tls.described(transport)
-        self.bindings = tls.bindings(transport, self.peer) if self.secured and self.role is Role.SUBMISSION else {}
+        asked = self.secured and self.role is Role.SUBMISSION
+        self.channel = tls.channel(transport, self.peer) if asked else NO_CHANNEL
 
     def _policy(self) -> tuple[Limits, Offer]:
         """Limits and offer for this client as it is connected now."""
         settings, here = self._settings, is_loopback(self.peer.address) or not self.peer.address
         clear = self.role is Role.SUBMISSION and settings.cleartext_loopback and here and not self.peer.proxied
         until = hold_limit(settings, self.node.clock()) if self.role is Role.SUBMISSION else 0
-        return policy(settings, bool(self.node.tls), self.role, clear, bool(self.bindings), until)
+        return policy(settings, bool(self.node.tls), self.role, clear, offered(self.channel), until)
 
     def _pump(self) -> None:
         """Answer all that has arrived, up to the first that must wait."""
@@ -450,17 +451,17 @@ def shown(event: Event) -> str:
 
 @lru_cache(maxsize=64)
 def policy(
-    settings: Settings, tls_ready: bool, role: Role, clear: bool, bound: bool, hold_until: int
+    settings: Settings, tls_ready: bool, role: Role, clear: bool, mechanisms: tuple[str, ...], hold_until: int
 ) -> tuple[Limits, Offer]:
     """Limits and offer of a role. AUTH is offered on submission, and elsewhere when it is enabled; only under TLS
-    unless `clear`. `bound`: the connection has channel bindings. `hold_until`: see `hold_limit`."""
+    unless `clear`. `mechanisms`: those of submission on this connection. `hold_until`: see `hold_limit`."""
     limits = Limits(message_size=settings.max_message_size, recipients=settings.max_recipients)
     if role is not Role.SUBMISSION:
         auth = MECHANISMS if settings.enable_auth and role is Role.SMTP else ()
         return limits, Offer(starttls=tls_ready, auth=auth)
     return limits, Offer(
         starttls=tls_ready,
-        auth=offered(bound=bound),
+        auth=mechanisms,
         auth_in_clear=clear,
         deliver_by=True,
         hold_seconds=int(settings.future_release_max),  # a Duration is shown as 30d

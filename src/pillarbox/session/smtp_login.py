@@ -50,7 +50,7 @@ class LoginSession(SmtpConnection):
 
     def on_auth(self, event: Auth) -> Work | None:
         self._exchange = Exchange(
-            self.node.authenticator, event.mechanism, self.core.offer.auth, self.bindings, peer=self.peer.address
+            self.node.authenticator, event.mechanism, self.core.offer.auth, self.channel, peer=self.peer.address
         )
         return self._authenticate(event.initial)
 

@@ -6,6 +6,8 @@ import asyncio
 import ssl
 
 from pillarbox.access.channel_binding import END_POINT, UNIQUE
+from pillarbox.access.client_certificate import addresses
+from pillarbox.access.exchange import NO_CHANNEL, Channel
 
 from .peer import Peer
 
@@ -77,15 +79,23 @@ def described(transport: asyncio.BaseTransport) -> tuple[str, str] | None:
     return tls.version() or "", cipher[0] if cipher else ""
 
 
-def bindings(transport: asyncio.BaseTransport, peer: Peer) -> dict[str, bytes]:
-    """What SCRAM-SHA-256-PLUS may be bound to on this connection, by type (RFC 5929); nothing without TLS.
+def channel(transport: asyncio.BaseTransport, peer: Peer) -> Channel:
+    """What the TLS of this connection is good for at a login; nothing without TLS.
 
-    Nothing either for clients of a proxy: their TLS may have ended there, with another certificate. tls-unique is
-    not defined for TLS 1.3, and tls-exporter (RFC 9266), which is, is out of reach of Python's ssl module.
+    Nothing either for clients of a proxy: their TLS may have ended there, with another certificate.
     """
     tls = transport.get_extra_info("ssl_object")
     if tls is None or peer.proxied:
-        return {}
+        return NO_CHANNEL
+    # Only a certificate that was verified is told (`CERT_OPTIONAL`).
+    return Channel(_bindings(tls), addresses(tls.getpeercert()) if tls.context.verify_mode else ())
+
+
+def _bindings(tls: ssl.SSLObject) -> dict[str, bytes]:
+    """What SCRAM-SHA-256-PLUS may be bound to, by type (RFC 5929).
+
+    tls-unique is not defined for TLS 1.3, and tls-exporter (RFC 9266), which is, is out of reach of Python's ssl.
+    """
     found: dict[str, bytes] = {}
     context = tls.context
     if isinstance(context, ServerContext) and context.end_point:

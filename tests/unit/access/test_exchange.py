@@ -7,7 +7,7 @@ import pytest
 from pillarbox.access import passwords
 from pillarbox.access.authenticate import Authenticator, Identity
 from pillarbox.access.bearer import make_token, token_hash
-from pillarbox.access.exchange import Exchange, offered
+from pillarbox.access.exchange import Channel, Exchange, offered
 from pillarbox.access.ledger import Field, Ledger
 from pillarbox.access.sasl import Challenge, Failure
 from pillarbox.store import directory, tokens
@@ -32,9 +32,9 @@ class House:
         self.store, self.clock, self.slot = store, clock, slot
         self.authenticator = Authenticator(store, None, slot, clock=clock, sleep=clock.sleep)
 
-    def exchange(self, mechanism="SCRAM-SHA-256", bindings=None, protocol="smtp"):
-        bindings = bindings or {}
-        return Exchange(self.authenticator, mechanism, offered(bound=bool(bindings)), bindings, protocol=protocol)
+    def exchange(self, mechanism="SCRAM-SHA-256", bindings=None, protocol="smtp", addresses=()):
+        channel = Channel(bindings or {}, tuple(addresses))
+        return Exchange(self.authenticator, mechanism, offered(channel), channel, protocol=protocol)
 
     async def user(self, name):
         return await self.store.read(directory.user, name)
@@ -190,3 +190,40 @@ async def test_a_disabled_account_has_no_good_token(world):
     await world.store.write(directory.set_enabled, "ada", False)
     assert isinstance(await world.exchange("OAUTHBEARER").step(bearer(token)), Challenge)
     assert world.failures == 1
+
+
+@pytest.mark.parametrize(
+    ("addresses", "name", "account"),
+    [
+        (["ada@example.com"], "", "ada"),
+        (["ADA@example.com", "ada"], "", "ada"),
+        (["ada@example.com"], "ada", "ada"),
+        (["ada@example.com", "bob@example.com"], "bob@example.com", "bob"),
+        (["ada@example.com", "gone@example.com"], "", "ada"),
+        (["ada@example.com", "bob@example.com"], "", None),
+        (["ada@example.com"], "bob", None),
+        (["ada@example.com"], "nobody", None),
+        (["ada+x@example.com"], "", None),
+        (["gone@example.com"], "", None),
+    ],
+)
+async def test_a_certificate_lets_in_whose_address_it_has(world, addresses, name, account):
+    exchange = world.exchange("EXTERNAL", addresses=addresses)
+    assert await exchange.step(None) == Challenge(b"")
+    outcome = await exchange.step(name.encode())
+    if account is None:
+        assert isinstance(outcome, Failure) and not outcome.syntax
+        assert world.failures == 1 and world.clock.now == 1001.0
+    else:
+        assert isinstance(outcome, Identity) and outcome.username == account
+        assert world.slot.get(Field.AUTH_SUCCESSES) == 1
+        await world.settled()
+        assert (await world.user(account)).last_login is not None
+
+
+async def test_a_disabled_account_has_no_good_certificate(world):
+    await world.store.write(directory.set_enabled, "ada", False)
+    outcome = await world.exchange("EXTERNAL", addresses=["ada@example.com"]).step(b"")
+    assert isinstance(outcome, Failure) and world.failures == 1
+    both = world.exchange("EXTERNAL", addresses=["ada@example.com", "bob@example.com"])
+    assert (await both.step(b"")).username == "bob"

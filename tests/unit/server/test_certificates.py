@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from client_certificates import Authority
 from pillarbox.server import certificates
 from pillarbox.server.certificates import CertificateError, context, days_left, inspect, read, self_made
 
@@ -114,6 +115,19 @@ def test_a_key_of_another_certificate(tmp_path: Path) -> None:
     at = one.index(b"-----BEGIN CERTIFICATE-----")
     with pytest.raises(CertificateError, match="certificate and key"):
         context(one[:at] + two[two.index(b"-----BEGIN CERTIFICATE-----") :])
+
+
+def test_clients_are_asked_only_with_authorities(tmp_path: Path) -> None:
+    pem, authority = self_made(tmp_path, "mx.test", NOW), Authority(tmp_path)
+    assert context(pem).verify_mode is ssl.CERT_NONE
+    asking = context(pem, clients=authority.file.read_bytes())
+    assert asking.verify_mode is ssl.CERT_OPTIONAL
+    assert not asking.verify_flags & ssl.VERIFY_CRL_CHECK_LEAF
+    listed = context(pem, clients=authority.file.read_bytes() + authority.revoked())
+    assert listed.verify_flags & ssl.VERIFY_CRL_CHECK_LEAF
+    for wrong in (b"nonsense", authority.revoked(), authority.issue("a@b.test").read_bytes()):
+        with pytest.raises(CertificateError, match="authorities of clients"):
+            inspect(pem, wrong)
 
 
 def test_days_left() -> None:

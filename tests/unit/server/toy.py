@@ -94,7 +94,7 @@ class ToyApplication:
             secured = tls if address.role == "imaps" else None
             self.servers.append(await loop.create_server(lambda: Toy(self), sock=sock, ssl=secured))
 
-    async def reload(self, settings: Settings, pem: bytes) -> None:
+    async def reload(self, settings: Settings, pem: bytes, clients: bytes) -> None:
         self.settings = settings
 
     async def drain(self, patience: float, *, now: bool) -> int:

@@ -1,0 +1,28 @@
+"""EXTERNAL (RFC 4422 appendix A): the client is whose certificate it has shown in the TLS handshake.
+
+It says nothing but who it wants to be, or nothing at all when the certificate leads to one account only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .sasl import Certified, Challenge, Failure, Outcome
+
+
+class External:
+    """`addresses` are those of the certificate."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = tuple(addresses)
+
+    def step(self, response: bytes | None) -> Outcome:
+        if response is None:
+            return Challenge(b"")
+        try:
+            username = response.decode()
+        except UnicodeDecodeError:
+            return Failure("an EXTERNAL response is UTF-8")
+        if "\0" in username:
+            return Failure("an EXTERNAL response holds no NUL")
+        return Certified(username, self._addresses)

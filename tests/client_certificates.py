@@ -1,0 +1,64 @@
+"""An authority whose certificates clients log in with, made in a moment."""
+
+import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+DAY = datetime.timedelta(days=1)
+
+
+class Authority:
+    """`file` is its own certificate, PEM; what it issues lies beside it, certificate and key in one file."""
+
+    def __init__(self, folder: Path, name="Authority"):
+        self.folder, self.name = folder, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.serials = {}
+        self.file = folder / f"{name}.pem"
+        made = self._builder(self.name, self.key).add_extension(x509.BasicConstraints(True, None), critical=True)
+        self.file.write_bytes(made.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, *addresses, subject=(), usage=ExtendedKeyUsageOID.CLIENT_AUTH, ended=False):
+        """The file of a certificate with these addresses; `subject`: those that stand there as emailAddress."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.NameAttribute(NameOID.COMMON_NAME, "cn@example.com")]
+        names += [x509.NameAttribute(NameOID.EMAIL_ADDRESS, address) for address in subject]
+        builder = self._builder(x509.Name(names), key, end=-1 if ended else 1)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        if addresses:
+            alternatives = x509.SubjectAlternativeName([x509.RFC822Name(address) for address in addresses])
+            builder = builder.add_extension(alternatives, critical=False)
+        made = builder.sign(self.key, hashes.SHA256())
+        file = self.folder / f"{made.serial_number}.pem"
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        file.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+        self.serials[file] = made.serial_number
+        return file
+
+    def revoked(self, *files) -> bytes:
+        """A revocation list with these certificates, PEM."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.name).last_update(now - DAY)
+        for file in files:
+            one = x509.RevokedCertificateBuilder().serial_number(self.serials[file]).revocation_date(now - DAY)
+            builder = builder.add_revoked_certificate(one.build())
+        made = builder.next_update(now + DAY).sign(self.key, hashes.SHA256())
+        return made.public_bytes(serialization.Encoding.PEM)
+
+    def _builder(self, name, key, end=1):
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - 3 * DAY)
+            .not_valid_after(now + end * DAY)
+        )
