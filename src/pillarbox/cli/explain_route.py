@@ -61,10 +61,10 @@ def _row_of(explanation: Explanation, hosts: dict[str, list[str]]) -> dict[str, 
 
 def _reply(explanation: Explanation) -> str:
     """What a client would be told."""
-    from pillarbox.session.smtp_replies import ROUTES
+    from pillarbox.flow.refusals import REFUSED
     from pillarbox.smtp.replies import RECIPIENT_OK
 
-    reply = RECIPIENT_OK if explanation.refusal is None else ROUTES[explanation.refusal]
+    reply = RECIPIENT_OK if explanation.refusal is None else REFUSED[explanation.refusal]
     return f"{reply.code} {reply.enhanced} {reply.text}"
 
 

@@ -30,6 +30,7 @@ from .deliver import Envelope, Plans, Recipient, Result
 from .maildrop import BadFile
 from .message_id import MessageIds
 from .pickup_file import Claim, NoMail
+from .refusals import REFUSED
 from .report_text import Told
 from .route import Forward, Refusal, Route, Routes, make_mailbox
 from .spool import Spool, SpoolError, SpoolHost
@@ -42,14 +43,6 @@ AT_ONCE = 8  # files
 REST = 30.0  # seconds until a file that could not be taken in is tried again
 SETTLED = 2_000_000_000  # nanoseconds after which a folder that is empty can have changed only with its mtime
 LONG_REST = 3600.0  # the same for what is no message and cannot be moved away
-_REFUSED = {
-    Refusal.UNKNOWN: ("5.1.1", "there is no such mailbox"),
-    Refusal.DISABLED: ("5.2.1", "the mailbox is disabled"),
-    Refusal.LOOP: ("5.4.6", "the aliases of this address lead back to it"),
-    Refusal.NOBODY: ("5.1.1", "nobody reads this address yet"),
-    Refusal.FULL: ("5.2.2", "the mailbox is full"),
-    Refusal.TOO_BIG: ("5.2.3", "the message is larger than the mailbox may grow"),
-}
 
 
 class PickupHost(SpoolHost, Protocol):
@@ -267,7 +260,7 @@ class Pickup:
             if route.refusal is None:
                 recipients.append(Recipient(path.address, route, notify))
             else:
-                refused.append(Told(path.address, "failed", *_REFUSED[route.refusal]))
+                refused.append(_refused(path, route.refusal))
         return sender, recipients, refused if "NEVER" not in notify else []
 
     async def _route(self, path: Path, size: int, policy: Policy) -> Route:
@@ -356,6 +349,12 @@ def _return(tx: Tx, envelope: Envelope, message: NewMessage, head: bytes, refuse
 def _path(address: str, hostname: str) -> Path:
     """An address as the envelope has it, with our name when it has no domain. Raises AddressError."""
     return parse_path(address if "@" in address or address.lower() == "postmaster" else f"{address}@{hostname}")
+
+
+def _refused(path: Path, refusal: Refusal) -> Told:
+    """There is nobody who would try again: what a client would be told to try later has failed."""
+    _, enhanced, text = REFUSED[refusal]
+    return Told(path.address, "failed", f"5{enhanced[1:]}", text)
 
 
 async def _finished(work: Coroutine[None, None, int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pillarbox.flow.refusals import REFUSED
 from pillarbox.flow.route import Refusal
 from pillarbox.smtp.replies import Reply
 
@@ -28,26 +29,12 @@ AUTH_SYNTAX = Reply(501, "5.5.2", "Cannot decode the response")
 LOGGED_OUT = Reply(421, "4.7.0", "Your credentials have changed, closing")
 AUTH_TOO_OFTEN = Reply(421, "4.7.0", "Too many authentication failures, closing")
 
-# At RCPT: RFC 3463 has the meaning of the enhanced codes.
-ROUTES: dict[Refusal, Reply] = {
-    Refusal.UNKNOWN: Reply(550, "5.1.1", "Recipient address rejected: no such user here"),
-    Refusal.NOT_OURS: Reply(550, "5.7.1", "Relay access denied"),
-    Refusal.DISABLED: Reply(550, "5.2.1", "Mailbox disabled"),
-    Refusal.NOBODY: Reply(450, "4.2.1", "Nobody has an account here yet who could read this"),
-    Refusal.LOOP: Reply(550, "5.4.6", "The address is an alias that leads back to itself"),
-    Refusal.FULL: Reply(452, "4.2.2", "Mailbox full"),
-    Refusal.BAD_RETURN: Reply(550, "5.1.1", "This return address is not one of ours, or is too old"),
-    Refusal.MAY_NOT_POST: Reply(550, "5.7.2", "You may not send to this list with this sender address"),
-    Refusal.EMPTY_LIST: Reply(550, "5.2.4", "The list has no members"),
-    Refusal.TOO_BIG: Reply(552, "5.2.2", "The message is larger than the mailbox may be"),
-}
-
 
 def refused(refusal: Refusal, quota_full: str) -> Reply:
     """The answer to RCPT; `quota_full`: whether a full mailbox is "temporary" or "permanent"."""
     if refusal is Refusal.FULL and quota_full == "permanent":
         return OUTCOMES["over quota"]
-    return ROUTES[refusal]
+    return Reply(*REFUSED[refusal])
 
 
 # After the content: what the store said of a recipient.

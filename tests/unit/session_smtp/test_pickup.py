@@ -7,12 +7,12 @@ import stat
 
 import pytest
 
-from pillarbox.flow import maildrop, pickup, pickup_file
+from pillarbox.flow import maildrop, pickup, pickup_file, srs
 from pillarbox.flow.maildrop import Envelope, leave
 from pillarbox.flow.pickup import Pickup, Policy
 from pillarbox.flow.pickup_file import PIECE, prepare_folder
 from pillarbox.session.node import Node
-from pillarbox.store import Full, blobs, events
+from pillarbox.store import Full, blobs, events, lists
 from pillarbox.store.opening import open_store
 
 MESSAGE = b"Subject: x\r\nMessage-ID: <1@x.test>\r\n\r\nhello\r\n"
@@ -99,6 +99,17 @@ async def test_who_is_not_there_is_reported_and_the_others_have_it(drop):
         assert b"<1@x.test>" in report  # the header of the message
         told = await d.h.rows("SELECT kind, recipient FROM message_events ORDER BY id")
         assert ("delivered", ADA) in told and ("refused", "nobody@example.com") in told and ("report", BOB) in told
+
+
+async def test_whatever_refuses_an_address_is_reported(drop):
+    async with drop as d:
+        await d.h.write(lists.create_list, "team@example.com", BOB)
+        await srs.open_rewriter(d.h.node.store)
+        d.leave("team@example.com", "SRS0=ABCDEF=AB=example.org=eve@example.com", sender=BOB)
+        await d.look()
+        assert d.names() == []
+        (report,) = await d.h.mail(BOB)
+        assert b"Status: 5.2.4" in report and b"Status: 5.1.1" in report
 
 
 async def test_what_nobody_can_be_told_waits_for_an_operator(drop):
