@@ -20,11 +20,12 @@ from pillarbox.store.tx import Tx
 
 from . import deliver as flow
 from .parcel import Carrier, Hop, Lane, Outcome, Parcel, ParcelRecipient, Reply
-from .planning import Envelope, Recipient, plan
+from .planning import Envelope, Recipient, is_expanded, plan
 from .route import Refusal, Route, find
 
 HEAD = 64 * 1024  # octets of a message in which loops are looked for
 _STORED = Reply("END", 250, "2.0.0", "delivered to the mailbox")
+_EXPANDED = Reply("END", 250, "2.0.0", "passed on to several addresses")
 _FULL = Reply("END", 452, "4.2.2", "the mailbox is full")
 _REFUSED = {
     Refusal.UNKNOWN: Reply("RCPT", 550, "5.1.1", "there is no such user here"),
@@ -71,12 +72,13 @@ class LocalLane:
         outcomes = []
         for recipient in parcel.recipients:
             try:
-                reply = await self._store.write(take, parcel, recipient, self._hostname, self._clock())
+                outcome = await self._store.write(take, parcel, recipient, self._hostname, self._clock())
             except StoreError as error:
                 reply = Reply("END", 451, "4.3.0", f"the store cannot take it now: {error}")
+                outcome = _outcome(recipient, reply)
             else:
                 self._marks.append(_mark(parcel, recipient))
-            outcomes.append(_outcome(recipient, reply))
+            outcomes.append(outcome)
         return outcomes
 
     async def close(self) -> None:
@@ -86,35 +88,39 @@ class LocalLane:
                 await self._store.write(once.forget, self._marks)
 
 
-def take(tx: Tx, parcel: Parcel, recipient: ParcelRecipient, hostname: str, now: float) -> Reply:
-    """Deliver to one recipient; what is said to that."""
+def take(tx: Tx, parcel: Parcel, recipient: ParcelRecipient, hostname: str, now: float) -> Outcome:
+    """Deliver to one recipient; what came of it."""
     path = _path(recipient.address)
     if path is None:
-        return _REFUSED[Refusal.UNKNOWN]
+        return _outcome(recipient, _REFUSED[Refusal.UNKNOWN])
     size = parcel.size - len(parcel.prefix)
     route = find(tx, path.local, path.domain_key, parcel.size)
     if route.refusal is not None:
-        return _REFUSED[route.refusal]
+        return _outcome(recipient, _REFUSED[route.refusal])
     if not once.first_time(tx, _mark(parcel, recipient)):
-        return _STORED
+        return _outcome(recipient, _STORED, route)
     head = blobs.read_slice(tx, parcel.blob_id, 0, min(size, HEAD))
     message = NewMessage(packed=None, blob_id=parcel.blob_id, analysis=_analysed(size))
     envelope = _envelope(parcel, recipient, route, hostname, now)
     result = flow.deliver(tx, envelope, plan(envelope, message, head), message, head)
     (word,) = result.errors
     if word is None:
-        return _STORED
+        return _outcome(recipient, _STORED, route)
     once.forget(tx, [_mark(parcel, recipient)])
-    return _FULL if word == "over quota" else Reply("END", 554, "5.2.0", word)
+    return _outcome(recipient, _FULL if word == "over quota" else Reply("END", 554, "5.2.0", word))
 
 
 def _mark(parcel: Parcel, recipient: ParcelRecipient) -> str:
     return f"queue/{parcel.message_key}/{recipient.queue_id}"
 
 
-def _outcome(recipient: ParcelRecipient, reply: Reply) -> Outcome:
+def _outcome(recipient: ParcelRecipient, reply: Reply, route: Route | None = None) -> Outcome:
+    """Of one address elsewhere who delivers there reports; of several we do, and once (RFC 3461 section 5.2.7)."""
     if reply.code < 300:
-        return Outcome(recipient.queue_id, "delivered", reply)
+        expanded = route is not None and is_expanded(route)
+        elsewhere = route is not None and bool(route.forward) and not expanded
+        done = _EXPANDED if expanded else reply
+        return Outcome(recipient.queue_id, "delivered", done, dsn=elsewhere, expanded=expanded)
     return Outcome(recipient.queue_id, "deferred" if reply.code < 500 else "failed", reply)
 
 
@@ -130,10 +136,12 @@ def _path(address: str) -> Path | None:
 def _envelope(parcel: Parcel, recipient: ParcelRecipient, route: Route, hostname: str, now: float) -> Envelope:
     """As it was received, for one recipient. Reports are the queue's, but for what goes on elsewhere."""
     notify = frozenset(recipient.notify.split(",")) if recipient.notify and route.forward else frozenset[str]()
+    if is_expanded(route) and "SUCCESS" in notify:
+        notify = notify - {"SUCCESS"} or frozenset({"NEVER"})
     return Envelope(
         message_id=parcel.message_key,
         sender=parcel.sender,
-        recipients=(Recipient(recipient.address, route, notify - {"SUCCESS"}, recipient.orcpt),),
+        recipients=(Recipient(recipient.address, route, notify, recipient.orcpt),),
         trace=parcel.prefix,
         arrived=now,
         hostname=hostname,

@@ -100,12 +100,15 @@ class Reply(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """What became of one recipient. `dsn`: the next hop offers DSN and so takes over the promise of reports."""
+    """What became of one recipient. `dsn`: whoever has it now takes over the promise of reports. `in_time`: and that of
+    DELIVERBY. `expanded`: it was an alias that leads to several."""
 
     queue_id: int
     result: Result
     reply: Reply
     dsn: bool = False
+    in_time: bool = False
+    expanded: bool = False
 
 
 class HopDown(Exception):

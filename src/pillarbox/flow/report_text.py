@@ -28,8 +28,8 @@ _INTRODUCTIONS = {
     "delivered": "Your message was delivered to:",
     "relayed": "Your message was handed to the next mail server of the recipients below. That server does not report "
     "deliveries, so you may hear no more of it.",
-    "expanded": "Your message was delivered to the list below and passed on to its members, of whom no more is "
-    "reported.",
+    "expanded": "Your message arrived at the address below, which stands for several others, and was passed on to "
+    "them. You hear of those that fail, but of no more that arrive.",
 }
 _ORDER = ("failed", "delayed", "delivered", "relayed", "expanded")
 

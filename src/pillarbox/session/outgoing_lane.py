@@ -91,9 +91,10 @@ class OutgoingLane:
             log.exception("A message could not be sent", message=parcel.message_key)
             self._connection.abort()
             self._decide(parcel, replies, "deferred", self._ours(451, "4.3.0", "an error of this server"))
-        dsn = "DSN" in self._connection.core.extensions
+        extensions = self._connection.core.extensions
+        dsn, in_time = "DSN" in extensions, "DELIVERBY" in extensions
         return [
-            Outcome(recipient.queue_id, result, reply, dsn and result == "delivered")
+            Outcome(recipient.queue_id, result, reply, dsn and result == "delivered", in_time and result == "delivered")
             for number, recipient in enumerate(parcel.recipients)
             for result, reply in (replies[number],)
         ]

@@ -1,6 +1,7 @@
 """What was to be delivered later goes from the queue into the mailboxes here: once, to whoever is there by then."""
 
 import pytest
+from msgspec.structs import replace
 
 from pillarbox.flow import local_delivery
 from pillarbox.flow.destination import LOCAL, Destinations, adopt
@@ -88,6 +89,32 @@ async def test_what_has_changed_meanwhile_counts(store):
         ("failed", "5.1.1"),
         ("failed", "5.2.1"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("targets", "asked", "passed", "dsn", "expanded"),
+    [
+        (["far@elsewhere.example"], "SUCCESS", "SUCCESS", True, False),
+        (["far@elsewhere.example", "ada@example.com"], "SUCCESS", "NEVER", False, True),
+        (["far@elsewhere.example", "ada@example.com"], "SUCCESS,DELAY", "DELAY", False, True),
+        (["far@elsewhere.example", "off@elsewhere.example"], "", "", False, True),
+        (["bob@example.com", "ada@example.com"], "SUCCESS", None, False, False),
+    ],
+)
+async def test_who_reports_success_of_an_alias(store, targets, asked, passed, dsn, expanded):
+    await store.write(directory.add_alias, "team@example.com", "bob@example.com")
+    parcel = await store.write(queued, "team@example.com")
+    await store.write(directory.remove_alias, "team@example.com", "bob@example.com")
+    for target in targets:
+        await store.write(directory.add_alias, "team@example.com", target)
+    asking = replace(parcel, recipients=(replace(parcel.recipients[0], notify=asked),))
+    lane = LocalLane(store, "mx.example.com")
+    for _ in range(2):
+        (outcome,) = await lane.send(asking)
+        assert (outcome.result, outcome.dsn, outcome.expanded) == ("delivered", dsn, expanded)
+    rows = "SELECT DISTINCT notify FROM message_queue WHERE to_address LIKE '%@elsewhere.example'"
+    assert await store.scan(lambda tx: tx.rows(rows)) == ([] if passed is None else [(passed,)])
+    assert await mail(store, "eve@example.org") == []
 
 
 async def test_a_full_mailbox_and_a_store_that_is_busy_are_tried_again(store, monkeypatch):

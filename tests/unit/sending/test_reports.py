@@ -7,10 +7,14 @@ import email
 import email.policy
 import re
 
+import pytest
+
 from pillarbox.flow import telling
+from pillarbox.flow.local_delivery import LocalCarrier
 from pillarbox.flow.parcel import Reply
-from pillarbox.store import blobs, directory, queue
-from pillarbox.store.records import Event, QueueFilter
+from pillarbox.mime.analysis import analyse
+from pillarbox.store import blobs, delivery, directory, queue
+from pillarbox.store.records import Event, NewMessage, Queued, QueueFilter
 from world import LATER, MESSAGE, NEVER, TAKEN
 
 HOUR, DAY = 3600, 86_400
@@ -221,6 +225,57 @@ def test_deliver_by_returns_in_time_or_tells(run):
         assert told["rfc822; return@example.net"]["Status"] == "5.4.7"
         assert told["rfc822; notify@example.net"]["Action"] == "delayed"
         assert await office.rows("to_address") == [("notify@example.net",)]
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("mode", "notify", "in_time", "action"),
+    [
+        ("N", "", False, "relayed"),
+        ("N", "FAILURE", False, "relayed"),
+        ("N", "NEVER", False, None),
+        ("N", "", True, None),
+        ("NT", "", True, "relayed"),
+        ("R", "", True, None),
+    ],
+)
+def test_the_sender_hears_when_nobody_watches_the_time_any_more(run_sqlite, mode, notify, in_time, action):
+    async def body(office):
+        ada = await local(office)
+        server = office.world.servers["mx example.net"]
+        server.in_time, server.dsn = in_time, True
+        office.start()
+        by = int(office.loop.clock()) + 600
+        await office.put("a@example.net", sender=ada, deliver_by=by, deliver_mode=mode, notify=notify)
+        await office.empty()
+        found = await reports(office)
+        assert [one["Action"] for report in found for one in fields(report)[1]] == ([action] if action else [])
+        for report in found:
+            assert ("not told when the time" in report.get_payload()[0].get_content()) is not in_time
+
+    run_sqlite(body)
+
+
+def test_an_alias_of_ours_that_was_waited_for_is_reported_as_expanded(run):
+    async def body(office):
+        ada = await local(office)
+        for target in ("far@example.net", ada):
+            await office.store.write(directory.add_alias, "team@example.com", target)
+        office.start(carrier=LocalCarrier(office.world, office.store, lambda: "mail.example.com"))
+        plan = Queued(ada, "team@example.com", destination="local", message_key="1ABC", notify="SUCCESS", envid="e1")
+        message = NewMessage(packed=blobs.pack(MESSAGE), blob_id=None, analysis=analyse(MESSAGE))
+        await office.store.write(delivery.deliver, message, [plan])
+        await office.empty()
+        ours, report = await reports(office)  # the copy that an alias has here comes first
+        assert b"Hello." in ours.as_bytes()
+        message, (told,) = fields(report)
+        assert (told["Action"], told["Final-Recipient"]) == ("expanded", "rfc822; team@example.com")
+        assert message["Original-Envelope-Id"] == "e1"
+        text = " ".join(report.get_payload()[0].get_content().split())
+        assert "stands for several others, and was passed on" in text
+        assert "<team@example.com> passed on to several addresses" in text
+        assert [parcel.recipients[0].notify for parcel in office.world.servers["mx example.net"].parcels] == ["NEVER"]
 
     run(body)
 

@@ -41,6 +41,7 @@ class Server:
         self.per_connection = 10_000  # messages
         self.rule = lambda recipient, tries, now: TAKEN
         self.dsn = False
+        self.in_time = False  # DELIVERBY
         self.open = 0
         self.peak = 0
         self.parcels = []
@@ -95,7 +96,7 @@ class FakeLane:
             result = {2: "delivered", 4: "deferred", 5: "failed"}[reply.code // 100]
             if result == "delivered":
                 world.taken.append((world.loop.now, recipient.address, parcel.message_key))
-            outcomes.append(Outcome(recipient.queue_id, result, reply, dsn=server.dsn))
+            outcomes.append(Outcome(recipient.queue_id, result, reply, dsn=server.dsn, in_time=server.in_time))
         return outcomes
 
     async def close(self):

@@ -98,6 +98,18 @@ async def test_what_the_sender_asked_for_is_passed_on():
     ]
 
 
+@pytest.mark.parametrize(
+    ("offer", "dsn", "in_time"), [((), False, False), (("DSN",), True, False), (("DELIVERBY",), False, True)]
+)
+async def test_which_promises_the_next_server_takes_over(offer, dsn, in_time):
+    async with Peer({"RCPT": [None, b"550 5.1.1 no\r\n"]}, offer=offer) as peer:
+        outcomes = await sent(peer)
+    assert [(outcome.result, outcome.dsn, outcome.in_time) for outcome in outcomes] == [
+        ("delivered", dsn, in_time),
+        ("failed", False, False),
+    ]
+
+
 async def test_a_message_too_big_is_not_sent():
     async with Peer(offer=("SIZE 20",)) as peer:
         outcomes = await sent(peer)

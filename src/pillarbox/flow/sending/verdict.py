@@ -15,7 +15,7 @@ from ..parcel import Kind, Outcome, Reply
 from .policy import Policy
 
 Fate = Literal["remove", "defer", "dead"]
-Report = Literal["", "failed", "delayed", "delivered", "relayed"]
+Report = Literal["", "failed", "delayed", "delivered", "relayed", "expanded"]
 Event = Literal["relayed", "deferred", "bounced", "expired"]
 
 NEVER = "NEVER"
@@ -94,11 +94,14 @@ def _delivered(attempt: Attempt) -> Verdict:
     local = attempt.kind in ("lmtp", "local")
     asked = "SUCCESS" in row.notify
     traced = "T" in row.deliver_mode and row.notify != NEVER and not local  # RFC 2852 section 4.1.4.3
+    # Nobody watches the time any more (RFC 2852 section 4.1.4): its sender hears that much, unless nothing is wanted.
+    untimed = row.deliver_mode.startswith("N") and row.notify != NEVER and not local and not outcome.in_time
     report: Report = ""
-    if row.sender and ((asked and not outcome.dsn) or traced):
-        report = "delivered" if local else "relayed"
+    if row.sender and ((asked and not outcome.dsn) or traced or untimed):
+        report = "expanded" if outcome.expanded else "delivered" if local else "relayed"
     status = outcome.reply.enhanced if outcome.reply.enhanced.startswith("2.") else "2.0.0"
-    return Verdict("remove", "relayed", report, status=status)
+    reason = "It is not told when the time that you set for the delivery is over." if untimed else ""
+    return Verdict("remove", "relayed", report, status=status, reason=reason)
 
 
 def _given_up(row: QueuedMessage, event: Event, status: str, reason: str = "") -> Verdict:
