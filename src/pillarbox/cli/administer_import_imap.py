@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from pillarbox.cli.administer_users import Username, find
 from pillarbox.cli.command_line import AsJson, Database, PasswordStdin, path_of
 from pillarbox.cli.command_line import Refused as Failed
 from pillarbox.cli.flags import UsageError, complain
+from pillarbox.cli.moments import span
 from pillarbox.cli.secrets_input import obtain_password
 from pillarbox.cli.transfer_progress import progress
 from pillarbox.store.store import Store
@@ -25,8 +25,6 @@ from pillarbox.transfer.intake import Report
 
 PORTS = {"implicit": 993, "starttls": 143, "none": 143}
 TRIES = 5  # in a row, of connections that break
-_SPAN = re.compile(r"(\d{1,5})([smhd])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -64,7 +62,8 @@ def imap(
     """
     if tls not in TLS:
         raise UsageError(f"Error: --tls is one of {', '.join(TLS)}")
-    if repeat and not _SPAN.fullmatch(repeat):
+    pause = span(repeat)
+    if repeat and pause is None:
         raise UsageError(f"Error: --repeat takes a span such as 90s, 5m or 1h, not {repeat}")
     if tls == "none" and host not in _LOOPBACK:
         complain(f"Warning: the password and all mail travel from {host} in the clear")
@@ -84,12 +83,10 @@ def imap(
         user = await store.scan(find, username)
         while True:
             report = await _pass(store, user.id, server, wishes)
-            if not repeat:
+            if pause is None:
                 return report
             _show_pass(report)
-            span = _SPAN.fullmatch(repeat)
-            assert span is not None
-            await asyncio.sleep(int(span[1]) * _UNITS[span[2]])
+            await asyncio.sleep(pause)
 
     try:
         report = accounts.on_store(path_of(db), work, create=False)

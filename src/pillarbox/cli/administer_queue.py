@@ -60,8 +60,7 @@ def list_entries(
     as_json: AsJson = False,
 ) -> None:
     """Entries of the queue, the oldest first."""
-    words = tuple(ids or ())
-    chosen = Selection(words, status, sender, recipient, domain, destination, account, older_than, message)
+    chosen = Selection(ids, status, sender, recipient, domain, destination, account, older_than, message)
     chosen.check(needed=False)
     _list(chosen, limit, db, as_json=as_json)
 
@@ -150,9 +149,9 @@ def _order(name: str, text: str, done: str, carry_out: Callable[[Store, QueueFil
         db: Database = None,
         as_json: AsJson = False,
     ) -> None:
-        words = tuple(ids or ())
-        given = (status, sender, recipient, domain, destination, account, older_than, message)
-        chosen = Selection(words, *given, everything)
+        chosen = Selection(
+            ids, status, sender, recipient, domain, destination, account, older_than, message, everything
+        )
         chosen.check(needed=True)
         _carry_out(chosen, db, done, carry_out, as_json=as_json)
 
@@ -210,10 +209,8 @@ def move(
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send by another route from now on."""
-    words = tuple(ids or ())
-    given = (status, sender, recipient, domain, destination, account, older_than, message)
-    chosen = Selection(words, *given, everything)
+    """Send by another route from now on. One of kind hold keeps them until `release`."""
+    chosen = Selection(ids, status, sender, recipient, domain, destination, account, older_than, message, everything)
     chosen.check(needed=True)
 
     async def carry_out(store: Store, wanted: QueueFilter) -> int:

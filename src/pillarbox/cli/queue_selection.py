@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 import typer
 
 from pillarbox.cli.flags import UsageError
+from pillarbox.cli.moments import span
 from pillarbox.store import directory
 from pillarbox.store.errors import NotFound
 from pillarbox.store.queue import STATUSES
@@ -27,14 +28,11 @@ OlderThan = Annotated[str | None, typer.Option(help="Accepted longer ago than 90
 Message = Annotated[str | None, typer.Option(help="The id of a message.")]
 All = Annotated[bool, typer.Option("--all", help="The whole queue.")]
 
-_SPAN = re.compile(r"(\d{1,6})([smhdw]?)")
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
 
 class Selection(msgspec.Struct):
     """What was given on a command line."""
 
-    words: tuple[str, ...] = ()
+    words: Sequence[str] | None = None
     status: str | None = None
     sender: str | None = None
     recipient: str | None = None
@@ -53,11 +51,11 @@ class Selection(msgspec.Struct):
             raise UsageError("Error: say which: ids, a filter such as --domain example.org, or --all")
         if self.everything and (self.words or chosen):
             raise UsageError("Error: --all and a choice exclude each other")
-        if bad := [word for word in self.words if not word.isalnum() or (word.isdecimal() and len(word) > 18)]:
+        if bad := [word for word in self.words or () if not word.isalnum() or (word.isdecimal() and len(word) > 18)]:
             raise UsageError(f"Error: {bad[0]} is no id of an entry or a message")
         if self.status is not None and self.status not in (*STATUSES, "dead"):
             raise UsageError(f"Error: --status is one of {', '.join(STATUSES)}, dead")
-        if self.older_than is not None and not _SPAN.fullmatch(self.older_than):
+        if self.older_than is not None and span(self.older_than) is None:
             raise UsageError(f"Error: --older-than takes a span such as 90s, 30m, 4h or 2d, not {self.older_than}")
 
     def filters(self, tx: Tx) -> list[QueueFilter]:
@@ -88,5 +86,5 @@ class Selection(msgspec.Struct):
         return found.id
 
     def _before(self) -> int | None:
-        span = _SPAN.fullmatch(self.older_than or "")
-        return int(time.time()) - int(span[1]) * _UNITS[span[2]] if span else None
+        seconds = span(self.older_than or "")
+        return int(time.time()) - seconds if seconds is not None else None
