@@ -126,10 +126,15 @@ def delete(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
 
 
 def move(tx: Tx, wanted: QueueFilter, limit: int, route_id: int | None) -> int:
-    """They take this route from now on, or with None the one that the rules say. Held rows stay held.
+    """They take this route from now on, or with None the one that the rules say. Held rows stay held, and a route of
+    kind hold holds the others, as a rule for it would: once released they go where the other rules say.
 
     Rows that are being sent just now stay where they are.
     """
+    if route_id is not None and tx.row("SELECT 1 FROM routes WHERE id = ? AND kind = 'hold'", (route_id,)):
+        sure = "q.status <> 'processing' AND (q.status <> 'held' OR coalesce(q.route_id, 0) <> ?)"
+        changes = "route_id = ?, moved = 0, destination_id = NULL, status = 'held', next_retry_at = NULL"
+        return _change(tx, wanted, limit, sure, changes, (route_id,), (route_id,), due=True)
     sure = "q.status <> 'processing' AND (coalesce(q.route_id, 0) <> ? OR q.moved <> ?)"
     moved, wish = int(route_id is not None), (route_id or 0, int(route_id is not None))
     changes = "route_id = ?, moved = ?, destination_id = NULL"

@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 from store_samples import Clock, message
 
-from pillarbox.store import DIRECTORY, QUEUE, Store, Touched, directory, messages, queue, queue_claim, queue_settle
+from pillarbox.flow.destination import adopt
+from pillarbox.store import (
+    DIRECTORY,
+    QUEUE,
+    Store,
+    Touched,
+    directory,
+    messages,
+    queue,
+    queue_claim,
+    queue_settle,
+    routes,
+)
 from pillarbox.store import senders as sending
 from pillarbox.store.records import Queued, QueueFilter, QueueRow, User
 
@@ -157,6 +169,28 @@ async def test_move_and_reroute(store: Store) -> None:
     assert {row.id: row.route_id for row in await store.read(queue_claim.unrouted, 9)} == {one: 3, two: None}
     assert await store.write(queue.move, QueueFilter(ids=(one,)), 10, None) == 1
     assert {row.id: row.route_id for row in await store.read(queue_claim.unrouted, 9)} == {one: None, two: None}
+
+
+async def test_a_move_to_a_route_that_holds_holds_until_the_release(store: Store) -> None:
+    route = await store.write(routes.create_route, "later", "hold")
+    one, held, dead, sent = await put(store, "1@x", "2@x", "3@x", "4@x")
+    await store.write(queue.hold, QueueFilter(ids=(one, held, dead)))
+    await claim_all(store)
+    await store.write(queue.release, QueueFilter(ids=(one,)))
+    await store.write(lambda tx: tx.run("UPDATE message_queue SET status = 'failed' WHERE id = ?", (dead,)))
+    for changed in (3, 0):
+        assert await store.write(queue.move, ALL, 10, route.id) == changed
+        assert await store.write(adopt, 10) == 0
+    found = await rows(store)
+    assert [(found[id].status, found[id].route_id) for id in (one, held, dead)] == [("held", route.id)] * 3
+    assert (found[sent].status, found[sent].route_id) == ("processing", None)
+    for again in (False, True):  # released, and held and released once more
+        assert await store.write(queue.release, QueueFilter(ids=(one,))) == 1
+        assert await store.write(adopt, 10) == 1
+        row = (await rows(store))[one]
+        assert (row.status, row.destination) == ("pending", "mx x")
+        if not again:
+            assert await store.write(queue.move, QueueFilter(ids=(one,)), 10, route.id) == 1
 
 
 async def test_many_rows_go_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
