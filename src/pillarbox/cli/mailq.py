@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pillarbox.cli.reader import while_read
+from pillarbox.flow import maildrop
 from pillarbox.store.queue import find
 from pillarbox.store.records import QueueFilter, QueueRow
 from pillarbox.store.store import Store
 
-EX_OK, EX_USAGE, EX_UNAVAILABLE, EX_NOPERM = 0, 64, 69, 77
 PAGE = 1000  # rows of one read
 _HEAD = "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------"
 _EMPTY = "Mail queue is empty"
@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     if words in (["--help"], ["-h"]):
         print("Usage: mailq\n\nShows the mail queue. `pillarbox queue --help` has more to see and to do.")
-        return EX_OK
+        return os.EX_OK
     if words not in ([], ["-v"], ["-Ac"]):
         print("Usage: mailq", file=sys.stderr)
-        return EX_USAGE
+        return os.EX_USAGE
     return _on_store(lambda store: show(store, sys.stdout.write))
 
 
@@ -76,12 +76,12 @@ def _on_store(work: Callable[[Store], Awaitable[None]]) -> int:
         path = database_place().path
         if not os.access(path, os.R_OK | os.W_OK) and path.exists():
             print(f"mailq: {path}: only the server's account and root may open the queue", file=sys.stderr)
-            return EX_NOPERM
+            return os.EX_NOPERM
         on_store(path, work, create=False)
     except (NoDatabase, StoreError, FileError, OSError) as error:
         print(f"mailq: {error}", file=sys.stderr)
-        return EX_UNAVAILABLE
-    return EX_OK
+        return os.EX_UNAVAILABLE
+    return os.EX_OK
 
 
 async def show(store: Store, write: Callable[[str], object], folder: str | None = None) -> None:
@@ -149,7 +149,7 @@ def _folder() -> str:
 def in_folder(folder: str) -> Iterator[Waiting]:
     """What waits there, as far as we may look."""
     try:
-        names = sorted(name for name in os.listdir(folder) if not name.startswith("tmp."))
+        names = sorted(name for name in os.listdir(folder) if not name.startswith(maildrop.UNFINISHED))
     except OSError:
         return
     for name in names:

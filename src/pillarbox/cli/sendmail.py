@@ -18,8 +18,6 @@ from pillarbox.config.locate_sendmail import LocalServer, local_server
 from pillarbox.flow import maildrop
 
 # sysexits(3)
-EX_OK, EX_USAGE, EX_DATAERR, EX_NOUSER, EX_UNAVAILABLE = 0, 64, 65, 67, 69
-EX_IOERR, EX_TEMPFAIL, EX_NOPERM = 74, 75, 77
 
 USAGE = """Usage: sendmail [OPTION]... [RECIPIENT]...
 
@@ -48,19 +46,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _answered(words: list[str]) -> int:
     if words == ["--help"]:
         print(USAGE)
-        return EX_OK
+        return os.EX_OK
     try:
         return _run(words)
     except UsageError as error:
-        return _fail(EX_USAGE, f"{error}. `sendmail --help` tells more")
+        return _fail(os.EX_USAGE, f"{error}. `sendmail --help` tells more")
     except DataError as error:
-        return _fail(EX_DATAERR, error)
+        return _fail(os.EX_DATAERR, error)
     except NotAllowed as error:
-        return _fail(EX_NOPERM, error)
+        return _fail(os.EX_NOPERM, error)
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        return _fail(EX_IOERR, error)
+        return _fail(os.EX_IOERR, error)
 
 
 def _run(words: list[str]) -> int:
@@ -83,7 +81,7 @@ def _run(words: list[str]) -> int:
 def _aliases() -> int:
     """-bi, newaliases: aliases are in the database and need no building."""
     print("aliases are in the database: `pillarbox alias` lists and changes them", file=sys.stderr)
-    return EX_OK
+    return os.EX_OK
 
 
 def send(options: Options, place: LocalServer) -> int:
@@ -160,8 +158,8 @@ def _leave(place: LocalServer, envelope: maildrop.Envelope, message: Message, wh
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         print(f"sendmail: {why}; nor can it be kept in {place.folder}: {reason}. Nothing was sent", file=sys.stderr)
-        return EX_TEMPFAIL
-    return EX_OK
+        return os.EX_TEMPFAIL
+    return os.EX_OK
 
 
 def _report(sent: Sent) -> int:
@@ -170,13 +168,13 @@ def _report(sent: Sent) -> int:
         whom = f"{refusal.recipient}: " if refusal.recipient else ""
         print(f"sendmail: {whom}{refusal.answer}", file=sys.stderr)
     if not sent.refused:
-        return EX_OK
+        return os.EX_OK
     enhanced, code = sent.refused[0].answer.enhanced, sent.refused[0].answer.code
     if enhanced.startswith(("5.1.3", "5.1.7", "5.6.", "5.3.4", "5.2.3")) or code in (501, 553):
-        return EX_DATAERR
+        return os.EX_DATAERR
     if enhanced.startswith("5.1."):
-        return EX_NOUSER
-    return EX_NOPERM if enhanced.startswith("5.7.") else EX_UNAVAILABLE
+        return os.EX_NOUSER
+    return os.EX_NOPERM if enhanced.startswith("5.7.") else os.EX_UNAVAILABLE
 
 
 def _show(line: str) -> None:

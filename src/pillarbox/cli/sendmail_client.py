@@ -96,7 +96,12 @@ class Server:
         """Give the message to the server, in several transactions when it has too many recipients for one."""
         utf8 = "" if (sender + "".join(recipients)).isascii() else " SMTPUTF8"
         mail = f"MAIL FROM:<{sender}> SIZE={size} BODY=8BITMIME{utf8}"
-        mail += (f" RET={ret}" if ret else "") + (f" ENVID={_xtext(envid)}" if envid else "")
+        if ret:
+            mail += f" RET={ret}"
+        if envid:
+            from pillarbox.smtp.outgoing import encode_xtext  # not for every message that a script sends
+
+            mail += f" ENVID={encode_xtext(envid)}"
         sent = Sent([], [])
         parameters = f" NOTIFY={notify}" if notify else ""
         waiting = list(recipients)
@@ -195,10 +200,3 @@ class Server:
             raise Unreachable(text)
         found = _ENHANCED.fullmatch(lines[-1])
         return Answer(code, found[1], found[2]) if found else Answer(code, "", lines[0])
-
-
-def _xtext(text: str) -> str:
-    """RFC 3461 section 4."""
-    return "".join(
-        chr(octet) if 33 <= octet <= 126 and octet not in b"+=" else f"+{octet:02X}" for octet in text.encode()
-    )

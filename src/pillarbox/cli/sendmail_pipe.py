@@ -7,7 +7,6 @@ import select
 import socket
 
 _PIECE = 1 << 16
-EX_OK, EX_TEMPFAIL = 0, 75
 
 
 def pipe(path: str, incoming: int = 0, outgoing: int = 1) -> int:
@@ -18,7 +17,7 @@ def pipe(path: str, incoming: int = 0, outgoing: int = 1) -> int:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         _write(outgoing, f"421 4.3.2 The mail server is not there ({reason}), try again later\r\n".encode())
-        return EX_TEMPFAIL
+        return os.EX_TEMPFAIL
     sources: list[socket.socket | int] = [server, incoming]
     try:
         while server in sources:
@@ -36,10 +35,10 @@ def pipe(path: str, incoming: int = 0, outgoing: int = 1) -> int:
                     sources.remove(server)
                 _write(outgoing, data)
     except (BrokenPipeError, ConnectionResetError):
-        return EX_TEMPFAIL
+        return os.EX_TEMPFAIL
     finally:
         server.close()
-    return EX_OK
+    return os.EX_OK
 
 
 def _write(descriptor: int, data: bytes) -> None:
