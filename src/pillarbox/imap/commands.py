@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pillarbox.imap.comparator import DEFAULT, Comparator
 from pillarbox.imap.fetch import FetchItem
 from pillarbox.imap.mailbox_filter import MailboxFilter
 from pillarbox.imap.search import Key
@@ -27,6 +28,13 @@ class Enable:
     """ENABLE, RFC 5161: upper-case names as asked for; unknown ones are ignored by the answer."""
 
     names: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Comparators:
+    """COMPARATOR, RFC 5255: what the client asks for, the best first; nothing to be told which one is active."""
+
+    orders: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -141,7 +149,8 @@ class Search:
     else of MIN MAX ALL COUNT SAVE PARTIAL, never empty (`RETURN ()` is ALL, RFC 4731 section 3.1).
     `sort` are the criteria of SORT, `thread` the algorithm of THREAD, `partial` the range of PARTIAL (RFC 9394), and
     `update` asks that changes of the result be told (RFC 5267 section 4.3).
-    `filters` are the names that FILTER keys of it have (RFC 5466), in lower case.
+    `filters` are the names that FILTER keys of it have (RFC 5466), in lower case. `comparator` is the one that was
+    active when the command was carried out.
     `modseq` says that a MODSEQ key is in it (then the answer carries MODSEQ, RFC 7162 section 3.1.5). With `refused`
     (text and code for NO) it asked for SAVE but cannot be done: there is no key, and the saved result is to be emptied.
     """
@@ -156,6 +165,7 @@ class Search:
     partial: tuple[int, int] | None = None
     update: bool = False
     filters: tuple[str, ...] = ()
+    comparator: Comparator = DEFAULT
 
 
 @dataclass(slots=True)
@@ -269,6 +279,7 @@ Args = (
     UrlAuth
     | Id
     | Enable
+    | Comparators
     | Login
     | Select
     | Mailbox

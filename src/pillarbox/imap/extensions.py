@@ -82,8 +82,8 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have(
         "5255",
         "I18NLEVEL=1",
-        "I18NLEVEL=1",
-        reason="by i;unicode-casemap; no LANGUAGE and no choice of comparators",
+        "I18NLEVEL=2",
+        reason="i;unicode-casemap, i;ascii-casemap, i;octet (i;ascii-numeric finds no substrings); no LANGUAGE",
     ),
     _have("5256", "SORT", "SORT"),
     _have("5256", "THREAD", "THREAD=ORDEREDSUBJECT THREAD=REFERENCES"),

@@ -216,6 +216,12 @@ def _prefixes(prefixes: Sequence[str] | None) -> bytes:
     return b"(%b)" % b"".join(b'(%b "%b")' % (string(mailbox_name.encode(prefix)), delimiter) for prefix in prefixes)
 
 
+def comparator(selected: str, matching: Sequence[str] = ()) -> bytes:
+    """The COMPARATOR response (RFC 5255 section 4.8); what matched only if that is more than one."""
+    line = b"COMPARATOR " + astring(selected.encode())
+    return line + b" (%b)" % b" ".join(astring(one.encode()) for one in matching) if len(matching) > 1 else line
+
+
 def identification(fields: dict[str, str]) -> bytes:
     """The ID response (RFC 2971 section 3.1)."""
     if not fields:

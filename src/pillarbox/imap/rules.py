@@ -56,6 +56,7 @@ _TABLE: tuple[tuple[str, frozenset[State], Callable[[Cursor], Parsed], str], ...
     ("AUTHENTICATE", _BEFORE, session_grammar.authenticate, "RFC 9051 6.2.2, RFC 4959"),
     ("LOGIN", _BEFORE, session_grammar.login, "RFC 9051 6.2.3"),
     ("ENABLE", _AFTER, session_grammar.enable, "RFC 9051 6.3.1"),
+    ("COMPARATOR", _AFTER, session_grammar.comparator, "RFC 5255 4.7"),
     ("COMPRESS", _AFTER, session_grammar.compress, "RFC 4978 3"),
     ("SELECT", _AFTER, mailbox_grammar.select, "RFC 9051 6.3.2, RFC 7162 7"),
     ("EXAMINE", _AFTER, mailbox_grammar.examine, "RFC 9051 6.3.3, RFC 7162 7"),

@@ -1,4 +1,4 @@
-"""The commands about the session: LOGIN, AUTHENTICATE, ENABLE, ID (RFC 9051 sections 6.1 to 6.3)."""
+"""The commands about the session: LOGIN, AUTHENTICATE, ENABLE, ID, COMPARATOR (RFC 9051 sections 6.1 to 6.3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 
-from pillarbox.imap.commands import Enable, Id, Login
+from pillarbox.imap.commands import Comparators, Enable, Id, Login
 from pillarbox.imap.syntax import BadSyntax, Cursor, Refused
 
 MAX_NAMES = 50  # of one ENABLE
@@ -16,6 +16,7 @@ MAX_ID_PAIRS = 30
 MAX_ID_FIELD = 30
 MAX_ID_VALUE = 1024
 
+_ORDER = re.compile(rb"[+-]?[A-Za-z0-9;=.*_-]{1,255}\Z")  # collation-order, RFC 4790 section 3.3
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}\Z")
 
 
@@ -71,6 +72,21 @@ def enable(cursor: Cursor) -> Enable:
             raise BadSyntax(f"more than {MAX_NAMES} capabilities")
     cursor.end()
     return Enable(tuple(dict.fromkeys(names)))
+
+
+def comparator(cursor: Cursor) -> Comparators:
+    """COMPARATOR, RFC 5255 section 4.7."""
+    orders: list[str] = []
+    while not cursor.done:
+        if orders:
+            cursor.space()
+        order = cursor.astring("a comparator")
+        if not _ORDER.match(order):
+            raise BadSyntax("a comparator is 1 to 255 letters, digits and -;=.*_ with a sign before it")
+        orders.append(order.decode("ascii"))
+        if len(orders) > MAX_NAMES:
+            raise BadSyntax(f"more than {MAX_NAMES} comparators")
+    return Comparators(tuple(orders))
 
 
 def identification(cursor: Cursor) -> Id:

@@ -6,14 +6,13 @@ What a message is sorted by is handed in as columns, one entry a message; nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pillarbox.imap.collation import casemap
+from pillarbox.imap.comparator import Comparator
 
-CRITERIA = frozenset(
-    {"ARRIVAL", "CC", "DATE", "FROM", "SIZE", "SUBJECT", "TO", "DISPLAYFROM", "DISPLAYTO", "RELEVANCY"}
-)
+TEXTS = frozenset({"CC", "FROM", "SUBJECT", "TO", "DISPLAYFROM", "DISPLAYTO"})  # what comparators are for
+CRITERIA = TEXTS | {"ARRIVAL", "DATE", "SIZE", "RELEVANCY"}
 
 
 @dataclass(slots=True, frozen=True)
@@ -40,6 +39,11 @@ def in_order(
 
 
 def display(name: str, mailbox: str, host: str) -> str:
-    """The sort key of DISPLAYFROM and DISPLAYTO: the display name, else the address (RFC 5957 section 3)."""
+    """What DISPLAYFROM and DISPLAYTO compare: the display name, else the address (RFC 5957 section 3)."""
     shown = " ".join(name.split())
-    return casemap(shown or (f"{mailbox}@{host}" if host else mailbox))
+    return shown or (f"{mailbox}@{host}" if host else mailbox)
+
+
+def in_direction(criteria: Sequence[Criterion], comparator: Comparator) -> list[Criterion]:
+    """The criteria as they are with a comparator that may turn the order of texts round."""
+    return [replace(one, reverse=one.reverse != comparator.reverse) if one.name in TEXTS else one for one in criteria]

@@ -5,7 +5,7 @@ Nothing here recurses: a chain of a hundred thousand replies costs memory in pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pillarbox.imap.collation import casemap
@@ -39,19 +39,20 @@ class Node:
     named: bool = False  # it is somebody's parent: only then it can be above another
 
 
-def ordered_subject(messages: Iterable[Threadable]) -> list[Node]:
-    """ORDEREDSUBJECT: one thread a base subject, all others children of the one that was sent first."""
+def ordered_subject(messages: Iterable[Threadable], key: Callable[[str], str] = casemap) -> list[Node]:
+    """ORDEREDSUBJECT: one thread a base subject, all others children of the one that was sent first. `key` is that of
+    the comparator (RFC 5255 section 4.2)."""
     threads: dict[str, list[Threadable]] = {}
     for message in sorted(messages, key=_by_date):
-        threads.setdefault(casemap(message.base), []).append(message)
+        threads.setdefault(key(message.base), []).append(message)
     return [Node(first, [Node(other) for other in others]) for first, *others in threads.values()]
 
 
-def by_references(messages: Sequence[Threadable]) -> list[Node]:
+def by_references(messages: Sequence[Threadable], key: Callable[[str], str] = casemap) -> list[Node]:
     """REFERENCES: by what each message says it answers, then by subject."""
     roots = _pruned(_linked(messages))
     roots.sort(key=_thread_date)
-    roots = _joined_by_subject(roots)
+    roots = _joined_by_subject(roots, key)
     _sort_children(roots)
     roots.sort(key=_thread_date)
     return roots
@@ -176,11 +177,11 @@ def _first(node: Node) -> Threadable:
     return min((child.message for child in node.children if child.message is not None), key=_by_date)
 
 
-def _joined_by_subject(roots: list[Node]) -> list[Node]:
+def _joined_by_subject(roots: list[Node], key_of: Callable[[str], str]) -> list[Node]:
     table: dict[str, Node] = {}
     for root in roots:  # step 5B
         subject = _first(root)
-        key = casemap(subject.base)
+        key = key_of(subject.base)
         if not key:
             continue
         there = table.get(key)
@@ -197,7 +198,7 @@ def _joined_by_subject(roots: list[Node]) -> list[Node]:
         if id(root) in merged:
             continue
         subject = _first(root)
-        key = casemap(subject.base)
+        key = key_of(subject.base)
         there = table.get(key) if key else None
         if there is None or there is root:
             found.append(root)

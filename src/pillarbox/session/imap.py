@@ -15,6 +15,7 @@ from pillarbox.access.authenticate import Identity
 from pillarbox.access.exchange import NO_CHANNEL, Exchange, offered
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
+from pillarbox.imap.comparator import DEFAULT
 from pillarbox.imap.core import ImapCore, Limits
 from pillarbox.imap.events import (
     AppendEnd,
@@ -68,6 +69,7 @@ class ImapSession(Connection[ImapCore]):
         "_pushed_at",
         "_timer",
         "channel",
+        "comparator",
         "exchange",
         "selected",
         "switch_compression",
@@ -78,6 +80,7 @@ class ImapSession(Connection[ImapCore]):
         self.selected: Selected | None = None
         self.exchange: Exchange | None = None
         self.channel = NO_CHANNEL  # the TLS of the connection, for SASL
+        self.comparator = DEFAULT  # RFC 5255
         self._appending: imap_append.Appending | None = None
         self.switch_compression = False  # after the answer that is being made
         self._idling = False
@@ -166,6 +169,7 @@ class ImapSession(Connection[ImapCore]):
             self.node.logins.remove(self.identity, self)
             self.identity = None
         self.exchange = None
+        self.comparator = DEFAULT
         self.core.unauthenticated()
         self.deadline = self._loop.time() + LOGIN_PATIENCE
         self.node.deadlines.watch(self)

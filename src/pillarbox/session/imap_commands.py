@@ -38,6 +38,7 @@ HANDLERS: dict[str, Handler] = {
     "CHECK": imap_login.noop,
     "ID": imap_login.identify,
     "ENABLE": imap_login.enable,
+    "COMPARATOR": imap_search.comparator,
     "LOGIN": imap_login.login,
     "UNAUTHENTICATE": imap_login.unauthenticate,
     "COMPRESS": imap_login.compress,

@@ -86,7 +86,9 @@ async def tell_removed(session: ImapSession, selected: Selected, *, expunge: boo
             continue
         since = context.modseq
         fresh = And((ModSeq(since + 1), context.args.key))
-        matching = {selected.uids[at] for at in await run(session, context.tag, fresh, selected)}
+        matching = {
+            selected.uids[at] for at in await run(session, context.tag, fresh, selected, context.args.comparator)
+        }
         known = set(context.uids)
         changed = {uid for uid, modseq in zip(selected.uids, selected.modseqs, strict=True) if modseq > since}
         left = gone | {uid for uid in changed & known if uid not in matching and not selected.is_gone(uid)}
@@ -109,7 +111,7 @@ async def tell_added(session: ImapSession, selected: Selected) -> None:
             context.uids = [selected.uids[at] for at in indexes]
             _tell(session, selected, context, b"ADDTO", [(0, added)])
             continue
-        order = await in_order(session, selected, context.args.sort, indexes, {})
+        order = await in_order(session, selected, context.args.sort, indexes, {}, context.args.comparator)
         context.uids = [selected.uids[at] for at in order]
         fresh = set(added)
         places = [(place, [uid]) for place, uid in enumerate(context.uids, 1) if uid in fresh]

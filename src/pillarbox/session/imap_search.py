@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pillarbox.imap import responses
-from pillarbox.imap.commands import Search
+from pillarbox.imap.commands import Comparators, Search
+from pillarbox.imap.comparator import choose
 from pillarbox.imap.events import Command
 from pillarbox.imap.return_grammar import positions
 from pillarbox.imap.sequence import SequenceSet, compact
@@ -34,7 +35,9 @@ async def search(session: ImapSession, command: Command) -> Answer:
         scores: dict[int, int] = {}
         if "RELEVANCY" in (args.returns or ()) or any(one.name == "RELEVANCY" for one in args.sort):
             scores = await relevancy(session, command.tag, args, selected, found)
-        ordered = await in_order(session, selected, args.sort, found, scores) if args.sort else found
+        ordered = found
+        if args.sort:
+            ordered = await in_order(session, selected, args.sort, found, scores, args.comparator)
     except (Refuse, StoreError):
         if save:
             selected.saved = _NONE  # a search that ended in NO leaves an empty result, RFC 5182 section 2.1
@@ -45,6 +48,20 @@ async def search(session: ImapSession, command: Command) -> Answer:
     if args.update:
         imap_contexts.keep(session, command, selected, ordered)
     return Answer(f"{command.name} completed")
+
+
+async def comparator(session: ImapSession, command: Command) -> Answer:
+    """Answer COMPARATOR (RFC 5255 section 4.7): tell the active comparator, or make another one active."""
+    args = command.args
+    assert isinstance(args, Comparators)
+    matching: tuple[str, ...] = ()
+    if args.orders:
+        found = choose(args.orders)
+        if found is None:
+            raise Refuse("There is no such comparator", "BADCOMPARATOR")
+        session.comparator, matching = found
+    session.core.untagged(responses.comparator(session.comparator.selected, matching))
+    return Answer("COMPARATOR completed")
 
 
 def saved(args: Search, selected: Selected, found: Sequence[int]) -> SequenceSet:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from pillarbox.imap import search
-from pillarbox.imap.collation import casemap
+from pillarbox.imap.comparator import DEFAULT, Comparator
 from pillarbox.mime.words import holds, sought
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store.search_index import Sought
@@ -22,15 +22,19 @@ from pillarbox.store.search_index import Sought
 DAY = 86400  # seconds
 
 
+Key = Callable[[str], str]  # of a comparator
+
+
 class Candidate(Protocol):
-    """A message whose content can be asked for; each is read at most once, when first needed."""
+    """A message whose content can be asked for; each is read at most once, when first needed. Texts are told as a
+    comparator's keys."""
 
     @property
     def index(self) -> int: ...
     def header(self, name: str) -> list[str]: ...
     def envelope(self, name: str) -> list[str]: ...
-    def whole_header(self) -> str: ...
-    def body_text(self) -> str: ...
+    def whole_header(self, key: Key) -> str: ...
+    def body_text(self, key: Key) -> str: ...
     def header_words(self) -> str: ...
     def body_words(self) -> str: ...
     def sent_day(self) -> int | None: ...
@@ -72,13 +76,18 @@ class Looked:
 
 
 def plan(
-    key: search.Key, selected: Selected, now: float = 0.0, looked: Mapping[Sought, Looked] = MappingProxyType({})
+    key: search.Key,
+    selected: Selected,
+    now: float = 0.0,
+    looked: Mapping[Sought, Looked] = MappingProxyType({}),
+    comparator: Comparator = DEFAULT,
 ) -> Plan:
     """What is to be done for a search program. The predicates of the result stand in the order of their cost.
 
-    `now` (epoch seconds) is what OLDER and YOUNGER count from; `looked` is what the search index knows.
+    `now` (epoch seconds) is what OLDER and YOUNGER count from; `looked` is what the search index knows; texts are
+    compared by `comparator`.
     """
-    made = _Planner(selected, now, looked).plan(key)
+    made = _Planner(selected, now, looked, comparator).plan(key)
     made.predicates.sort(key=lambda p: p.cost)
     return made
 
@@ -89,7 +98,8 @@ def indexes(mask: int, size: int) -> list[int]:
 
 
 class _Planner:
-    def __init__(self, selected: Selected, now: float, looked: Mapping[Sought, Looked]) -> None:
+    def __init__(self, selected: Selected, now: float, looked: Mapping[Sought, Looked], comparator: Comparator) -> None:
+        self.comparator = comparator
         self.looked = looked
         self.selected = selected
         self.now = int(now)
@@ -106,9 +116,9 @@ class _Planner:
             case search.Not(key=one):
                 return self._none_of(self.plan(one))
             case search.Header(name, text, True) if text:
-                return self._content(_envelope_test(name, casemap(text)), NOTHING_READ)
+                return self._content(_envelope_test(name, text, self.comparator.key), NOTHING_READ)
             case search.Header(name, text):
-                return self._content(_header_test(name, casemap(text)), HEADER_READ)
+                return self._content(_header_test(name, text, self.comparator.key), HEADER_READ)
             case search.Body(text) | search.Text(text):
                 return self._text(text, header=isinstance(key, search.Text))
             case search.Sent(relation, day):
@@ -125,9 +135,9 @@ class _Planner:
 
     def _text(self, text: str, *, header: bool) -> Plan:
         """BODY and TEXT: by words (RFC 9051 section 6.4.4 leaves that to the server), by substring if it has none."""
-        words = sought(text)
+        words = sought(text) if self.comparator.words else ""
         if not words:
-            return self._content(_substring_test(casemap(text), header=header), BODY_READ)
+            return self._content(_substring_test(text, self.comparator.key, header=header), BODY_READ)
         test = _words_test(words, header=header)
         looked = self.looked.get(Sought(words, header))
         if looked is None:
@@ -236,14 +246,16 @@ def _span(relation: str, day: int) -> tuple[int, int]:
     return (start, end) if relation == "ON" else (start, 1 << 62)
 
 
-def _header_test(name: str, needle: str) -> Test:
-    if not needle:
+def _header_test(name: str, text: str, key: Key) -> Test:
+    if not text:
         return lambda m: bool(m.header(name))  # the field exists, RFC 9051 section 6.4.4
-    return lambda m: any(needle in casemap(value) for value in m.header(name))
+    needle = key(text)
+    return lambda m: any(needle in key(value) for value in m.header(name))
 
 
-def _envelope_test(name: str, needle: str) -> Test:
-    return lambda m: any(needle in casemap(value) for value in m.envelope(name))
+def _envelope_test(name: str, text: str, key: Key) -> Test:
+    needle = key(text)
+    return lambda m: any(needle in key(value) for value in m.envelope(name))
 
 
 def _words_test(words: str, *, header: bool) -> Test:
@@ -252,10 +264,11 @@ def _words_test(words: str, *, header: bool) -> Test:
     return lambda m: holds(m.body_words(), words)
 
 
-def _substring_test(needle: str, *, header: bool) -> Test:
+def _substring_test(text: str, key: Key, *, header: bool) -> Test:
+    needle = key(text)
     if header:
-        return lambda m: needle in m.whole_header() or needle in m.body_text()
-    return lambda m: needle in m.body_text()
+        return lambda m: needle in m.whole_header(key) or needle in m.body_text(key)
+    return lambda m: needle in m.body_text(key)
 
 
 def _sent_test(relation: str, day: int) -> Test:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pillarbox.imap import fuzzy, responses
 from pillarbox.imap.commands import Search
+from pillarbox.imap.comparator import DEFAULT, Comparator
 from pillarbox.imap.search import Key
 from pillarbox.session.imap_answers import Refuse, bad
 from pillarbox.session.imap_filters import put_in
@@ -26,6 +27,7 @@ PAGE_OCTETS = 4 << 20  # octets of them: what was computed of a message may be a
 
 async def found_by(session: ImapSession, tag: bytes, args: Search, selected: Selected) -> list[int]:
     """Indexes of the messages that SEARCH, SORT or THREAD finds, ascending. Raises Refuse."""
+    args.comparator = session.comparator
     if args.filters:
         await put_in(session, args)
     if args.modseq:
@@ -33,7 +35,7 @@ async def found_by(session: ImapSession, tag: bytes, args: Search, selected: Sel
     if args.refused is not None:
         raise Refuse(*args.refused)
     key = fuzzy.plain(args.key, fuzzy.LEVELS[-1]) if fuzzy.is_fuzzy(args.key) else args.key
-    return await run(session, tag, key, selected)
+    return await run(session, tag, key, selected, args.comparator)
 
 
 async def relevancy(
@@ -43,28 +45,30 @@ async def relevancy(
     scores = dict.fromkeys(found, fuzzy.LEVELS[-1] if fuzzy.is_fuzzy(args.key) else fuzzy.LEVELS[0])
     if fuzzy.is_fuzzy(args.key):
         for level in fuzzy.LEVELS[-2::-1]:
-            for at in await run(session, tag, fuzzy.plain(args.key, level), selected):
+            for at in await run(session, tag, fuzzy.plain(args.key, level), selected, args.comparator):
                 if at in scores:
                     scores[at] = level
     return scores
 
 
-async def run(session: ImapSession, tag: bytes, key: Key, selected: Selected) -> list[int]:
+async def run(
+    session: ImapSession, tag: bytes, key: Key, selected: Selected, comparator: Comparator = DEFAULT
+) -> list[int]:
     """Indexes of the messages for which a key holds, ascending. `tag` is told how far it is. Raises Refuse."""
     try:
-        made = await _planned(session, key, selected)
+        made = await _planned(session, key, selected, comparator)
         return await _matches(session, tag, selected, made)
     except RecursionError:
         raise bad("The search program is nested too deeply") from None
 
 
-async def _planned(session: ImapSession, key: Key, selected: Selected) -> Plan:
+async def _planned(session: ImapSession, key: Key, selected: Selected, comparator: Comparator) -> Plan:
     """The plan; made in a thread when a thousand keys over so many messages would keep the loop."""
-    looked = await looked_up(session, key, selected)
-    now = session.node.clock()
+    looked = await looked_up(session, key, selected) if comparator.words else {}
+    asked = key, selected, session.node.clock(), looked, comparator
     if len(selected) <= INLINE:
-        return plan(key, selected, now, looked)
-    return await asyncio.get_running_loop().run_in_executor(session.node.threads, plan, key, selected, now, looked)
+        return plan(*asked)
+    return await asyncio.get_running_loop().run_in_executor(session.node.threads, plan, *asked)
 
 
 async def _matches(session: ImapSession, tag: bytes, selected: Selected, made: Plan) -> list[int]:

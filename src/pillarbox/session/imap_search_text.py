@@ -1,8 +1,8 @@
 """What SEARCH asks of a message's content: header fields, the header as text, the body as text, the day of its Date.
 
 Runs in a reader thread (`store.scan(matching, ...)`). A message is read as far as the tests ask, each part once.
-Values are decoded (RFC 2047, transfer encodings, charsets) by `mime`; the texts given out are keys of
-i;unicode-casemap, so a test is one `in`.
+Values are decoded (RFC 2047, transfer encodings, charsets) by `mime`; the texts given out are keys of the comparator
+that the search has, so a test is one `in`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from pillarbox.imap import envelope_reader
-from pillarbox.imap.collation import casemap
 from pillarbox.mime.date import parse_date
 from pillarbox.mime.header import decoded_value, header_text
 from pillarbox.mime.subject import MAX_SUBJECT
 from pillarbox.mime.text import search_text
 from pillarbox.mime.tree import load_parts
 from pillarbox.mime.words import folded
-from pillarbox.session.imap_search_plan import DAY, Test
+from pillarbox.session.imap_search_plan import DAY, Key, Test
 from pillarbox.store import Tx, blobs, messages, object_ids
 from pillarbox.store.records import Rendered
 
@@ -82,16 +81,16 @@ class StoredMessage:
         found = envelope_reader.addresses(self._row.envelope, name)
         return [f"{one.name} <{one.mailbox}@{one.host}>" if one.host else one.mailbox for one in found]
 
-    def whole_header(self) -> str:
-        """All fields with their names, decoded, as `casemap` makes them, a line each."""
+    def whole_header(self, key: Key) -> str:
+        """All fields with their names, decoded, a line each; their key. A message is asked with one `key` only."""
         if self._header_text is None:
-            self._header_text = casemap(header_text(self._raw_header()))
+            self._header_text = key(header_text(self._raw_header()))
         return self._header_text
 
-    def body_text(self) -> str:
-        """The text of all parts, as `casemap` makes it."""
+    def body_text(self, key: Key) -> str:
+        """The key of the text of all parts."""
         if self._body is None:
-            self._body = casemap(self._text())
+            self._body = key(self._text())
         return self._body
 
     def header_words(self) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pillarbox.imap import envelope_reader
 from pillarbox.imap import sort as sorting
-from pillarbox.imap.collation import casemap
+from pillarbox.imap.comparator import DEFAULT, Comparator
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store import Tx
 from pillarbox.store.search_facts import facts
@@ -24,6 +24,7 @@ async def in_order(
     criteria: Sequence[sorting.Criterion],
     found: Sequence[int],
     scores: Mapping[int, int],
+    comparator: Comparator = DEFAULT,
 ) -> list[int]:
     """Indexes of messages, ascending before, in the order of SORT. `scores`: their relevancy, the best come first."""
     if len(found) < 2:
@@ -32,7 +33,7 @@ async def in_order(
     sizes = [selected.sizes[at] for at in found]
     scored = [-scores.get(at, 0) for at in found]
     columns = {"ARRIVAL": dates, "SIZE": sizes, "RELEVANCY": scored}
-    return await session.store.scan(arranged, criteria, found, ids, columns)
+    return await session.store.scan(arranged, criteria, found, ids, columns, comparator)
 
 
 def picked(selected: Selected, found: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -46,8 +47,10 @@ def arranged(
     found: Sequence[int],
     ids: Sequence[int],
     known: Mapping[str, Sequence[int]],
+    comparator: Comparator = DEFAULT,
 ) -> list[int]:
     """`found` in the order of the criteria; their row ids are `ids`, and `known` has columns for criteria."""
+    criteria = sorting.in_direction(criteria, comparator)
     names = {criterion.name for criterion in criteria}
     columns: dict[str, Sequence[Any]] = dict(known)
     dates = known["ARRIVAL"]
@@ -63,7 +66,7 @@ def arranged(
         for name in names & (_ADDRESSES.keys() | {"DATE", "SUBJECT"}):
             values: list[Any] = []
             columns[name] = values
-            made.append((_stored_in(name), values, _key_of(name)))
+            made.append((_stored_in(name), values, _key_of(name, comparator.key)))
         for at, row in enumerate(facts(tx, ids, stored)):
             values_of = dict(zip(stored, row, strict=True)) if row is not None else {}
             for column, values, key in made:
@@ -80,9 +83,9 @@ def _stored_in(name: str) -> str:
     return {"DATE": "sent_at", "SUBJECT": "base_subject"}.get(name, "envelope")
 
 
-def _key_of(name: str) -> Callable[[Any], Any]:
+def _key_of(name: str, text_key: Callable[[str], str]) -> Callable[[Any], Any]:
     if name not in _ADDRESSES:
-        return casemap if name == "SUBJECT" else int
+        return text_key if name == "SUBJECT" else int
     field, shown = _ADDRESSES[name], name.startswith("DISPLAY")
 
     def key(envelope: bytes) -> str:
@@ -90,6 +93,6 @@ def _key_of(name: str) -> Callable[[Any], Any]:
         if not first:
             return ""
         name, mailbox, host = first[0]
-        return sorting.display(name, mailbox, host) if shown else casemap(mailbox)
+        return text_key(sorting.display(name, mailbox, host) if shown else mailbox)
 
     return key

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pillarbox.imap import thread as threading
 from pillarbox.imap.commands import Search
+from pillarbox.imap.comparator import DEFAULT, Comparator
 from pillarbox.imap.events import Command
 from pillarbox.mime.subject import is_reply
 from pillarbox.session.imap_answers import Answer
@@ -29,11 +30,18 @@ async def thread(session: ImapSession, command: Command) -> Answer:
     found = await found_by(session, command.tag, args, selected)
     numbers = [selected.uids[at] for at in found] if command.uid else [at + 1 for at in found]
     ids, dates = picked(selected, found)
-    session.core.untagged(await session.store.scan(threads, args.thread, ids, dates, numbers))
+    session.core.untagged(await session.store.scan(threads, args.thread, ids, dates, numbers, args.comparator))
     return Answer("THREAD completed")
 
 
-def threads(tx: Tx, algorithm: str, ids: Sequence[int], dates: Sequence[int], numbers: Sequence[int]) -> bytes:
+def threads(
+    tx: Tx,
+    algorithm: str,
+    ids: Sequence[int],
+    dates: Sequence[int],
+    numbers: Sequence[int],
+    comparator: Comparator = DEFAULT,
+) -> bytes:
     """The THREAD response for messages of these row ids, internal dates, and numbers to be told."""
     messages = []
     for at, row in enumerate(facts(tx, ids, _COLUMNS)):
@@ -44,5 +52,5 @@ def threads(tx: Tx, algorithm: str, ids: Sequence[int], dates: Sequence[int], nu
         named = tuple(references.split()) or tuple(in_reply_to.split()[:1])
         sent = dates[at] if sent is None else sent
         messages.append(threading.Threadable(numbers[at], sent, base, is_reply(subject), message_id, named))
-    made = threading.ordered_subject(messages) if algorithm == "ORDEREDSUBJECT" else threading.by_references(messages)
-    return threading.render(made)
+    make = threading.ordered_subject if algorithm == "ORDEREDSUBJECT" else threading.by_references
+    return threading.render(make(messages, comparator.key))

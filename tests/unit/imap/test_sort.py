@@ -40,9 +40,9 @@ def test_casemap_ignores_case_of_one_letter_at_a_time(text):
 
 
 def test_display_is_the_name_or_the_address():
-    assert display("Bob  Builder", "bob", "example.org") == "BOB BUILDER"
-    assert display(" ", "bob", "example.org") == "BOB@EXAMPLE.ORG"
-    assert display("", "team", "") == "TEAM"
+    assert display("Bob  Builder", "bob", "example.org") == "Bob Builder"
+    assert display(" ", "bob", "example.org") == "bob@example.org"
+    assert display("", "team", "") == "team"
 
 
 def test_addresses_of_an_envelope():

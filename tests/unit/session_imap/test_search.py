@@ -240,10 +240,10 @@ class Message:
     def header(self, name):
         return [f"{name} {self.index}"] if self.index % 2 else []
 
-    def whole_header(self):
+    def whole_header(self, key=str):
         return f"header {self.index % 3}"
 
-    def body_text(self):
+    def body_text(self, key=str):
         return f"body {self.index % 4}"
 
     def header_words(self):
