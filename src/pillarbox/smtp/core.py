@@ -40,6 +40,8 @@ from pillarbox.smtp.exchange import parse_auth, parse_bdat
 from pillarbox.smtp.input import TOO_LONG
 from pillarbox.smtp.replies import Refusal, Reply, encode
 
+MOST_SWALLOWED = 1 << 30  # octets of a BDAT that is refused, or twice a message, if that is more
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NAME = re.compile(r"[!-~]{1,255}")
 _WEB = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH"})
@@ -130,10 +132,14 @@ class SmtpCore(Conversation):
         return self._wait(Data())
 
     def _bdat(self, argument: str) -> Event | None:
-        """RFC 3030. Whatever is wrong: once a size is there, the octets come and are read before the reply."""
+        """RFC 3030. Whatever is wrong: once a size is there, the octets come and are read before the reply. Of so many
+        that nobody means to send them no command can be told apart: that ends the conversation."""
         if not self.offer.chunking:
             raise Refusal(replies.UNRECOGNIZED)
         self._chunk = chunk = parse_bdat(argument)
+        if chunk.size > max(MOST_SWALLOWED, 2 * self.limits.message_size):
+            refusals = self._recipients if self.lmtp and chunk.last and self._recipients else 1
+            return self._end(encode(*replies.CHUNK_TOO_BIG) * refusals)
         self._chunk_left = chunk.size
         self._mode = SWALLOW
         if not chunk.valid:

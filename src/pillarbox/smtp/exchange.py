@@ -8,8 +8,8 @@ from pillarbox.smtp import replies
 from pillarbox.smtp.events import Auth
 from pillarbox.smtp.replies import Refusal
 
-_CHUNK = re.compile(r"([0-9]{1,20})(?: +((?i:LAST)))?")
-_CHUNK_SIZE = re.compile(r"([0-9]{1,20})(?: |$)")
+_CHUNK = re.compile(r"([0-9]+)(?: +((?i:LAST)))?")
+_CHUNK_SIZE = re.compile(r"([0-9]+)(?: |$)")
 
 
 class Chunk(NamedTuple):

@@ -92,6 +92,7 @@ RECIPIENT_NEEDS_UTF8 = Reply(553, "5.6.7", "Non-ASCII recipient address needs SM
 BINARY_NEEDS_BDAT = Reply(503, "5.5.1", "Bad sequence of commands: BODY=BINARYMIME needs BDAT")
 DECLARED_TOO_BIG = Reply(552, "5.3.4", "Message size exceeds fixed maximum message size")
 TOO_BIG = Reply(552, "5.3.4", "Message size exceeds maximum allowed")
+CHUNK_TOO_BIG = Reply(552, "5.3.4", "Message size exceeds maximum allowed by far, closing")
 BARE_LINE_END = Reply(554, "5.6.0", "Message refused: bare CR or LF, lines end with CRLF")
 NUL = Reply(554, "5.6.0", "Message refused: NUL octet in the text")
 LONG_LINE = Reply(554, "5.6.0", "Message refused: line too long")

@@ -223,6 +223,17 @@ async def test_chunks_of_binary_arrive_as_they_are(house):
         assert message.endswith(content)
 
 
+async def test_a_chunk_that_nobody_means_to_send_ends_the_conversation(house):
+    async with house() as h:
+        client = await h.greeted()
+        await client.say("MAIL FROM:<eve@example.org>", "RCPT TO:<ada@example.com>")
+        await client.send(b"BDAT 600000\r\n" + b"x" * 600_000 + b"BDAT 99999999999999999999 LAST\r\nQUIT\r\n")
+        assert (await client.reply()).startswith("250")
+        assert (await client.reply()).startswith("552 5.3.4 ")
+        assert await client.ended()
+        assert await h.mail("ada@example.com") == []
+
+
 async def test_the_test_inbox_makes_a_mailbox_for_anybody(house):
     async with house(accept_all=True) as h:
         client = await h.greeted()

@@ -228,7 +228,7 @@ def test_a_line_without_end_is_not_kept(junk):
 
 def test_a_chunk_of_any_size_is_swallowed_without_keeping_it():
     core = new()
-    core.receive(b"HELO c\r\nBDAT 10000000000000000000\r\n")
+    core.receive(b"HELO c\r\nBDAT 1000000000\r\n")
     for _ in range(100):
         core.receive(b"x" * 100_000)
         assert drain(core)[1:] == []
