@@ -47,7 +47,9 @@ from .memory import DiskGauge, MemoryBudget
 log = structlog.get_logger()
 
 SMALL = 256 * 1024  # octets that are kept in memory whole
-INLINE = 32 * 1024  # octets that are analysed and compressed on the loop
+# Octets that are analysed and compressed on the loop: 0.2 ms for an ordinary message, 5 ms for the worst that we know.
+# Handing it to a thread costs as much as that work, and makes both wait for the interpreter.
+INLINE = 128 * 1024
 CHUNK = 1 << 20  # octets of a chunk before compression
 CHUNK_DUE = CHUNK - 256 * 1024  # octets at which one goes out: with one more read it would be too large
 PRESSED_CHUNK = 128 * 1024  # octets at which a chunk goes out while memory is short
