@@ -7,14 +7,14 @@ against everybody who is just putting a row there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pillarbox.store.records import Destination
 from pillarbox.store.tx import QUEUE, Tx
 
 IDLE = 3600  # seconds a destination without rows is kept for what was learnt of it
 FEW = 50  # rows of a destination that are looked at one by one
-ABOVE = 2**31  # above every priority
+_ABOVE = 2**31  # above every priority
 
 # When it can be leased next. The text is that of the index (step 3 of the schema), or the index is not found.
 READY = (
@@ -85,13 +85,24 @@ def true_due(tx: Tx, destination_id: int) -> int | None:
     if (few := few_rows(tx, destination_id)) is not None:
         return min((due_at for _, due_at, _ in few), default=None)
     least: int | None = None
-    priority = ABOVE
-    while (row := tx.row(_NEXT_PRIORITY, (destination_id, priority))) and row[0] is not None:
-        priority = row[0]
+    for priority in priorities(tx, destination_id):
         (due_at,) = tx.row(_FIRST_DUE, (destination_id, priority)) or (None,)
         if due_at is not None and (least is None or due_at < least):
             least = due_at
     return least
+
+
+def priorities(tx: Tx, destination_id: int) -> Iterator[int]:
+    """The priorities of its rows, from the highest on."""
+    return down(tx, _NEXT_PRIORITY, destination_id)
+
+
+def down(tx: Tx, sql: str, *values: int) -> Iterator[int]:
+    """The priorities that rows have, from the highest on: a seek for each. The statement takes the last one."""
+    priority = _ABOVE
+    while (row := tx.row(sql, (*values, priority))) is not None and row[0] is not None:
+        priority = row[0]
+        yield priority
 
 
 def sweep(tx: Tx, look: int = 200) -> int:

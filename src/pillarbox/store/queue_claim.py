@@ -6,7 +6,7 @@ holder had becomes due by itself. Every statement is a seek by an index, as chea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pillarbox.store import destinations
@@ -16,8 +16,6 @@ from pillarbox.store.queue_settle import CLAIMED, MOST, QUIT, UNSENT
 from pillarbox.store.records import Destination, QueuedMessage, Unrouted
 from pillarbox.store.text import storable
 from pillarbox.store.tx import QUEUE, Row, Tx
-
-ABOVE = 2**31  # above every priority: where walking down through them begins
 
 _NEXT_UNROUTED = (
     "SELECT max(priority) FROM message_queue WHERE destination_id IS NULL "
@@ -40,9 +38,6 @@ _NEXT_URGENT = (
 _URGENT = (
     "SELECT destination_id FROM message_queue WHERE priority > 0 AND priority = ? AND next_retry_at <= ? "
     "AND destination_id IS NOT NULL ORDER BY next_retry_at LIMIT ?"
-)
-_NEXT_DUE = (
-    "SELECT max(priority) FROM message_queue WHERE destination_id = ? AND priority < ? AND next_retry_at IS NOT NULL"
 )
 _DUE = (
     "SELECT id FROM message_queue WHERE destination_id = ? AND priority = ? AND next_retry_at <= ? "
@@ -70,7 +65,7 @@ _HOLDERS = "SELECT DISTINCT claimed_by FROM message_queue WHERE status = 'proces
 def unrouted(tx: Tx, limit: int) -> list[Unrouted]:
     """Rows that wait to be given a destination, the urgent ones first. May be fewer than there are."""
     found: list[Unrouted] = []
-    for priority in _down(tx, _NEXT_UNROUTED):
+    for priority in destinations.down(tx, _NEXT_UNROUTED):
         found += [Unrouted(*row) for row in tx.rows(_UNROUTED, (priority, limit - len(found)))]
         if len(found) >= limit:
             break
@@ -122,7 +117,7 @@ def due_destinations(tx: Tx, holder: str, limit: int, lease_seconds: int) -> lis
 def _urgent(tx: Tx, limit: int) -> dict[int, None]:
     """Destinations of urgent rows that are due, most urgent first."""
     found: dict[int, None] = {}
-    for priority in _down(tx, _NEXT_URGENT):
+    for priority in destinations.down(tx, _NEXT_URGENT):
         found.update((row[0], None) for row in tx.rows(_URGENT, (priority, tx.now, 4 * limit)))
         if len(found) >= limit:
             break
@@ -146,7 +141,7 @@ def _due(tx: Tx, destination_id: int, limit: int) -> list[int]:
     """The first due rows of a destination that has many; nobody else can take them."""
     due = _DUE + tx.locking("FOR UPDATE SKIP LOCKED")
     ids: list[int] = []
-    for priority in _down(tx, _NEXT_DUE, destination_id):
+    for priority in destinations.priorities(tx, destination_id):
         ids += [row[0] for row in tx.rows(due, (destination_id, priority, tx.now, limit - len(ids)))]
         if len(ids) >= limit:
             break
@@ -254,11 +249,3 @@ def free_dead(tx: Tx, alive: Callable[[str], bool]) -> int:
     if freed:
         tx.touch(*QUEUE)
     return freed
-
-
-def _down(tx: Tx, sql: str, *values: int) -> Iterator[int]:
-    """The priorities that rows have, from the highest on: a seek for each. The statement takes the last one."""
-    priority = ABOVE
-    while (row := tx.row(sql, (*values, priority))) is not None and row[0] is not None:
-        priority = row[0]
-        yield priority

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pillarbox.store.destinations import priorities
 from pillarbox.store.tx import QUEUE, Tx
 
 _DUE = (
     "SELECT 1 FROM message_queue WHERE destination_id = ? AND priority = ? AND next_retry_at <= ? "
     "ORDER BY next_retry_at LIMIT 1"
 )
-_NEXT_PRIORITY = (
-    "SELECT max(priority) FROM message_queue WHERE destination_id = ? AND priority < ? AND next_retry_at IS NOT NULL"
-)
-_ABOVE = 2**31
 _LATER = (
     "SELECT id FROM message_queue WHERE destination_id = ? AND priority = ? AND next_retry_at > ? "
     "AND status = 'retry' AND next_retry_at <> created_at ORDER BY next_retry_at LIMIT ?"
@@ -28,7 +25,7 @@ _WAITING = (
 def is_due(tx: Tx, destination_id: int) -> bool:
     """Whether a row of a destination can be claimed now, however the destination is held."""
     return any(
-        tx.row(_DUE, (destination_id, priority, tx.now)) is not None for priority in _priorities(tx, destination_id)
+        tx.row(_DUE, (destination_id, priority, tx.now)) is not None for priority in priorities(tx, destination_id)
     )
 
 
@@ -54,7 +51,7 @@ def hasten(tx: Tx, destination_id: int, limit: int, since: int) -> int:
     that wait for a time of their sender's stay.
     """
     ids: list[int] = []
-    for priority in _priorities(tx, destination_id):
+    for priority in priorities(tx, destination_id):
         ids += [row[0] for row in tx.rows(_LATER, (destination_id, priority, since, limit - len(ids)))]
         if len(ids) >= limit:
             break
@@ -70,7 +67,7 @@ def unassign(tx: Tx, destination_id: int, limit: int = 1000) -> int:
     """Rows of a destination that nothing leads to any more wait to be routed again; how many."""
     ids = [
         row[0]
-        for priority in _priorities(tx, destination_id)
+        for priority in priorities(tx, destination_id)
         for row in tx.rows(_WAITING, (destination_id, priority, limit))
     ][:limit]
     if ids:
@@ -89,11 +86,3 @@ def note_retries(tx: Tx, ids: Sequence[int], most: int) -> None:
 def note_end(tx: Tx, ends: Iterable[tuple[int, int]]) -> None:
     """(id, expires_at): when these are given up, where that does not follow from their age."""
     tx.many("UPDATE message_queue SET expires_at = ? WHERE id = ?", [(at, id) for id, at in ends])
-
-
-def _priorities(tx: Tx, destination_id: int) -> Iterable[int]:
-    """The priorities of its rows, from the highest on: a seek for each."""
-    priority = _ABOVE
-    while (row := tx.row(_NEXT_PRIORITY, (destination_id, priority))) is not None and row[0] is not None:
-        priority = row[0]
-        yield priority

@@ -56,7 +56,6 @@ STATEMENTS = {
 QUEUE_STATEMENTS = {
     queue_claim._NEXT_UNROUTED: "idx_queue_due (destination_id=? AND priority<?)",
     queue_claim._UNROUTED: "idx_queue_due (destination_id=? AND priority=? AND next_retry_at>?)",
-    queue_claim._NEXT_DUE: "idx_queue_due (destination_id=? AND priority<?)",
     queue_claim._DUE: "COVERING INDEX idx_queue_due (destination_id=? AND priority=? AND next_retry_at<?)",
     queue_claim._NEXT_URGENT: "COVERING INDEX idx_queue_urgent (priority>? AND priority<?)",
     queue_claim._URGENT: "COVERING INDEX idx_queue_urgent (priority=? AND next_retry_at<?)",
