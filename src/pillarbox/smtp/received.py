@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import lru_cache
 from ipaddress import ip_address
 
 from msgspec import Struct
@@ -48,7 +49,7 @@ def received(trace: Trace, recipient: Path | None = None) -> bytes:
     tell the others who else got the message (RFC 5321 section 7.6)."""
     words = [f"Received: by {trace.by}"]
     if trace.helo or trace.address:
-        words = [f"Received: from {_from(trace)}", f"by {trace.by}"]
+        words = [f"Received: from {_from(trace.helo, trace.address, trace.host)}", f"by {trace.by}"]
     words.append(f"with {trace.protocol}")
     if trace.tls:
         words.append(f"({_comment(trace.tls)})")
@@ -72,6 +73,11 @@ def return_path(sender: Path) -> bytes:
 
 def rfc5322_date(epoch: float) -> str:
     """`Fri, 21 Nov 2025 23:20:00 +0000`; always UTC, never by the locale."""
+    return _date(int(epoch))
+
+
+@lru_cache(maxsize=16)
+def _date(epoch: int) -> str:
     at = time.gmtime(epoch)
     return (
         f"{_DAYS[at.tm_wday]}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year} "
@@ -79,17 +85,18 @@ def rfc5322_date(epoch: float) -> str:
     )
 
 
-def _from(trace: Trace) -> str:
+@lru_cache(maxsize=256)  # the same peers come again
+def _from(helo: str, address: str, host: str) -> str:
     """Extended-Domain: a name with TCP-info. What the client called itself stands first if it is a domain, else in a
     comment, since anything else would be no trace field."""
-    literal = _literal(trace.address)
-    info = f"{trace.host} {literal}" if trace.host and literal else literal
+    literal = _literal(address)
+    info = f"{host} {literal}" if host and literal else literal
     try:
-        parse_domain(trace.helo)
+        parse_domain(helo)
     except AddressError:
-        named = _comment(trace.helo)
+        named = _comment(helo)
         return f"{literal or 'localhost'} (HELO {named})" if named else literal or "localhost"
-    return f"{trace.helo} ({info})" if info else trace.helo
+    return f"{helo} ({info})" if info else helo
 
 
 def _literal(address: str) -> str:
