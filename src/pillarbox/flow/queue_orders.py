@@ -55,26 +55,15 @@ def meant_by(word: str) -> QueueFilter:
 
 async def carry_out(store: Store, order: Order, wanted: QueueFilter, operator: str, *args: Any) -> int:
     """Do it to all rows that the filter means; how many were changed. `move` takes the id of a route, or None."""
-    changed = 0
-    async for ids in _pages(store, wanted):
-        changed += await store.write(apply, order, msgspec.structs.replace(wanted, ids=ids), operator, args)
-    return changed
+    return sum([await store.write(apply, order, page, operator, args) async for page in queue.pages(store, wanted)])
 
 
 async def give_back(store: Store, wanted: QueueFilter, operator: str, policy: Policy) -> int:
     """Return messages to their senders with a report; how many rows. What is being sent just now is left alone."""
     names, done = MessageIds(), 0
-    async for ids in _pages(store, wanted):
-        page = msgspec.structs.replace(wanted, ids=ids)
-        done += await store.write(_give_back, page, operator, policy, [names() for _ in ids], time.time())
+    async for page in queue.pages(store, wanted):
+        done += await store.write(_give_back, page, operator, policy, [names() for _ in page.ids or ()], time.time())
     return done
-
-
-async def _pages(store: Store, wanted: QueueFilter) -> Any:
-    last = 0
-    while ids := await store.scan(queue.find_ids, wanted, queue.PAGE, last):
-        last = ids[-1]
-        yield tuple(ids)
 
 
 def apply(tx: Tx, order: Order, page: QueueFilter, operator: str, args: Sequence[Any] = ()) -> int:

@@ -6,7 +6,7 @@ Rows are put there by `delivery.deliver`, and may vanish at any time. What chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -60,6 +60,12 @@ def find_ids(tx: Tx, wanted: QueueFilter, limit: int = PAGE, after_id: int = 0) 
     return [row[0] for row in tx.rows(sql, (after_id, *values, limit))]
 
 
+def dead_since(tx: Tx, before: int, limit: int) -> list[int]:
+    """Dead letters to which nothing happened since `before`, at most `limit` ids. Reads all dead letters."""
+    sql = "SELECT id FROM message_queue WHERE status = 'failed' AND updated_at < ? LIMIT ?"
+    return [row[0] for row in tx.rows(sql, (before, limit))]
+
+
 def prefix_of(tx: Tx, queue_id: int) -> bytes:
     """What stands in front of the blob in this row's message. Raises NotFound."""
     row = tx.row("SELECT prefix FROM message_queue WHERE id = ?", (queue_id,))
@@ -73,11 +79,15 @@ async def in_pages(store: Store, change: Callable[..., int], wanted: QueueFilter
 
     Raises StoreError; what was done by then stays done.
     """
-    changed, last = 0, 0
+    return sum([await store.write(change, page, PAGE, *args) async for page in pages(store, wanted)])
+
+
+async def pages(store: Store, wanted: QueueFilter) -> AsyncIterator[QueueFilter]:
+    """The same filter for a page of its rows after the other, by their ids. Raises StoreError."""
+    last = 0
     while ids := await store.scan(find_ids, wanted, PAGE, last):
-        changed += await store.write(change, msgspec.structs.replace(wanted, ids=tuple(ids)), PAGE, *args)
         last = ids[-1]
-    return changed
+        yield msgspec.structs.replace(wanted, ids=tuple(ids))
 
 
 def hold(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
