@@ -67,8 +67,13 @@ def list_entries(
 
 @app.command()
 def dead(limit: Limit = 100, db: Database = None, as_json: AsJson = False) -> None:
-    """Dead letters: given up, and nobody could be told."""
+    """Dead letters: given up, and nobody could be told. Kept for SMTP_DEAD_LETTER_DAYS."""
     _list(Selection(status="failed"), limit, db, as_json=as_json)
+    loaded = load()
+    if not as_json and not loaded.errors:
+        days = loaded.settings.dead_letter_days
+        how_long = f"for {days} days after the last thing that happened to it" if days else "until you delete it"
+        print(f"A dead letter is kept {how_long} (SMTP_DEAD_LETTER_DAYS)", file=sys.stderr)
 
 
 def _list(chosen: Selection, limit: int, db: Database, *, as_json: bool) -> None:

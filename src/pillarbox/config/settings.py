@@ -133,6 +133,7 @@ class Settings:
     circuit_breaker_timeout_seconds: int
     pickup_dir: Path
     trace_days: int
+    dead_letter_days: int
     enable_io_uring: bool
     delivery_connect_timeout_seconds: int
     delivery_command_timeout_seconds: int

@@ -331,6 +331,9 @@ _QUEUE = (
             "SMTP_RUNTIME_DIR.", "InvalidPath", reload="restart"),
     Setting("SMTP_TRACE_DAYS", "queue.trace_days", integer(1, 3650, "days"), 30,
             "How long the story of a message is kept for `pillarbox trace`.", "InvalidQueue"),
+    Setting("SMTP_DEAD_LETTER_DAYS", "queue.dead_letter_days", integer(0, 3650, "days"), 30,
+            "How long a dead letter (given up, and nobody could be told) is kept after the last thing that happened to "
+            "it; 0 is for ever.", "InvalidQueue"),
     Setting("SMTP_ENABLE_IO_URING", "queue.io_uring", boolean(), (False, False, False, True),
             "io_uring; Pillarbox does not use it.", "InvalidBoolean", effect="none", aliases=("SMTP_USE_IO_URING",)),
 )

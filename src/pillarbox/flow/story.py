@@ -46,6 +46,7 @@ KINDS = (
     "moved",
     "retried",  # an operator wants it tried now
     "deleted",
+    "forgotten",  # a dead letter, after its time
     "discarded",  # as a route rule says
     "report",  # a report about it was sent
 )

@@ -14,6 +14,7 @@ from pillarbox.access.limits import Caps, Limiter, Role
 from pillarbox.access.local_users import may_submit
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
+from pillarbox.flow import dead_letters
 from pillarbox.flow.pickup import Pickup, Policy
 from pillarbox.flow.quota_warning import thresholds_of
 from pillarbox.flow.reverse_names import ReverseNames
@@ -92,7 +93,8 @@ class MailApplication:
         warning = warning_job(
             lambda: thresholds_of(self._node.settings.quota_warnings), lambda: self._node.settings.hostname
         )
-        self._jobs = Jobs(store, self._slot, self._node.owner, (*JOBS, *keeping, trim, warning))
+        dead = Job("trim-dead-letters", 3600.0, lambda tx: dead_letters.trim(tx, self._node.settings.dead_letter_days))
+        self._jobs = Jobs(store, self._slot, self._node.owner, (*JOBS, *keeping, trim, dead, warning))
         self._search = SearchFeeder(store, self._slot, self._node.owner)
         self._pickup = Pickup(self._node, str(settings.pickup_dir), self._pickup_policy)
         self._queue = scheduler_of(self._node)

@@ -169,6 +169,13 @@ def test_hold_release_retry_delete(run: Run) -> None:
     ]
 
 
+def test_how_long_dead_letters_are_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "kept for 30 days after" in run("queue", "dead")[2]
+    monkeypatch.setenv("SMTP_DEAD_LETTER_DAYS", "0")
+    assert "kept until you delete it" in run("queue", "dead")[2]
+    assert run("queue", "dead", "--json")[2] == ""
+
+
 def test_move(run: Run, tmp_path: Path) -> None:
     route = on(tmp_path, lambda tx: routes.create_route(tx, "hub", "smarthost", host="hub.test"))
     assert run("queue", "move", "1", "--to", "nowhere")[0] == 1

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from store_samples import Clock, message
 
+from pillarbox.flow import dead_letters
 from pillarbox.flow.destination import adopt
 from pillarbox.store import (
     DIRECTORY,
@@ -191,6 +192,34 @@ async def test_a_move_to_a_route_that_holds_holds_until_the_release(store: Store
         assert (row.status, row.destination) == ("pending", "mx x")
         if not again:
             assert await store.write(queue.move, QueueFilter(ids=(one,)), 10, route.id) == 1
+
+
+async def test_dead_letters_end_some_day(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "PAGE", 2)
+    old = await put(store, "1@x", "2@x", "3@x", message_key="1ABC")
+    (held,) = await put(store, "4@x", held=True)
+    await claim_all(store)
+    await store.write(queue_settle.fail, [(id, "550 no", "mx.x") for id in old])
+    clock.now += 5 * dead_letters.DAY
+    (touched,) = old[:1]
+    assert await store.write(queue.retry_now, QueueFilter(ids=(touched,))) == 1
+    assert await store.write(adopt, 10) == 1
+    await claim_all(store)
+    await store.write(queue_settle.fail, [(touched, "550 no", "mx.x")])
+    (new,) = await put(store, "5@x", to="mx y")
+    await claim_all(store)
+    await store.write(queue_settle.fail, [(new, "550 no", "mx.x")])
+    clock.now += 25 * dead_letters.DAY
+    assert await store.write(dead_letters.trim, 0) == 0
+    assert await store.write(dead_letters.trim, 30) == 0  # to the second
+    clock.now += 1
+    assert [await store.write(dead_letters.trim, 30) for _ in range(2)] == [2, 0]
+    assert (await rows(store)).keys() == {touched, new, held}
+    assert [await store.write(dead_letters.trim, 1) for _ in range(2)] == [2, 0]
+    assert (await rows(store)).keys() == {held}
+    forgotten = "SELECT recipient FROM message_events WHERE kind = 'forgotten' ORDER BY 1"
+    told = await store.scan(lambda tx: tx.rows(forgotten))
+    assert told == [("1@x",), ("2@x",), ("3@x",)]
 
 
 async def test_many_rows_go_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
