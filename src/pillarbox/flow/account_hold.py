@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from email.utils import formatdate
-
-from pillarbox.mime.analysis import analyse
-from pillarbox.store import blobs, delivery, queue, senders
-from pillarbox.store.records import Delivery, NewMessage, Queued, QueueFilter, User
+from pillarbox.store import delivery, queue, senders
+from pillarbox.store.records import Delivery, Queued, QueueFilter, User
 from pillarbox.store.resolution import resolve
 from pillarbox.store.store import Store
 from pillarbox.store.tx import Tx
 
-from . import queue_orders
+from . import notice, queue_orders
 
 GUARD = "the limit of new recipients"  # who held it, in the story of a message
 
@@ -36,18 +33,17 @@ async def hold_rest(store: Store, user_id: int) -> None:
 
 
 def _tell(tx: Tx, boxes: list[tuple[int, str]], forward: list[str], content: bytes) -> None:
-    notice = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
     plans: list[Delivery | Queued] = [
         Delivery(address, user_id, prefix=f"Return-Path: <>\r\nDelivered-To: {address}\r\n".encode())
         for user_id, address in boxes
     ]
     plans += [Queued(sender="", recipient=address) for address in forward]
     if plans:
-        delivery.deliver(tx, notice, plans)  # a full mailbox is told nothing
+        delivery.deliver(tx, notice.new_message(content), plans)  # a full mailbox is told nothing
 
 
 def _to_owner(user: User, reason: str, hostname: str, message_id: str, now: int) -> bytes:
-    return _message(
+    return notice.render(
         user.email,
         "Your account cannot send mail for now",
         f"{message_id}.owner",
@@ -68,7 +64,7 @@ def _to_owner(user: User, reason: str, hostname: str, message_id: str, now: int)
 
 def _to_postmaster(user: User, reason: str, waiting: int, hostname: str, message_id: str, now: int) -> bytes:
     name = user.username
-    return _message(
+    return notice.render(
         f"postmaster@{hostname}",
         f"The account {name} was held",
         f"{message_id}.postmaster",
@@ -85,19 +81,3 @@ def _to_postmaster(user: User, reason: str, waiting: int, hostname: str, message
         f"To delete what is held:    pillarbox user purge {name}",
         f"To let it send again:      pillarbox user release {name}",
     )
-
-
-def _message(to: str, subject: str, name: str, hostname: str, now: int, *lines: str) -> bytes:
-    header = (
-        f"From: Mail Delivery System <MAILER-DAEMON@{hostname}>",
-        f"To: <{to}>",
-        f"Subject: {subject}",
-        f"Date: {formatdate(now)}",
-        f"Message-ID: <{name}@{hostname}>",
-        "Auto-Submitted: auto-generated",  # RFC 3834 section 5
-        "MIME-Version: 1.0",
-        "Content-Type: text/plain; charset=utf-8",
-        "Content-Transfer-Encoding: 8bit",
-        "",
-    )
-    return "".join(f"{line}\r\n" for line in (*header, *lines)).encode()

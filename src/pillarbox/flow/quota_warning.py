@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from email.utils import formatdate
-
-from pillarbox.mime.analysis import analyse
-from pillarbox.store import blobs, mailboxes, messages, quota_warnings
+from pillarbox.store import mailboxes, messages, quota_warnings
 from pillarbox.store.quota import QuotaRoot
-from pillarbox.store.records import NewMessage
 from pillarbox.store.tx import Tx
 
-from . import report_delivery
+from . import notice, report_delivery
 
 SLACK = 5  # per cent below a threshold before it counts as left: nobody is told again for one message to and fro
 
@@ -50,8 +46,7 @@ def warn(tx: Tx, candidate: int, thresholds: tuple[int, ...], hostname: str) -> 
     content = _mail(watched.root, watched.address, level, hostname, tx.now, key)
     if watched.user_id is None:
         return report_delivery.post(tx, content, watched.address, key)
-    message = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
-    messages.append(tx, mailboxes.ensure_inbox(tx, watched.user_id), message, beyond=True)
+    messages.append(tx, mailboxes.ensure_inbox(tx, watched.user_id), notice.new_message(content), beyond=True)
     return True
 
 
@@ -61,26 +56,14 @@ def _mail(root: QuotaRoot, address: str, level: int, hostname: str, now: int, ke
     octets, most = root.storage
     used = [f"{in_words(octets)} of {in_words(most)}"] if most else []
     used += [f"{root.messages[0]} of {root.messages[1]} messages"] if root.messages[1] else []
-    subject = f"{whose} {root.percent} % full"
-    utf8 = not f"{address}{name}".isascii()
-    lines = [
-        f"From: Mail Delivery System <MAILER-DAEMON@{hostname}>",
-        f"To: <{address}>",
-        f"Subject: {subject}",
-        f"Date: {formatdate(now)}",
-        f"Message-ID: <{key.encode('ascii', 'replace').decode().replace('?', '_').replace(' ', '_')}@{hostname}>",
-        "Auto-Submitted: auto-generated",
-        "MIME-Version: 1.0",
-        "Content-Type: text/plain; charset=utf-8",
-        *(["Content-Transfer-Encoding: 8bit"] if utf8 else []),
-        "",
+    name = key.encode("ascii", "replace").decode().replace("?", "_").replace(" ", "_")
+    lines = (
         f"{whose} more than {level} % full: {' and '.join(used)}.",
         "",
         "When it is full, new mail is refused and its senders are told so. Delete what is",
         "not needed any more, and empty the trash; or ask for a larger quota.",
-        "",
-    ]
-    return "\r\n".join(lines).encode()
+    )
+    return notice.render(address, f"{whose} {root.percent} % full", name, hostname, now, *lines)
 
 
 def in_words(octets: int) -> str:

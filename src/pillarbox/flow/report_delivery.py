@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pillarbox.mime.analysis import analyse
 from pillarbox.smtp.address import MAX_PATH, AddressError, parse_path
-from pillarbox.store import blobs, delivery
-from pillarbox.store.records import Delivery, NewMessage, Queued
+from pillarbox.store import delivery
+from pillarbox.store.records import Delivery, Queued
 from pillarbox.store.tx import Tx
 
+from . import notice
 from .destination import Destinations, placed
 from .route import Refusal, find
 
@@ -33,8 +33,8 @@ def post(tx: Tx, content: bytes, sender: str, message_key: str) -> bool:
     plans += [row for row in placed_rows if row is not None]
     if not plans:
         return False
-    notice = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
-    return any(outcome.error is None for outcome in delivery.deliver(tx, notice, plans))
+    outcomes = delivery.deliver(tx, notice.new_message(content), plans)
+    return any(outcome.error is None for outcome in outcomes)
 
 
 def _queued(address: str, message_key: str, content: bytes, via: str = "") -> Queued:
