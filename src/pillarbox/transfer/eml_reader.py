@@ -9,7 +9,7 @@ from pathlib import Path
 from pillarbox.imap.flags import SEEN
 from pillarbox.store.mailbox_names import DELIMITER, INBOX
 from pillarbox.transfer.arrival import arrival
-from pillarbox.transfer.found import LARGEST, Found, FoundFolder, FoundMessage, NoSource, Unreadable
+from pillarbox.transfer.found import LARGEST, TOO_LARGE, Found, FoundFolder, FoundMessage, NoSource, Unreadable
 from pillarbox.transfer.line_ends import to_mail
 
 SUFFIXES = (".eml", ".msg.txt")
@@ -47,7 +47,7 @@ def read(root: Path) -> Iterator[Found]:
                 info = path.stat()
                 octets += info.st_size
                 if info.st_size > LARGEST:
-                    yield Unreadable(str(path), f"it has more than {LARGEST >> 20} MiB", octets)
+                    yield Unreadable(str(path), TOO_LARGE, octets)
                     continue
                 data = to_mail(path.read_bytes())
             except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 LARGEST = 256 << 20  # octets of a message that is taken in; it stands in memory
+TOO_LARGE = f"it has more than {LARGEST >> 20} MiB"
 
 
 class FoundFolder(msgspec.Struct, frozen=True):

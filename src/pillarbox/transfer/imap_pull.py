@@ -20,12 +20,13 @@ from pillarbox.imap import dates
 from pillarbox.imap.client import Untagged
 from pillarbox.imap.flags import BITS, canonical_keyword
 from pillarbox.imap.response_parser import Value
+from pillarbox.imap.sequence import render_numbers
 from pillarbox.store import imports, mailboxes
 from pillarbox.store.flags import join_keywords
 from pillarbox.store.imports import Attached, Incoming, Known
 from pillarbox.store.store import Store
 from pillarbox.store.tx import Tx
-from pillarbox.transfer.found import LARGEST
+from pillarbox.transfer.found import LARGEST, TOO_LARGE
 from pillarbox.transfer.imap_connection import ImapConnection, Refused
 from pillarbox.transfer.imap_folders import Folder, list_folders, quoted, target_of
 from pillarbox.transfer.intake import FolderCount, Report, place, prepare
@@ -182,8 +183,7 @@ class _Puller:
         done = self.count.known
         for group in _groups(new):
             if group[0].size > LARGEST:
-                reason = f"it has more than {LARGEST >> 20} MiB"
-                report.unreadable.append((f"{self.attached.mailbox}, UID {group[0].uid}", reason))
+                report.unreadable.append((f"{self.attached.mailbox}, UID {group[0].uid}", TOO_LARGE))
                 continue
             incoming = await self._fetch(group, digests, unclaimed)
             size = sum(len(one.message.packed) for one in incoming if one.message.packed is not None)
@@ -210,7 +210,8 @@ class _Puller:
                     moment = dates.parse_date_time(date) if isinstance(date, bytes) else None
                     fetched[uid] = data, moment
 
-        await self._connection.command("UID FETCH", _set(listed) + b" (UID INTERNALDATE BODY.PEEK[])", each=each)
+        uids = render_numbers(sorted(listed))
+        await self._connection.command("UID FETCH", uids + b" (UID INTERNALDATE BODY.PEEK[])", each=each)
         incoming = []
         for uid, (data, moment) in sorted(fetched.items()):
             piece = await asyncio.to_thread(prepare, data)
@@ -271,17 +272,6 @@ def _groups(new: Iterable[There]) -> Iterator[list[There]]:
 
 def _pages(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[at : at + size] for at in range(0, len(items), size))
-
-
-def _set(uids: Iterable[int]) -> bytes:
-    """A set of UIDs as IMAP writes it, in ranges."""
-    ranges: list[list[int]] = []
-    for uid in sorted(uids):
-        if ranges and uid == ranges[-1][1] + 1:
-            ranges[-1][1] = uid
-        else:
-            ranges.append([uid, uid])
-    return ",".join(f"{first}:{last}" if last > first else str(first) for first, last in ranges).encode()
 
 
 def _code(responses: Sequence[Untagged], name: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pillarbox.store.mailbox_names import DELIMITER, INBOX
 from pillarbox.transfer import maildir_flags
 from pillarbox.transfer.folder_names import from_disk
-from pillarbox.transfer.found import LARGEST, Found, FoundFolder, FoundMessage, NoSource, Unreadable
+from pillarbox.transfer.found import LARGEST, TOO_LARGE, Found, FoundFolder, FoundMessage, NoSource, Unreadable
 from pillarbox.transfer.line_ends import to_mail
 
 _UIDLIST_HEADER = re.compile(r"3 (?:.*?)V(\d+)\b(?:.*? N(\d+))?")
@@ -94,7 +94,7 @@ def read(root: Path) -> Iterator[Found]:
             try:
                 octets += info.st_size
                 if info.st_size > LARGEST:
-                    yield Unreadable(str(path), f"it has more than {LARGEST >> 20} MiB", octets)
+                    yield Unreadable(str(path), TOO_LARGE, octets)
                     continue
                 data = path.read_bytes()
             except OSError as error:

@@ -9,12 +9,11 @@ from typing import IO
 from pillarbox.store.mailbox_names import DELIMITER, INBOX
 from pillarbox.transfer import mbox_marks, mbox_stream
 from pillarbox.transfer.arrival import arrival
-from pillarbox.transfer.found import LARGEST, Found, FoundFolder, FoundMessage, NoSource, Unreadable
+from pillarbox.transfer.found import TOO_LARGE, Found, FoundFolder, FoundMessage, NoSource, Unreadable
 from pillarbox.transfer.line_ends import to_mail
 
 _SUFFIXES = (".mbox", ".mbx")
 _INBOXES = {"inbox", "mbox"}
-TOO_LARGE = f"it has more than {LARGEST >> 20} MiB"
 
 
 def folders(root: Path) -> list[tuple[str, Path]]:

@@ -19,9 +19,8 @@ from pillarbox.mime.header import decoded_value
 from pillarbox.store.mailbox_names import INBOX
 from pillarbox.transfer import mbox_stream
 from pillarbox.transfer.arrival import arrival, header_of
-from pillarbox.transfer.found import Found, FoundFolder, FoundMessage, NoSource, Unreadable
+from pillarbox.transfer.found import TOO_LARGE, Found, FoundFolder, FoundMessage, NoSource, Unreadable
 from pillarbox.transfer.line_ends import to_mail
-from pillarbox.transfer.mbox_reader import TOO_LARGE
 
 ARCHIVE = "Archive"
 _PLACES = {  # the first that is there says where the message lies
