@@ -215,7 +215,10 @@ class Writer:
                 went_back_in_time(tx, self._mark, Verdict.BEHIND)
         except (apsw.Error, StoreError) as error:
             return self._failed(group, error if isinstance(error, StoreError) else translated(error))
-        done = [self._one(tx, request) for request in group if not request.future.done()]  # cancelled or given up
+        asked = [request for request in group if not request.future.done()]  # the others: cancelled or given up
+        done = [self._alone(tx, asked[0])] if len(asked) == 1 else [self._one(tx, request) for request in asked]
+        if not connection.in_transaction:  # the only one has failed
+            return done, []
         try:
             if connection.total_changes() == before:
                 connection.execute("COMMIT")
@@ -230,8 +233,16 @@ class Writer:
         self._mark.commit(counter, uidvalidity)
         return done, tx.touched
 
+    def _alone(self, tx: SqliteTx, request: Request) -> Done:
+        """Run the only function of a transaction: its error is the end of that."""
+        try:
+            return Done(request.future, request.fn(tx, *request.args, **request.kw), None)
+        except BaseException as error:
+            self._roll_back()
+            return Done(request.future, None, error)
+
     def _one(self, tx: SqliteTx, request: Request) -> Done:
-        """Run one function. Raises _Spoiled when its error ended the transaction."""
+        """Run one function of several. Raises _Spoiled when its error ended the transaction."""
         connection = self._connection
         touched = len(tx.touched)
         try:
