@@ -29,7 +29,7 @@ class Analysis(msgspec.Struct, frozen=True, array_like=True, gc=False):
     items, ready to be sent to any client (see `render`). `header_size` counts the octets of the header block with its
     empty line. Message ids are with their angle brackets. `sent_at` is the Date field in seconds since 1970, None when
     there is none that can be read; `sent_zone` is its zone in minutes east of UTC (IMAP's SENTSINCE and SENTBEFORE look
-    at the sender's own day). `preview` is text of up to 256 characters.
+    at the sender's own day). `preview` is text of up to 256 characters. `listed`: see `header.listed_fields`.
     """
 
     size: int
@@ -46,6 +46,7 @@ class Analysis(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sent_at: int | None
     preview: str
     sent_zone: int = 0
+    listed: bytes | None = None
 
 
 class Scanner:
@@ -90,6 +91,7 @@ def _analysis(scan: OffsetScanner, size: int) -> Analysis:
         sent[0] if sent is not None else None,
         _preview(scan),
         sent[1] if sent is not None else 0,
+        scan.listed,
     )
 
 

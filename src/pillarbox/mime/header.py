@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from pillarbox.mime.encoded_word import decode_words
 
@@ -18,7 +19,19 @@ MAX_HEADER = 256 * 1024  # octets of one header block that are read; what follow
 # 4.5 the white space before the colon.
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:((?:[^\n]*+\n)(?:[ \t][^\n]*+\n)*+)|[^\n]*+\n")
 
+_FEW = 64  # names that are looked for by a pattern of their own
+
 _FOLD = re.compile(rb"\r?\n[ \t]*+")
+
+# What lists of messages show. The set is part of the stored form (`listed_fields`): a longer one is another form.
+LISTED = frozenset(
+    b"from sender reply-to to cc bcc subject date message-id in-reply-to references return-path mail-followup-to "
+    b"mail-reply-to newsgroups followup-to content-type content-transfer-encoding mime-version priority x-priority "
+    b"importance x-msmail-priority list-id list-post list-help list-unsubscribe list-subscribe precedence "
+    b"disposition-notification-to x-label x-draft-info x-mozilla-status x-mozilla-draft-info x-spam-flag".split()
+)
+LISTED_SIZE = 2048  # octets of them that are kept
+_LISTED_HEADER = 64 * 1024  # octets of a header block in which they are looked for
 
 # Fields whose repetitions (RFC 5322 forbids them) are read as one list; of all others the first one counts.
 _MERGED = frozenset((b"to", b"cc", b"bcc"))
@@ -61,6 +74,8 @@ def select_fields(header: bytes, names: Iterable[bytes], invert: bool = False) -
     """
     wanted = frozenset(name.lower() for name in names)
     block = header if header[-1:] == b"\n" else header + b"\r\n"
+    if not invert and len(wanted) <= _FEW:
+        return b"".join(_those(wanted).findall(block)) + b"\r\n"
     kept = []
     for match in _FIELD.finditer(block):
         name = match[1]
@@ -68,6 +83,24 @@ def select_fields(header: bytes, names: Iterable[bytes], invert: bool = False) -
             kept.append(match[0])
     kept.append(b"\r\n")
     return b"".join(kept)
+
+
+@lru_cache(maxsize=64)
+def _those(names: frozenset[bytes]) -> re.Pattern[bytes]:
+    """Matches the fields of these names: a third of the time of looking at every field."""
+    any_of = b"|".join(re.escape(name) for name in sorted(names)) or b"(?!)"
+    return re.compile(rb"^(?:%b)[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+" % any_of, re.M | re.I)
+
+
+def listed_fields(block: bytes) -> bytes | None:
+    """The fields of LISTED in a header block, octets and order kept, without an empty line; None when they are many.
+
+    None also when the block does not begin with a field: its first line would belong to what is put before it.
+    """
+    if len(block) > _LISTED_HEADER or block[:1] in (b" ", b"\t"):
+        return None
+    kept = select_fields(block, LISTED)[:-2]
+    return kept if len(kept) <= LISTED_SIZE else None
 
 
 def raw_values(header: bytes, name: bytes) -> list[bytes]:

@@ -17,7 +17,7 @@ import re
 
 from pillarbox.mime.content import MAX_BOUNDARY, Content, describe
 from pillarbox.mime.envelope import render_envelope
-from pillarbox.mime.header import MAX_HEADER, fields_of
+from pillarbox.mime.header import MAX_HEADER, fields_of, listed_fields
 from pillarbox.mime.open_part import OpenPart
 from pillarbox.mime.tree import Part
 
@@ -40,12 +40,13 @@ _CR = 0x0D
 
 class OffsetScanner:
     """Feed it a message in pieces, then `end` it. After that `root`, `body` and `structure` (rendered BODY and
-    BODYSTRUCTURE), `fields` (of the message's own header), and `captured` (starts of text parts) are there."""
+    BODYSTRUCTURE), `fields` and `listed` (of the message's own header), and `captured` (starts of text parts) are
+    there."""
 
     __slots__ = (
         "_active", "_candidates", "_capture", "_counting", "_first_line", "_header_at", "_header_budget",
         "_header_start", "_in_header", "_kept", "_kept_at", "_lines", "_mark", "_messages", "_needle", "_parts",
-        "_seek", "_stack", "body", "captured", "fields", "root", "structure",
+        "_seek", "_stack", "body", "captured", "fields", "listed", "root", "structure",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -71,6 +72,7 @@ class OffsetScanner:
         self._capture: bytearray | None = None
         self.captured: list[tuple[Content, bytearray]] = []
         self.fields: dict[bytes, bytes] = {}
+        self.listed: bytes | None = b""
         self.root: Part
         self.body = b""
         self.structure = b""
@@ -259,7 +261,7 @@ class OffsetScanner:
                 stack[-1].envelope = render_envelope(fields)
             digest = parent.is_digest
         else:
-            self.fields = fields
+            self.fields, self.listed = fields, listed_fields(block)
         content = describe(fields, digest)
         self._take(buffer, body)
         part = OpenPart(content, self._header_at, body, self._lines)

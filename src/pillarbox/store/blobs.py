@@ -1,8 +1,10 @@
 """The bytes of messages: written once, compressed, shared by all mailboxes and queue rows that refer to them.
 
-A packed piece says by its first octet what it is: a zstd frame (0x28), or a zero and then the bytes as they are,
-where compressing does not pay. A message up to 256 KiB is one piece in its row of `blobs`; a larger one is written as
-chunks of an unfinished blob while it arrives, and only the last transaction makes it complete.
+A row of `blobs` has what was computed of a message; its bytes are pieces in `blob_chunks`, so that the rows that lists
+of messages are made of lie close together. A packed piece says by its first octet what it is: a zstd frame (0x28), or a
+zero and then the bytes as they are, where compressing does not pay. A message up to 256 KiB is one piece; a larger one
+is written piece by piece to an unfinished blob while it arrives, and only the last transaction makes it complete.
+(Earlier versions put a small message into the column `data` of its row: those are read where they are.)
 
 There are no reference counters. A blob that no row refers to is noted (`free_unreferenced` looks through all of them, a
 few at a time) and freed a day later, so rows may vanish by anybody's hand and an old view can still be read.
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from pillarbox.mime.analysis import Analysis
     from pillarbox.store.records import NewMessage
 
-INLINE_SIZE = 256 * 1024  # octets of a message that stands whole in its row
+INLINE_SIZE = 256 * 1024  # octets of a message that is one piece
 CHUNK_SIZE = 1024 * 1024  # the most a chunk may hold
 LEVEL = 1
 KEEP = 24 * 3600  # seconds an unreferenced blob stays
@@ -69,7 +71,9 @@ def unpack(piece: bytes, size: int) -> bytes:
 
 def add(tx: Tx, packed: bytes, analysis: Analysis) -> int:
     """Store a whole message; the new blob's id."""
-    return tx.insert(_INSERT, (*_computed(analysis), tx.now, packed))
+    blob_id = tx.insert(_INSERT, (*_computed(analysis), tx.now))
+    add_chunk(tx, blob_id, 0, 0, analysis.size, packed)
+    return blob_id
 
 
 def store(tx: Tx, message: NewMessage) -> int:
@@ -86,10 +90,10 @@ def store(tx: Tx, message: NewMessage) -> int:
 
 _COMPUTED = (
     "complete, size, header_size, sent_at, sent_zone, message_id, in_reply_to, refs, subject, base_subject, preview, "
-    "envelope, bodystructure, body, parts"
+    "envelope, bodystructure, body, parts, listed"
 )
-_INSERT = f"INSERT INTO blobs ({_COMPUTED}, created_at, data) VALUES (1, {'?, ' * 15}?)"
-_FINISH = f"UPDATE blobs SET ({_COMPUTED}, owner) = (1, {'?, ' * 14}'') WHERE id = ? AND complete = 0"
+_INSERT = f"INSERT INTO blobs ({_COMPUTED}, created_at) VALUES (1, {'?, ' * 15}?)"
+_FINISH = f"UPDATE blobs SET ({_COMPUTED}, owner) = (1, {'?, ' * 15}'') WHERE id = ? AND complete = 0"
 
 
 def _computed(analysis: Analysis) -> tuple[object, ...]:
@@ -108,6 +112,7 @@ def _computed(analysis: Analysis) -> tuple[object, ...]:
         analysis.bodystructure,
         analysis.body,
         analysis.parts,
+        analysis.listed,
     )
 
 
@@ -146,7 +151,7 @@ def read_slice(tx: Tx, blob_id: int, start: int, length: int) -> bytes:
         tx.heavy(octets=stored)
         (piece,) = tx.row("SELECT data FROM blobs WHERE id = ?", (blob_id,)) or (b"",)
         return unpack(piece, size)[start:end]
-    tx.heavy(octets=end - start)
+    tx.heavy(octets=max(end - start, min(size, CHUNK_SIZE) // 4))  # a piece is read and decompressed whole
     chunks = tx.rows(
         "SELECT start, size, data FROM blob_chunks "
         "WHERE blob_id = ? AND start < ? AND start + size > ? ORDER BY sequence",

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from pillarbox.mime.analysis import analyse, message_ids
 from pillarbox.mime.date import parse_date
 from pillarbox.mime.encoded_word import decode_words
-from pillarbox.mime.header import decoded_value, fields_of, header_text, raw_values, select_fields, unfold
+from pillarbox.mime.header import (
+    LISTED,
+    decoded_value,
+    fields_of,
+    header_text,
+    listed_fields,
+    raw_values,
+    select_fields,
+    unfold,
+)
 from pillarbox.mime.subject import base_subject
 
 HEADER = b"From x\r\nA: 1\r\nB : 2\r\n\tmore\r\na: 3\r\njunk\r\nC:\r\n\r\n"
@@ -176,3 +185,33 @@ def test_what_is_kept_of_the_header_with_a_message() -> None:
     assert (analysis.sent_at, analysis.sent_zone) == (880127706, -360)
     assert (analysis.message_id, analysis.in_reply_to, analysis.references) == ("<m@x>", ("<r@x>",), ("<o@x>", "<r@x>"))
     assert analysis.preview == "Some text"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"From: a@b.c\r\nReceived: x\r\nSUBJECT : a\r\n b\r\nX-Other: 1\r\nTo: d@e.f\nto: g@h.i\n\n",
+        b"no field\r\n continued\r\nSubject: s\r\nnor this\r\n\tDate: no\r\nDate: yes\r\n\r\n",
+        b"Subject: without an end",
+        b"\r\n",
+        b"",
+    ],
+)
+@pytest.mark.parametrize("names", [[b"subject"], [b"To", b"FROM", b"date"], sorted(LISTED), []])
+def test_listed_fields_answer_for_the_whole_header(block: bytes, names: list[bytes]) -> None:
+    listed = listed_fields(block)
+    assert listed is not None
+    assert b"Received" not in listed
+    assert select_fields(listed, names) == select_fields(block, names)
+
+
+def test_too_many_listed_fields_or_a_line_of_nobody_in_front_are_not_kept() -> None:
+    assert listed_fields(b"To: " + b"x" * 3000 + b"\r\n\r\n") is None
+    assert listed_fields(b" of the field before\r\nTo: x\r\n\r\n") is None
+
+
+def test_many_names_are_selected_like_few() -> None:
+    names = [b"x-%d" % n for n in range(100)] + [b"to"]
+    block = b"To: a\r\nX-7: b\r\n c\r\nFrom: d\r\nx-99: e\r\n\r\n"
+    assert select_fields(block, names) == b"To: a\r\nX-7: b\r\n c\r\nx-99: e\r\n\r\n"
+    assert select_fields(block, [b"x-7", b"to"]) == b"To: a\r\nX-7: b\r\n c\r\n\r\n"

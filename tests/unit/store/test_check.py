@@ -24,7 +24,7 @@ DAMAGE = [
     ("UPDATE users SET quota_used = 1", "User alice is charged 1 octets"),
     ("UPDATE mailboxes SET name = 'inbox' WHERE id = 1", "User alice has no INBOX"),
     ("UPDATE mailboxes SET uidvalidity = 99999999999 WHERE id = 1", "above the store's last one"),
-    ("UPDATE blobs SET data = x'00' WHERE id = 1", "Blob 1 is damaged"),
+    ("UPDATE blob_chunks SET data = x'00' WHERE blob_id = 1", "Blob 1 is damaged"),
     ("UPDATE blobs SET size = size + 1 WHERE id = 2", "Blob 2 is damaged"),
     ("DELETE FROM blob_chunks WHERE sequence = 1", "its chunks have 1048576 octets"),
     ("UPDATE blob_chunks SET start = 7 WHERE sequence = 1", "chunk 1 begins at 7 instead of 1048576"),

@@ -18,6 +18,7 @@ from pillarbox.store.migrations import (
     m0006_bans,
     m0007_sharing,
     m0008_metadata_changes,
+    m0009_listed,
 )
 
 Words = Mapping[str, str]
@@ -58,4 +59,5 @@ ALL: tuple[Migration, ...] = (
     Migration(6, "bans", m0006_bans.up, m0006_bans.down),
     Migration(7, "sharing", m0007_sharing.up, m0007_sharing.down),
     Migration(8, "metadata_changes", m0008_metadata_changes.up, m0008_metadata_changes.down),
+    Migration(9, "listed", m0009_listed.up, m0009_listed.down),
 )
