@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from pillarbox.store import directory, usage
-from pillarbox.store.records import NewMessage, Usage
+from pillarbox.store.records import NewMessage, Usage, Warm
 from pillarbox.store.tx import Tx
 from pillarbox.store.usage import HOUR
 
@@ -65,7 +65,13 @@ class Submitted(NamedTuple):
 
 
 def submit(
-    tx: Tx, allowance: Allowance, envelope: Envelope, planned: Plans, message: NewMessage, head: bytes
+    tx: Tx,
+    allowance: Allowance,
+    envelope: Envelope,
+    planned: Plans,
+    message: NewMessage,
+    head: bytes,
+    warm: Warm | None = None,
 ) -> Submitted:
     """`deliver` for what an account sends; what no limit looks at is not counted. Raises Held, OverLimit, NotFound (the
     account has gone)."""
@@ -78,7 +84,7 @@ def submit(
         sent = usage.add(tx, user.id, [recipient.address for recipient in envelope.recipients])
         _check(tx, user.id, allowance, sent, len(envelope.recipients))
     if not most or sent.hour_new <= most:
-        return Submitted(deliver.deliver(tx, envelope, planned, message, head))
+        return Submitted(deliver.deliver(tx, envelope, planned, message, head, warm))
     envelope = envelope._replace(held=True)
     result = deliver.deliver(tx, envelope, plan(envelope, message, head), message, head)
     reason = f"{sent.hour_new} recipients in an hour to whom it never wrote before"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pillarbox.store import delivery
-from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued
+from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued, Warm
 from pillarbox.store.tx import Tx
 
 from . import mailing_list, report, report_delivery
@@ -74,8 +74,11 @@ class _Work:
         self.discarded: list[tuple[str, str]] = []
 
 
-def deliver(tx: Tx, envelope: Envelope, planned: Plans, message: NewMessage, head: bytes) -> Result:
-    """Store the message by its plans. `head` is the message's beginning, for reports.
+def deliver(
+    tx: Tx, envelope: Envelope, planned: Plans, message: NewMessage, head: bytes, warm: Warm | None = None
+) -> Result:
+    """Store the message by its plans. `head` is the message's beginning, for reports. `warm`: which queue rows are the
+    claim of a sender of this process.
 
     When no plan could be carried out nothing was stored, and no report is made: the client is told.
     """
@@ -84,7 +87,7 @@ def deliver(tx: Tx, envelope: Envelope, planned: Plans, message: NewMessage, hea
         planned = plan(envelope, message, head, planned.refused | refused)
         expansion, _ = _expand(tx, envelope, planned)
     work = _outward(tx, envelope, planned, message, expansion)
-    outcomes = delivery.deliver(tx, message, work.plans)
+    outcomes = delivery.deliver(tx, message, work.plans, warm)
     if (
         not any(outcome.error for outcome in outcomes)
         and not planned.refused

@@ -64,8 +64,8 @@ class ParcelRecipient(Struct, frozen=True, gc=False):
 class Parcel(Struct, frozen=True):
     """One message for some recipients of one hop: `prefix` and the blob together are the octets to be sent.
 
-    `size` is that of both together. `deliver_by` is a time in seconds since 1970, `deliver_mode` R or N, with T for a
-    trace (RFC 2852).
+    `size` is that of both together. `content` is what the blob holds, where that is at hand. `deliver_by` is a time in
+    seconds since 1970, `deliver_mode` R or N, with T for a trace (RFC 2852).
     """
 
     message_key: str
@@ -81,6 +81,7 @@ class Parcel(Struct, frozen=True):
     priority: int = 0
     deliver_by: int | None = None
     deliver_mode: str = ""
+    content: bytes | None = None
 
 
 class Reply(Struct, frozen=True):

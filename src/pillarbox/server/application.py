@@ -98,6 +98,7 @@ class MailApplication:
         self._search = SearchFeeder(store, self._slot, self._node.owner)
         self._pickup = Pickup(self._node, str(settings.pickup_dir), self._pickup_policy)
         self._queue = scheduler_of(self._node)
+        self._node.handover = self._queue.handover
         self._reverse_names = ReverseNames(resolver, store, lambda: self._node.settings.hostname)
         store.notice_changes(())  # from here on changes of others are news
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pillarbox.config import Settings
 from pillarbox.flow.local_delivery import LocalCarrier
 from pillarbox.flow.sending.parts import Parts
 from pillarbox.flow.sending.policy import policy_of
@@ -10,6 +11,14 @@ from pillarbox.flow.sending.senders import ForwardedSenders
 from pillarbox.flow.sending.slots import Slots
 from pillarbox.session.node import Node
 from pillarbox.session.outgoing import carrier_of
+from pillarbox.store.opening import is_postgres
+
+from .preparation import worker_count
+
+
+def siblings(settings: Settings) -> int:
+    """Workers that send beside this one. Of other nodes, which a store on PostgreSQL may have, nothing is known."""
+    return 0 if is_postgres(str(settings.db_path)) else worker_count(settings) - 1
 
 
 def scheduler_of(node: Node) -> Scheduler:
@@ -26,5 +35,6 @@ def scheduler_of(node: Node) -> Scheduler:
             senders=ForwardedSenders(node.store, node.resolver, node.clock),
             slots=Slots(lambda: policy().connections, node.clock),
             clock=node.clock,
+            siblings=siblings(node.settings),
         )
     )

@@ -17,13 +17,14 @@ from .outgoing_timeouts import BLOCK
 class Content:
     """Prefix and blob as one run of octets. At most about a slice of it is in memory; the first one stays."""
 
-    def __init__(self, store: Store, prefix: bytes, blob_id: int, size: int) -> None:
+    def __init__(self, store: Store, prefix: bytes, blob_id: int, size: int, whole: bytes | None = None) -> None:
+        """`whole`: all of the blob, where it is at hand."""
         self.size = size  # of what `pieces` gives
         self._store = store
         self._prefix = prefix
         self._blob_id = blob_id
         self._stored_size = size
-        self._first: bytes | None = None
+        self._first: bytes | None = None if whole is None else prefix + whole
         self._anew: Downgrade | None = None
 
     async def begin(self) -> None:

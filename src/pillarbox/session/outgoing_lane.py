@@ -103,7 +103,7 @@ class OutgoingLane:
 
     async def _send(self, parcel: Parcel, replies: dict[int, tuple[Result, Reply]]) -> None:
         """Fill `replies`, by number of the recipient."""
-        content = Content(self._store, parcel.prefix, parcel.blob_id, parcel.size)
+        content = Content(self._store, parcel.prefix, parcel.blob_id, parcel.size, parcel.content)
         await content.begin()
         self._look_for_goodbye()
         if not self._alive:

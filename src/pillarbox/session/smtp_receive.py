@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -13,6 +14,7 @@ from pillarbox.flow import deliver as flow
 from pillarbox.flow.account_hold import hold_rest
 from pillarbox.flow.allowance import Held, OverLimit, Submitted, submit
 from pillarbox.flow.deliver import Envelope, Recipient, Result
+from pillarbox.flow.sending.handover import Handover
 from pillarbox.flow.spool import Spool, SpoolError
 from pillarbox.smtp.address import Path
 from pillarbox.smtp.events import Hello, Mail
@@ -105,11 +107,19 @@ class Reception:
         )
         planned = flow.plan(envelope, message, self._spool.head)
         size = len(message.packed) if message.packed is not None else 0
-        given = (envelope, planned, message, self._spool.head)
+        handover, head = session.node.handover, self._spool.head
+        warm = handover.warm() if handover is not None else None
+        given = (envelope, planned, message, head, warm)
         store = session.node.store
+        storing: asyncio.Future[Result] | asyncio.Future[Submitted]
         if envelope.user_id is None:
-            return store.write(flow.deliver, *given, size=size)
-        return store.write(submit, submission.allowance(session.node.settings), *given, size=size)
+            storing = store.write(flow.deliver, *given, size=size)
+        else:
+            storing = store.write(submit, submission.allowance(session.node.settings), *given, size=size)
+        if handover is not None:  # whatever becomes of this session
+            content = head if len(head) == message.analysis.size else None
+            storing.add_done_callback(partial(_hand_over, handover, content))
+        return storing
 
     def stored(self, done: asyncio.Future[Result] | asyncio.Future[Submitted]) -> bool:
         """Answer with what the store says; whether anything of the message was kept."""
@@ -230,6 +240,15 @@ class Reception:
                 log.warning("Not delivered: TO=%s: %s", recipient.address, error, message_id=self.message_id)
         if result.dropped_reports:
             log.warning("%d failures without a report", result.dropped_reports, message_id=self.message_id)
+
+
+def _hand_over(handover: Handover, content: bytes | None, done: asyncio.Future[Any]) -> None:
+    if done.cancelled() or done.exception() is not None:
+        return
+    result = done.result()
+    if isinstance(result, Submitted):
+        result = result.result
+    handover.accepted(result.plans, result.outcomes, content)
 
 
 def _accepted(message_id: str) -> Reply:

@@ -33,7 +33,8 @@ KEEP = 24 * 3600  # seconds an unreferenced blob stays
 
 _MAX_REFERENCES = 8192  # characters of message ids kept for threads
 
-_FREE = (
+# A condition on `blobs`.
+UNREFERENCED = (
     "complete = 1 AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.blob_id = blobs.id) "
     "AND NOT EXISTS (SELECT 1 FROM message_queue WHERE message_queue.blob_id = blobs.id) "
     "AND NOT EXISTS (SELECT 1 FROM expunged WHERE expunged.blob_id = blobs.id AND expunged.expunged_at IS NOT NULL)"
@@ -178,7 +179,7 @@ def free_unreferenced(tx: Tx, before: int, limit: int = 200, look: int = 500) ->
     if not rows:
         return 0
     condition, values = tx.among("id", [row[0] for row in rows])
-    free = [row[0] for row in tx.rows(f"SELECT id FROM blobs WHERE {condition} AND {_FREE}", (values,))]
+    free = [row[0] for row in tx.rows(f"SELECT id FROM blobs WHERE {condition} AND {UNREFERENCED}", (values,))]
     _delete(tx, free)
     tx.run(f"DELETE FROM unreferenced_blobs WHERE {condition}", (values,))  # freed, or wanted again
     return len(free)
@@ -191,7 +192,7 @@ def _note_unreferenced(tx: Tx, limit: int) -> None:
     if ids:
         condition, values = tx.among("id", ids)
         tx.run(
-            f"INSERT INTO unreferenced_blobs (id, since) SELECT id, ? FROM blobs WHERE {condition} AND {_FREE} "
+            f"INSERT INTO unreferenced_blobs (id, since) SELECT id, ? FROM blobs WHERE {condition} AND {UNREFERENCED} "
             "ON CONFLICT (id) DO NOTHING",
             (tx.now, values),
         )
@@ -202,7 +203,7 @@ def _note_unreferenced(tx: Tx, limit: int) -> None:
 def free_unwanted(tx: Tx, ids: Sequence[int]) -> int:
     """Free those of these complete blobs that nobody refers to, at once; how many."""
     condition, values = tx.among("id", ids)
-    free = [row[0] for row in tx.rows(f"SELECT id FROM blobs WHERE {condition} AND {_FREE}", (values,))]
+    free = [row[0] for row in tx.rows(f"SELECT id FROM blobs WHERE {condition} AND {UNREFERENCED}", (values,))]
     _delete(tx, free)
     return len(free)
 

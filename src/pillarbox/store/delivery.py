@@ -15,7 +15,7 @@ from pillarbox.store.errors import NotFound, OverQuota, StoreError, Temporary
 from pillarbox.store.flags import DELETED, SEEN, join_keywords
 from pillarbox.store.mailboxes import ensure_inbox
 from pillarbox.store.quota import charge
-from pillarbox.store.records import Appended, Delivery, NewMessage, Outcome, Queued
+from pillarbox.store.records import Appended, Delivery, NewMessage, Outcome, Queued, QueuedMessage, Warm
 from pillarbox.store.tx import QUEUE, Tx
 
 _COUNT = (
@@ -28,20 +28,23 @@ _INSERT = (
     "INSERT INTO messages (mailbox_id, uid, blob_id, flags, keywords, modseq, internal_date, save_date, size, prefix) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+MOST_CLAIMED = 100  # rows of a message that are somebody's claim at once
+
 _ENQUEUE = (
     "INSERT INTO message_queue (from_address, to_address, priority, created_at, updated_at, next_retry_at, blob_id, "
     "prefix, status, message_key, destination_id, route_id, user_id, via, notify, orcpt, ret, envid, body, smtputf8, "
-    f"deliver_by, deliver_mode) VALUES (?{', ?' * 21})"
+    f"deliver_by, deliver_mode, claimed_by) VALUES (?{', ?' * 22})"
 )
 
 
-def deliver(tx: Tx, message: NewMessage, plans: Sequence[Delivery | Queued]) -> list[Outcome]:
-    """Carry out every plan, each for itself; one outcome a plan, in their order.
+def deliver(tx: Tx, message: NewMessage, plans: Sequence[Delivery | Queued], warm: Warm | None = None) -> list[Outcome]:
+    """Carry out every plan, each for itself; one outcome a plan, in their order. `warm`: whose claim queue rows are
+    from the beginning, where that keeps their order.
 
     Over quota or a user who is gone is an outcome, and so is what is wrong with one of several mailboxes. Raises what
     makes all of it fail (Full, Busy, a blob that is not there).
     """
-    blob = _Blob(message)
+    blob = _Blob(message, warm)
     if len(plans) == 1:
         _find_destinations(tx, blob, plans)
         return [_carry_out(tx, blob, plans[0])]
@@ -102,12 +105,15 @@ def append(
 
 
 class _Blob:
-    """The message's blob, written when the first plan needs it; and `destinations` (ids by name) of its queue rows."""
+    """The message's blob, written when the first plan needs it; and `destinations` (ids by name) of its queue rows,
+    those of `claimed` ones too."""
 
-    __slots__ = ("_id", "_message", "destinations", "size")
+    __slots__ = ("_id", "_message", "claimed", "destinations", "size", "warm")
 
-    def __init__(self, message: NewMessage) -> None:
+    def __init__(self, message: NewMessage, warm: Warm | None = None) -> None:
         self._message = message
+        self.warm = warm
+        self.claimed: set[str] = set()
         self._id: int | None = None
         self.size = message.analysis.size
         self.destinations: dict[str, int] = {}
@@ -142,17 +148,45 @@ def _carry_out(tx: Tx, blob: _Blob, plan: Delivery | Queued) -> Outcome:
 
 def _find_destinations(tx: Tx, blob: _Blob, plans: Sequence[Delivery | Queued]) -> None:
     due: dict[str, int] = {}
+    warm = _warm(plans, blob.warm) if blob.warm is not None else {}
     for plan in plans:
         if isinstance(plan, Queued) and plan.destination and not plan.held:
             at = tx.now if plan.not_before is None else plan.not_before
             due[plan.destination] = min(due.get(plan.destination, at), at)
+    for name, priority in warm.items():
+        assert blob.warm is not None
+        if name not in blob.warm.shared:
+            due[name] = tx.now + blob.warm.lease
+        elif (destination_id := destinations.at_ease(tx, name, priority)) is not None:
+            blob.destinations[name] = destination_id  # its triggers see to the rest
+            del due[name]
+        else:
+            continue
+        blob.claimed.add(name)
     if due:
-        blob.destinations = destinations.ensure(tx, due)
+        blob.destinations |= destinations.ensure(tx, due)
+
+
+def _warm(plans: Sequence[Delivery | Queued], warm: Warm) -> dict[str, int]:
+    """Destinations, with the priority of their rows, for which a sender of this process waits."""
+    found: dict[str, list[Queued]] = {}
+    for plan in plans:
+        if isinstance(plan, Queued) and plan.destination in warm.names:
+            found.setdefault(plan.destination, []).append(plan)
+    return {
+        name: rows[0].priority
+        for name, rows in found.items()
+        if len(rows) <= MOST_CLAIMED and not any(row.held or row.not_before is not None for row in rows)
+    }
 
 
 def _enqueue(tx: Tx, blob: _Blob, plan: Queued) -> Outcome:
     now = tx.now
-    due_at = None if plan.held else now if plan.not_before is None else plan.not_before
+    warm = blob.warm if plan.destination in blob.claimed else None
+    if warm is not None:
+        due_at: int | None = now + warm.lease
+    else:
+        due_at = None if plan.held else now if plan.not_before is None else plan.not_before
     queue_id = tx.insert(
         _ENQUEUE,
         (
@@ -164,7 +198,7 @@ def _enqueue(tx: Tx, blob: _Blob, plan: Queued) -> Outcome:
             due_at,
             blob.id(tx),
             plan.prefix,
-            "held" if plan.held else "pending",
+            "held" if plan.held else "pending" if warm is None else "processing",
             plan.message_key,
             blob.destinations.get(plan.destination),
             plan.route_id,
@@ -178,8 +212,41 @@ def _enqueue(tx: Tx, blob: _Blob, plan: Queued) -> Outcome:
             int(plan.smtputf8),
             plan.deliver_by,
             plan.deliver_mode,
+            "" if warm is None else warm.holder,
         ),
     )
+    if warm is not None:
+        return Outcome(plan.recipient, queue_id=queue_id, claimed=_claimed(tx, blob, plan, queue_id))
     if not plan.held:
         tx.touch(*QUEUE)
     return Outcome(plan.recipient, queue_id=queue_id)
+
+
+def _claimed(tx: Tx, blob: _Blob, plan: Queued, queue_id: int) -> QueuedMessage:
+    """The row, as `queue_claim.claim` would have it."""
+    return QueuedMessage(
+        id=queue_id,
+        message_key=plan.message_key,
+        sender=plan.sender,
+        recipient=plan.recipient,
+        prefix=plan.prefix,
+        blob_id=blob.id(tx),
+        size=len(plan.prefix) + blob.size,
+        priority=plan.priority,
+        attempts=0,
+        created_at=tx.now,
+        expires_at=None,
+        route_id=plan.route_id,
+        user_id=plan.user_id,
+        via=plan.via,
+        notify=plan.notify,
+        orcpt=plan.orcpt,
+        ret=plan.ret,
+        envid=plan.envid,
+        body=plan.body,
+        smtputf8=plan.smtputf8,
+        deliver_by=plan.deliver_by,
+        deliver_mode=plan.deliver_mode,
+        delay_reported_at=None,
+        last_error=None,
+    )

@@ -24,6 +24,11 @@ READY = (
 COLUMNS = "id, name, due_at, holder, held_until, failures, concurrency, blocked_until, last_error"
 
 _BY_NAME = "SELECT id, due_at FROM destinations WHERE name = ?"
+# Well as far as anybody knows, and nothing of this priority waits there for whoever has it.
+_AT_EASE = (
+    "SELECT d.id FROM destinations d WHERE d.name = ? AND d.failures = 0 AND d.blocked_until IS NULL AND NOT EXISTS "
+    "(SELECT 1 FROM message_queue q WHERE q.destination_id = d.id AND q.priority = ? AND q.next_retry_at <= ?)"
+)
 _INSERT = "INSERT INTO destinations (name, due_at, updated_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING"
 _LOWER = "UPDATE destinations SET due_at = ? WHERE id = ? AND (due_at IS NULL OR due_at > ?)"
 
@@ -61,6 +66,17 @@ def ensure(tx: Tx, due: Mapping[str, int]) -> dict[str, int]:
         if row[1] is None or row[1] > due_at:
             tx.run(_LOWER, (due_at, row[0], due_at))
     return found
+
+
+def at_ease(tx: Tx, name: str, priority: int) -> int | None:
+    """The id of a destination that is well, and where nothing of this priority is due; else None."""
+    row = tx.row(_AT_EASE, (name, priority, tx.now))
+    return None if row is None else int(row[0])
+
+
+def named(tx: Tx, name: str) -> Destination | None:
+    row = tx.row(f"SELECT {COLUMNS} FROM destinations WHERE name = ?", (name,))
+    return None if row is None else Destination(*row)
 
 
 def get(tx: Tx, destination_id: int) -> Destination | None:

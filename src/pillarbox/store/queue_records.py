@@ -114,6 +114,19 @@ class QueuedMessage(msgspec.Struct, frozen=True, gc=False):
     last_error: str | None
 
 
+class Warm(msgspec.Struct, frozen=True):
+    """Destinations, by name, for which a sender of this process takes rows from the hand of whoever accepts them.
+
+    They go into the queue as the claim of `holder` for `lease` seconds. Those in `shared` are leased by another, which
+    has to see first to what is due there.
+    """
+
+    holder: str
+    lease: int
+    names: frozenset[str]
+    shared: frozenset[str] = frozenset()
+
+
 class Destination(msgspec.Struct, frozen=True, gc=False):
     """A next hop with rows in the queue. `due_at` is never later than its first row, but may be earlier.
 

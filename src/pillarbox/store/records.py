@@ -25,6 +25,7 @@ from pillarbox.store.queue_records import (
     Token,
     Unrouted,
     Usage,
+    Warm,
 )
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ __all__ = [
     "Usage",
     "User",
     "View",
+    "Warm",
 ]
 
 
@@ -92,7 +94,10 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What became of one plan: `error` is None, or "over quota" or "no such user"."""
+    """What became of one plan: `error` is None, or "over quota" or "no such user".
+
+    `claimed`: the row, where it went into the queue as somebody's claim.
+    """
 
     recipient: str
     mailbox_id: int | None = None
@@ -100,6 +105,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     uidvalidity: int | None = None
     queue_id: int | None = None
     error: str | None = None
+    claimed: QueuedMessage | None = None
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):

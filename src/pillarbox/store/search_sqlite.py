@@ -2,8 +2,9 @@
 
 The texts in it are words between spaces already (`mime.words`), so its tokenizer only cuts at ASCII; nothing but words
 and their places is kept (`content=''`). `mark` is the greatest blob that was looked at; blobs below it that could not
-be indexed then (unfinished, unreadable) are in `pending`. An index of another store, of the same store before it went
-back in time, or of other rules for words is removed and made anew; so is one that SQLite finds broken.
+be indexed then (unfinished, unreadable) are in `pending`. A blob that nothing refers to by then is passed over: what
+was only relayed has left the queue, and no mailbox can get it any more. An index of another store, of the same store
+before it went back in time, or of other rules for words is removed and made anew; so is one that SQLite finds broken.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import structlog
 
+from pillarbox.store.blobs import UNREFERENCED
 from pillarbox.store.errors import StoreError
 from pillarbox.store.files import create_database
 from pillarbox.store.search_index import VERSION, Document, Found, Sought, Status, bounded, read_document, rows_of
@@ -35,6 +37,7 @@ _SCHEMA = (
     "CREATE TABLE pending (blob_id INTEGER PRIMARY KEY, state INTEGER NOT NULL)",
     "CREATE VIRTUAL TABLE texts USING fts5(header, body, content='', contentless_delete=1, tokenize='ascii')",
 )
+_NEXT = f"SELECT id, size, complete, {UNREFERENCED} FROM blobs WHERE id > ? ORDER BY id LIMIT 200"
 _SWEEP = 2000  # entries looked at in one step
 
 
@@ -168,10 +171,11 @@ class SqliteSearch:
             (mark,) = _ints(connection, "SELECT value FROM meta WHERE key = 'mark'")
             waiting = _ints(connection, "SELECT blob_id FROM pending WHERE state = ?", UNFINISHED)
             done, gone = _settled(tx, waiting)
-            rows = tx.rows("SELECT id, size, complete FROM blobs WHERE id > ? ORDER BY id LIMIT 200", (mark,))
+            rows = tx.rows(_NEXT, (mark,))
             unfinished = [row[0] for row in rows if not row[2]]
-            ids = list(bounded([*done, *((row[0], row[1]) for row in rows if row[2])]))
-            if not ids and not unfinished and not gone:
+            wanted = [(row[0], row[1]) for row in rows if row[2] and not row[3]]
+            ids = list(bounded([*done, *wanted]))
+            if not rows and not ids and not gone:
                 return 0
             documents: list[Document] = []
             unreadable: list[int] = []
@@ -182,15 +186,14 @@ class SqliteSearch:
                 else:
                     documents.append(document)
             fresh = [blob_id for blob_id in ids if blob_id > mark]
-            complete = [row[0] for row in rows if row[2]]
             # As far as everything was looked at: up to the first complete blob that was left for the next step.
-            left = [blob_id for blob_id in complete if blob_id > (fresh[-1] if fresh else mark)]
+            left = [blob_id for blob_id, _ in wanted if blob_id > (fresh[-1] if fresh else mark)]
             reached = left[0] - 1 if left else (rows[-1][0] if rows else mark)
             _save(connection, documents, unreadable, gone, [one for one in unfinished if one <= reached], reached)
         except apsw.Error as error:
             self._forget()
             raise translated(error, self.path) from error
-        return len(ids) or len(gone) or len(unfinished)
+        return len(ids) or len(gone) or len(rows)
 
     def _sweep(self, tx: Tx) -> int:
         connection = self._writer(tx)

@@ -116,7 +116,7 @@ class Office:
     async def no_rewriting(self, sender, via):
         return sender
 
-    def start(self, holder="here:1:1", senders=None, carrier=None, store=None):
+    def start(self, holder="here:1:1", senders=None, carrier=None, store=None, siblings=0):
         slots = Slots(lambda: policy(self.settings).connections, self.loop.clock)
         parts = Parts(
             store=store or self.store,
@@ -129,6 +129,7 @@ class Office:
             slots=slots,
             clock=self.loop.clock,
             chance=random.Random(7 + len(self.schedulers)).random,
+            siblings=siblings,
         )
         scheduler = Scheduler(parts)
         scheduler.start()
@@ -139,6 +140,18 @@ class Office:
         for scheduler in self.schedulers:
             await scheduler.stop(patience)
         self.schedulers.clear()
+
+    async def accept(self, scheduler, *recipients, content=MESSAGE, lost=False, sender="ada@example.org", **columns):
+        """One message that the worker of this scheduler accepts; the outcomes. `lost`: nobody hears of the commit."""
+        plans = [
+            Queued(sender, to, destination=f"mx {to.rpartition('@')[2]}", message_key=self.ids(), **columns)
+            for to in recipients
+        ]
+        message = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
+        outcomes = await self.store.write(delivery.deliver, message, plans, scheduler.handover.warm())
+        if not lost:
+            scheduler.handover.accepted(plans, outcomes, content)
+        return outcomes
 
     async def put(self, *recipients, sender="ada@example.org", content=MESSAGE, key=None, **columns):
         """One message; the ids of its rows."""

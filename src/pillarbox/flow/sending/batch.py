@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from msgspec import structs
+
 from pillarbox.store.records import QueuedMessage
 
 from ..parcel import Parcel, ParcelRecipient
@@ -21,6 +23,10 @@ class Load(NamedTuple):
     parcel: Parcel
     rows: tuple[QueuedMessage, ...]
     forwarded: bool
+
+    def having(self, content: bytes) -> Load:
+        """With what its blob holds."""
+        return self._replace(parcel=structs.replace(self.parcel, content=content))
 
 
 def loads(rows: Iterable[QueuedMessage], most: int = MOST_RECIPIENTS) -> list[Load]:

@@ -28,7 +28,7 @@ _CLOSED_ON_US = frozenset({"LOST", "MAIL", "RCPT"})
 
 
 class LaneRunner:
-    """`connected`: it has a connection that carried something. `idle`: it waits for a parcel."""
+    """`connected`: it has a connection that carried something."""
 
     def __init__(self, run: Run, slot: Slot) -> None:
         self._run = run
@@ -37,7 +37,7 @@ class LaneRunner:
         self._carried = 0
         self._again: Load | None = None  # was given to a connection that had closed meanwhile
         self._task: asyncio.Task[None] | None = None
-        self.idle = False
+        self._called: asyncio.Future[None] | None = None  # while it waits for a parcel
 
     @property
     def connected(self) -> bool:
@@ -45,6 +45,11 @@ class LaneRunner:
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._work(), name=f"lane {self._run.name}")
+
+    def call(self) -> None:
+        """There may be a parcel, or no use in waiting for one."""
+        if self._called is not None and not self._called.done():
+            self._called.set_result(None)
 
     def cut(self) -> None:
         if self._task is not None:
@@ -81,17 +86,25 @@ class LaneRunner:
         load = run.next_load()
         if load is not None or self._lane is None or not self._lane.usable:
             return load
-        self.idle = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + IDLE
+        while load is None and self._lane.usable and run.worth_waiting and loop.time() < until:
+            await self._wait(until)
+            load = run.next_load()
+        return load
+
+    async def _wait(self, until: float) -> None:
+        """To be called."""
+        loop = asyncio.get_running_loop()
+        self._called = loop.create_future()
+        timer = loop.call_at(until, self.call)
+        self._run.idle.append(self)
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(IDLE):
-                    while load is None and self._lane.usable and run.worth_waiting:
-                        run.more.clear()
-                        await run.more.wait()
-                        load = run.next_load()
+            await self._called
         finally:
-            self.idle = False
-        return load if load is not None else run.next_load()
+            timer.cancel()
+            if self in self._run.idle:
+                self._run.idle.remove(self)
 
     async def _ready(self, load: Load) -> bool:
         """Have a connection; False when there is none to be had, and the load was answered for or put back."""

@@ -20,6 +20,27 @@ RENEW = 100.0  # seconds between two words
 GRACE = 60.0  # seconds before the end of the lease from which on nothing more is begun
 
 
+HELD = 8 * 1024 * 1024  # octets of messages that wait in memory to be sent, of a worker
+
+
+class Held:
+    """Octets of messages that are kept until they are sent, so that they need not be read again."""
+
+    def __init__(self, limit: int = HELD) -> None:
+        self._limit = limit
+        self.octets = 0
+
+    def take(self, size: int) -> bool:
+        """Count them; False, and not counted, when there is no room."""
+        if self.octets + size > self._limit:
+            return False
+        self.octets += size
+        return True
+
+    def release(self, size: int) -> None:
+        self.octets -= size
+
+
 class Senders(Protocol):
     """Says how a sender is written to the next hop when an address of ours forwarded the message."""
 
@@ -29,7 +50,10 @@ class Senders(Protocol):
 
 @dataclass(slots=True)
 class Parts:
-    """`clock` in epoch seconds, `chance` gives numbers in [0, 1), `ids` names for reports."""
+    """`clock` in epoch seconds, `chance` gives numbers in [0, 1), `ids` names for reports.
+
+    `siblings`: other workers that may send to a destination while one of us has it, see `handover`.
+    """
 
     store: Store
     carrier: Carrier
@@ -41,3 +65,9 @@ class Parts:
     slots: Slots
     clock: Callable[[], float] = time.time
     chance: Callable[[], float] = field(default=random.random)
+    siblings: int = 0
+    held: Held = field(default_factory=Held)
+
+    def share(self, most: int) -> int:
+        """Lanes of a worker that sends to a destination which another has, of `most` in all; may be none."""
+        return most // 2 // self.siblings if self.siblings else 0

@@ -3,6 +3,9 @@
 A turn is one transaction: what came of the last parcels is settled and the next rows are claimed, so that a commit is
 paid once for a batch. Lanes go on meanwhile; when a turn fails they get nothing more, since what was sent and not
 settled would be sent twice after a crash.
+
+A run may also have no lease, when another worker has it: then it sends only what this worker accepts (`handover`), in
+its share of the lanes, and at the first trouble leaves it all to the other.
 """
 
 from __future__ import annotations
@@ -34,8 +37,10 @@ from .verdict import Attempt, judge, overdue
 
 log = structlog.get_logger()
 
+LINGER = 10.0  # seconds without a parcel and without lanes, after which a run without a lease ends
 AGAIN = 1.0  # seconds until a turn that failed is tried again
 GATHER = 0.01  # seconds that an outcome waits for those of other lanes: one commit settles them together
+READY = 100  # parcels that wait for lanes, beyond which what is accepted waits in the queue
 SETTLE_AT = 500  # attempts that wait for a turn before lanes get nothing more
 BROKEN = 60.0  # seconds that a destination rests whose rows cannot be claimed
 STALE = 1.0  # seconds after which a claim is looked at again before it is sent
@@ -47,16 +52,20 @@ HASTENED = 1000  # rows made due at once when a destination is back
 class Run:
     """`done` is called when it has ended, however. Belongs to the loop it was made in."""
 
-    def __init__(self, parts: Parts, destination: Destination, hop: Hop, most: int) -> None:
+    def __init__(self, parts: Parts, destination: Destination, hop: Hop, most: int, *, leased: bool = True) -> None:
+        """`most` lanes of all workers together; 0: as the settings say."""
         policy = parts.policy()
         self.id = destination.id
         self.name = destination.name
         self.hop = hop
         self.parts = parts
+        self.leased = leased
+        self.failed = False  # it has no lease, and had trouble
+        self._stay_until = 0.0 if leased else asyncio.get_running_loop().time() + LINGER  # for what may be handed over
         self.pace = Pace(
             lanes=destination.concurrency,
             failures=destination.failures,
-            most=most or policy.destination_connections,
+            most=self._bound(most),
             threshold=policy.breaker_threshold,
             timeout=policy.breaker_timeout,
         )
@@ -64,13 +73,14 @@ class Run:
         self.lease_until = parts.clock() + LEASE
         self.last_error = destination.last_error
         self.resume_at = 0.0  # loop time before which no lane is opened, after trouble
-        self.more = asyncio.Event()  # set when lanes that idle should look again
+        self.idle: list[LaneRunner] = []  # lanes that wait for a parcel
         self._ready: deque[Load] = deque()
         self._tail: list[QueuedMessage] = []  # of the last message claimed: more of its recipients may follow
         self._came: list[Judged] = []
         self._lanes: set[LaneRunner] = set()
         self._poke = asyncio.Event()
-        self._dry = False  # nothing more was due when we looked
+        self._dry = not leased  # nothing more was due when we looked
+        self._octets: dict[int, int] = {}  # of content that is at hand, by the first row of its parcel
         self._look = False  # something may have become due since
         self._look_from = 0.0  # loop time
         self._stuck = False  # the last turn failed
@@ -90,7 +100,7 @@ class Run:
 
     def wake(self) -> None:
         """Something in the queue is due."""
-        if self._dry and not self._look:
+        if self.leased and self._dry and not self._look:
             self._look = True
             loop = asyncio.get_running_loop()
             loop.call_at(max(loop.time(), self._look_from), self._poke.set)
@@ -98,6 +108,23 @@ class Run:
     def poke(self) -> None:
         """Look at the lanes: one has something to say, or slots came free."""
         self._poke.set()
+
+    def _bound(self, most: int) -> int:
+        """Lanes that this worker may have."""
+        most = most or self.parts.policy().destination_connections
+        share = self.parts.share(most)
+        return most - share * self.parts.siblings if self.leased else share
+
+    def take_lease(self, destination: Destination, hop: Hop, most: int) -> bool:
+        """The lease is ours now; False when this run is ending and cannot have it."""
+        if self._leaving:
+            return False
+        self.leased, self.hop = True, hop
+        self.lease_until = self.parts.clock() + LEASE
+        self.pace.most, self.pace.failures = self._bound(most), destination.failures
+        self._dry = False
+        self._poke.set()
+        return True
 
     @property
     def starting(self) -> bool:
@@ -107,7 +134,7 @@ class Run:
     def leave(self) -> None:
         """Begin nothing more; lanes finish the message they are at."""
         self._leaving = True
-        self.more.set()
+        self._call_all()
         self._poke.set()
 
     def cut(self) -> None:
@@ -117,7 +144,57 @@ class Run:
 
     def yield_slots(self) -> None:
         """Others need them: lanes without work close."""
-        self.more.set()
+        self._call_all()
+
+    def _call_all(self) -> None:
+        for lane in self.idle:
+            lane.call()
+
+    def _call(self) -> None:
+        """As many lanes as there are parcels; those that have waited least, so that the ones too many can close."""
+        if self._ready:
+            for lane in self.idle[-len(self._ready) :]:
+                lane.call()
+
+    # What was just accepted.
+
+    @property
+    def takes(self) -> bool:
+        """Whether rows may be put into the queue for us to be handed over, without getting ahead of others."""
+        if not self._dry or self._tail or self._stuck or self._leaving or self._down is not None or self.pace.probing:
+            return False
+        if len(self._ready) >= READY or len(self._came) >= SETTLE_AT or self.parts.slots.is_slow(self.name):
+            return False
+        return self.parts.clock() < self.lease_until - GRACE
+
+    def hand(self, rows: list[QueuedMessage], content: bytes | None) -> bool:
+        """Rows of one message, our claim since this moment, with what its blob holds; False when it is too late."""
+        if self._leaving or self._stuck or self._down is not None:
+            return False
+        if not self.leased:
+            self._stay_until = asyncio.get_running_loop().time() + LINGER
+        for load in loads(self._begun(rows)):
+            if content is not None and self.parts.held.take(len(content)):
+                self._octets[load.rows[0].id] = len(content)
+                self._put(load.having(content))
+            else:
+                self._put(load)
+        self._call()
+        if len(self._ready) > len(self.idle):
+            self._poke.set()
+        return True
+
+    def _put(self, load: Load) -> None:
+        """Behind those of its priority or a higher one."""
+        at = len(self._ready)
+        while at and self._ready[at - 1].parcel.priority < load.parcel.priority:
+            at -= 1
+        self._ready.insert(at, load)
+
+    def _forget(self, row_id: int) -> None:
+        """It is settled, or somebody else's."""
+        self.in_hand.pop(row_id, None)
+        self.parts.held.release(self._octets.pop(row_id, 0))
 
     # What lanes ask and say.
 
@@ -147,11 +224,12 @@ class Run:
             else:
                 for row_id in ids:
                     if not ours.get(row_id):
-                        self.in_hand.pop(row_id, None)
+                        self._forget(row_id)
                 rows = [row for row in rows if ours.get(row.id)]
         if len(rows) == len(load.rows):
             return load
-        return parcel_of(rows) if rows else None
+        left = parcel_of(rows) if rows else None
+        return left.having(load.parcel.content) if left is not None and load.parcel.content is not None else left
 
     @property
     def worth_waiting(self) -> bool:
@@ -163,7 +241,7 @@ class Run:
     def put_back(self, load: Load) -> None:
         """Nothing was tried after all; it is the first in line again."""
         self._ready.appendleft(load)
-        self.more.set()
+        self._call()
         self._poke.set()
 
     def came(self, load: Load, outcomes: Sequence[Outcome], began: float, mail_from: str, *, tried: bool) -> None:
@@ -195,12 +273,16 @@ class Run:
         """The destination would not talk to us."""
         parts = self.parts
         self.last_error = f"{reply.code} {reply.enhanced} {reply.text}"
+        if not self.leased:  # who has the lease sees how bad it is
+            self.failed = True
+            self.leave()
+            return
         was_blocked = self.pace.blocked
         self.pace.bad(parts.clock(), parts.chance())
         self.resume_at = asyncio.get_running_loop().time() + min(self.pace.failures, 5) * (0.5 + parts.chance())
         if self.pace.blocked:
             self._down = reply
-            self.more.set()
+            self._call_all()
             if not was_blocked:
                 failures = self.pace.failures
                 log.warning("Destination is left alone: %s", self.last_error, destination=self.name, failures=failures)
@@ -239,13 +321,15 @@ class Run:
         if self._leaving:
             return True
         if self._dry and not self._ready and not self._tail:
-            return True
+            return asyncio.get_running_loop().time() >= self._stay_until
         return self.parts.clock() > self.lease_until - GRACE  # what is left is another's
 
     async def _wait(self) -> None:
         """Until somebody pokes. The interval catches what nobody told of."""
         pause = self.parts.policy().flush_interval
         if self._ready and (rest := self.resume_at - asyncio.get_running_loop().time()) > 0:
+            pause = min(pause, rest + 0.001)
+        if not self._lanes and (rest := self._stay_until - asyncio.get_running_loop().time()) > 0:
             pause = min(pause, rest + 0.001)
         if self._stuck:
             pause = AGAIN
@@ -259,7 +343,10 @@ class Run:
     async def _look_again(self) -> None:
         """Whether something became due; not for each commit of a busy server."""
         now = asyncio.get_running_loop().time()
-        if not self._look or now < self._look_from:
+        if not self.leased or now < self._look_from:
+            return
+        # Nobody tells that a retry is due, and what is handed over may never let us wait.
+        if not self._look and not (self._dry and now >= self._look_from + self.parts.policy().flush_interval):
             return
         self._look, self._look_from = False, now + LOOKS
         try:
@@ -329,7 +416,7 @@ class Run:
             except Exception as error:
                 parts.counters.add(Field.ERRORS)
                 log.error("A row of the queue cannot be settled: %r", error, queue_id=row_id, destination=self.name)
-                self.in_hand.pop(row_id, None)  # the lease brings it back
+                self._forget(row_id)  # the lease brings it back
                 if one[0].outcome.result == "delivered":
                     with suppress(StoreError):
                         await parts.store.write(queue_settle.remove, [row_id])
@@ -337,11 +424,20 @@ class Run:
 
     def _settled(self, came: list[Judged], settled: Settled) -> None:
         for attempt, _ in came:
-            self.in_hand.pop(attempt.row.id, None)
+            self._forget(attempt.row.id)
         journal.note(self.parts.counters, came, settled)
 
     def _take(self, rows: list[QueuedMessage]) -> None:
         """Make parcels of what was claimed. The last message waits for its other recipients when more is due."""
+        made = loads([*self._tail, *self._begun(rows)])
+        self._tail = []
+        if made and not self._dry and len(made[-1].rows) < MOST_RECIPIENTS:
+            self._tail = list(made.pop().rows)
+        self._ready.extend(made)
+        self._call()
+
+    def _begun(self, rows: list[QueuedMessage]) -> list[QueuedMessage]:
+        """Those of what is our claim since this moment that are to be sent; the others are answered for."""
         now = int(self.parts.clock())
         claimed = asyncio.get_running_loop().time()
         good: list[QueuedMessage] = []
@@ -352,17 +448,12 @@ class Run:
                 good.append(row)
             else:
                 self.came(loads([row])[0], [over], now, row.sender, tried=False)
-        made = loads([*self._tail, *good])
-        self._tail = []
-        if made and not self._dry and len(made[-1].rows) < MOST_RECIPIENTS:
-            self._tail = list(made.pop().rows)
-        self._ready.extend(made)
-        self.more.set()
+        return good
 
     def _open_lanes(self) -> None:
         loop = asyncio.get_running_loop()
         while self._ready and self._may_open():
-            if loop.time() < self.resume_at or len(self._ready) <= self._idle_lanes():
+            if loop.time() < self.resume_at or len(self._ready) <= len(self.idle):
                 return
             slot = self.parts.slots.take(self.name, further=bool(self._lanes))
             if slot is None:
@@ -375,9 +466,6 @@ class Run:
         if self._stuck or self._leaving or self._down is not None:
             return False
         return len(self._lanes) < self.pace.lanes
-
-    def _idle_lanes(self) -> int:
-        return sum(lane.idle for lane in self._lanes)
 
     def _answer_for_it(self, reply: Reply) -> None:
         """It is left alone: rows that are due were tried, as far as they are concerned."""
@@ -416,7 +504,7 @@ class Run:
                     ids,
                     parts.clock(),
                     [row_id for row_id in self.in_hand if row_id not in kept],
-                    (pace.failures, pace.lanes, pace.blocked_until, self.last_error[:500]),
+                    (pace.failures, pace.lanes, pace.blocked_until, self.last_error[:500]) if self.leased else None,
                 )
             except Exception as error:
                 log.warning("A destination is not given back: %r", error, destination=self.name)
@@ -429,7 +517,8 @@ class Run:
                 self._settled(came, settled)
                 break
         self._came = []
-        self.in_hand.clear()
+        for row_id in tuple(self.in_hand):
+            self._forget(row_id)
 
 
 def _storable(outcome: Outcome) -> Outcome:
@@ -468,10 +557,13 @@ def _leave(
     ids: Sequence[str],
     at: float,
     untried: Sequence[int],
-    learnt: tuple[int, int, float | None, str],
+    learnt: tuple[int, int, float | None, str] | None,
 ) -> Settled:
+    """`learnt` of a destination that is leased."""
     settled = settle(tx, came, holder, policy, ids, at)
     queue_settle.give_back(tx, holder, untried)
+    if learnt is None:
+        return settled
     failures, lanes, blocked_until, last_error = learnt
     queue_claim.leave(
         tx,

@@ -20,7 +20,9 @@ from pillarbox.store.records import Destination
 
 from ..destination import adopt
 from ..owner import alive
+from ..parcel import Hop
 from . import hops
+from .handover import Handover
 from .parts import LEASE, RENEW, Parts
 from .policy import SLOW_SHARE
 from .run import Run
@@ -44,6 +46,8 @@ class Scheduler:
         self._parts = parts
         self._runs: dict[int, Run] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._next: dict[int, Run] = {}  # to begin when the one before it has ended
+        self.handover = Handover(parts, self._runs, self._join)
         self._looking: asyncio.Task[None] | None = None
         self._helpers: list[asyncio.Task[None]] = []
         self._poke = asyncio.Event()
@@ -81,6 +85,7 @@ class Scheduler:
         for run in tuple(self._runs.values()):
             run.cut()
         await self._wait_for_runs(None)
+        await self.handover.settled()
         for helper in self._helpers:
             helper.cancel()
         self._count()
@@ -151,12 +156,23 @@ class Scheduler:
                 until = int(self._parts.clock() + NO_ROOM * (1 + self._parts.chance()))
                 await self._parts.store.write(_put_off, destination, self._parts.holder, until)
             else:
-                self._run(Run(self._parts, destination, found.hop, found.concurrency))
+                self._have(destination, found.hop, found.concurrency)
         return len(leased) == room
 
+    def _have(self, destination: Destination, hop: Hop, most: int) -> None:
+        """The lease is ours. One that we had, and which ran out, goes on."""
+        run = self._runs.get(destination.id)
+        if run is None:
+            self._run(Run(self._parts, destination, hop, most))
+        elif not run.leased and not run.take_lease(destination, hop, most):
+            self._next[run.id] = Run(self._parts, destination, hop, most)
+
+    def _join(self, run: Run) -> None:
+        """Begin a run without a lease."""
+        if not self._stopping and run.id not in self._runs:
+            self._run(run)
+
     def _run(self, run: Run) -> None:
-        if run.id in self._runs:  # our own lease had ended: it goes on
-            return
         self._runs[run.id] = run
         task = asyncio.get_running_loop().create_task(run.work(), name=f"destination {run.name}")
         self._tasks[run.id] = task
@@ -165,6 +181,13 @@ class Scheduler:
     def _ended(self, run: Run) -> None:
         self._runs.pop(run.id, None)
         self._tasks.pop(run.id, None)
+        if run.failed:
+            self.handover.avoid(run.name)
+        following = self._next.pop(run.id, None)
+        if following is not None:
+            self._run(following)
+            if self._stopping:
+                following.leave()
         self._poke.set()
 
     async def _renew(self) -> None:
@@ -173,11 +196,11 @@ class Scheduler:
             await asyncio.sleep(RENEW)
             began = self._parts.clock()
             for run in tuple(self._runs.values()):
-                ids = list(run.in_hand)
+                ids, leased = list(run.in_hand), [run.id] if run.leased else []
                 try:
                     for at in range(0, max(len(ids), 1), RENEWED):
                         await self._parts.store.write(
-                            queue_claim.prolong, self._parts.holder, ids[at : at + RENEWED], [run.id], LEASE
+                            queue_claim.prolong, self._parts.holder, ids[at : at + RENEWED], leased, LEASE
                         )
                 except StoreError as error:
                     log.warning("A lease is not prolonged: %s", error, destination=run.name)
