@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 Run = Callable[[bytes], None]
+Mutate = Callable[[bytes, Sequence[bytes], Sequence[bytes], random.Random], bytes]
 
 FAILURES = Path(__file__).parent / "failures"
 MAX_INPUT = 1 << 16  # longer inputs are cut: size traps have tests of their own
@@ -109,10 +110,12 @@ def drive(
     *,
     dictionary: Sequence[bytes] = (),
     name: str = "fuzz",
+    mutate: Mutate = mutate,
 ) -> int:
     """Run mutations of `seeds` for `seconds`; print executions per second. 1 after a failure (saved, shrunk), else 0.
 
-    `seed` makes the order of inputs repeatable. Every seed itself is run first.
+    `seed` makes the order of inputs repeatable. Every seed itself is run first. A target that knows the structure of
+    its inputs gives a `mutate` of its own.
     """
     seed = random.randrange(1 << 32) if seed is None else seed
     rng = random.Random(seed)
@@ -153,7 +156,14 @@ def _report(run: Run, data: bytes, error: BaseException, seed: int, executions: 
     return 1
 
 
-def main(run: Run, seeds: Sequence[bytes], dictionary: Sequence[bytes] = (), argv: Sequence[str] | None = None) -> int:
+def main(
+    run: Run,
+    seeds: Sequence[bytes],
+    dictionary: Sequence[bytes] = (),
+    argv: Sequence[str] | None = None,
+    *,
+    mutate: Mutate = mutate,
+) -> int:
     """The command line of every target: `--seconds N --seed N`, or `--replay FILE`."""
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(prog=name)
@@ -165,4 +175,4 @@ def main(run: Run, seeds: Sequence[bytes], dictionary: Sequence[bytes] = (), arg
         run(options.replay.read_bytes())
         print(f"{name}: {options.replay} passes")
         return 0
-    return drive(run, seeds, options.seconds, options.seed, dictionary=dictionary, name=name)
+    return drive(run, seeds, options.seconds, options.seed, dictionary=dictionary, name=name, mutate=mutate)

@@ -39,7 +39,10 @@ _USE = re.compile(rb"\\[A-Za-z-]{1,40}")
 
 def select(cursor: Cursor) -> Select:
     """SELECT with CONDSTORE and QRESYNC (RFC 7162 section 7)."""
-    args = Select(cursor.mailbox())
+    try:
+        args = Select(cursor.mailbox())
+    except Refused as error:  # NO would mean that no mailbox is selected any more, RFC 9051 section 6.3.2
+        raise BadSyntax(str(error), error.code) from None
     if cursor.skip(b" "):
 
         def parameter(cursor: Cursor) -> None:

@@ -10,8 +10,9 @@ def test_this_process_lives_and_so_do_its_spools():
     assert alive(this_process() + "/17")
 
 
-@pytest.mark.parametrize("process", ["", "x", "1", "1:", f"{os.getpid()}:1", "999999999:5", "-1:5"])
+@pytest.mark.parametrize("process", ["", "x", "1", "1:", "{ours}:1", "999999999:5", "-1:5"])
 def test_others_do_not(process):
+    process = process.format(ours=os.getpid())
     assert not alive(f"{os.uname().nodename}:{process}")
     assert not alive(process)
 
