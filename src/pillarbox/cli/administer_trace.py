@@ -120,14 +120,15 @@ def _told(tx: Tx, key: str) -> Told:
 
 def _story(told: Told) -> str:
     facts = {name: value for event in told.events for name, value in telling.facts_of(event).items()}
-    sender = next((event.sender for event in told.events if event.kind != "report"), "")
+    sender = telling.sender_of(told.events)
     lines = [f"Message {told.message_key} from {sender or '<>'}"]
     if facts.get("header_id"):
         lines[0] += f", {facts.get('size', 0)} octets"
         lines.append(f"Message-ID {facts['header_id']}")
     lines.append("")
     lines += [f"{_when(at)}  {text}" for at, text in telling.sentences(told.events)]
-    now = [_row(row) for row in told.queue] + [_place(entry) for entry in told.mailboxes]
+    now = [("the report to " if sender and not row.from_address else "") + _row(row) for row in told.queue]
+    now += [_place(entry) for entry in told.mailboxes]
     now += [f"{address}: it is not in the mailbox it was delivered to any more" for address in told.gone]
     lines += ["", "Now", *(f"  {line}" for line in now)] if now else ["", "Now", "  nothing of it is left in the queue"]
     return "\n".join(lines)

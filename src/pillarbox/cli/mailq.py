@@ -111,7 +111,7 @@ async def show(store: Store, write: Callable[[str], object], folder: str | None 
 
 def _messages(rows: list[QueueRow]) -> list[list[QueueRow]]:
     """Rows of one message, which were made together."""
-    return [list(group) for _, group in groupby(rows, lambda row: row.message_key or row.id)]
+    return [list(group) for _, group in groupby(rows, lambda row: (row.message_key or row.id, row.from_address))]
 
 
 def entry(rows: Sequence[QueueRow]) -> str:

@@ -21,7 +21,15 @@ def trim(tx: Tx, days: int) -> int:
     queue_settle.remove(tx, [row.id for row in rows])
     told = f"a dead letter is kept for {days} days"
     events = [
-        entry(tx.now, row.message_key, "forgotten", recipient=row.to_address, queue_id=row.id, text=told)
+        entry(
+            tx.now,
+            row.message_key,
+            "forgotten",
+            sender=row.from_address,
+            recipient=row.to_address,
+            queue_id=row.id,
+            text=told,
+        )
         for row in rows
         if row.message_key
     ]

@@ -15,7 +15,8 @@ from .route import Refusal, find
 def post(tx: Tx, content: bytes, sender: str, message_key: str) -> bool:
     """Put a report into the sender's mailbox or into the queue; False when there is nowhere to put it.
 
-    It has the null sender, so it is never reported on itself.
+    It has the null sender, so it is never reported on itself. `message_key`: whose story it belongs to, which is that
+    of the message it reports on.
     """
     try:
         path = parse_path(sender, max_local=MAX_PATH)

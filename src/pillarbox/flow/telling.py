@@ -16,6 +16,8 @@ _PLACE = {"mailbox", "mailbox_id", "uid", "destination", "list_or_alias", "not_b
 _ATTEMPT = {"next_at", "tries", "began", "reported", "about", "mail_from", "operator"}
 _TOLD = _CLIENT | _ANSWER | _PLACE | _ATTEMPT
 _TRIES = frozenset({"relayed", "deferred", "bounced", "expired"})
+# Their events say of which sender their entry is: the null sender is that of a report.
+_OF_ENTRIES = _TRIES | {"held", "released", "moved", "retried", "deleted", "forgotten"}
 _HERE = frozenset({"accepted", "delivered", "queued", "held", "refused"})  # kinds that may carry who brought it
 _AFTER = {"GREETING": "greeting", "HELLO": "EHLO", "END": "end of data"}
 _KINDS = {"failed": "a failure", "delayed": "a delay", "delivered": "the delivery", "relayed": "the relaying"}
@@ -36,14 +38,23 @@ def in_order(events: Sequence[Event]) -> list[Event]:
 
 
 def sentences(events: Sequence[Event]) -> Iterator[tuple[int, str]]:
-    """(milliseconds, sentence) of the events of one message."""
+    """(milliseconds, sentence) of the events of one message and of the reports on it."""
+    own = sender_of(events)
     for event in in_order(events):
         facts = facts_of(event)
+        if own and not event.sender and event.queue_id is not None and event.kind in _OF_ENTRIES:
+            yield event.at, f"the report: {sentence(event, facts)}{_rest(facts)}"
+            continue
         if event.kind in _HERE - {"refused"} and facts.get("peer"):
             yield event.at, f"accepted from {came(facts)}"
             if event.kind == "accepted":
                 continue
         yield event.at, sentence(event, facts) + _rest(facts)
+
+
+def sender_of(events: Sequence[Event]) -> str:
+    """Of the message; "" for the null sender."""
+    return next((event.sender for event in in_order(events) if event.sender and event.kind != "report"), "")
 
 
 def sentence(event: Event, facts: Mapping[str, Any]) -> str:

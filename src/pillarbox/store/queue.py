@@ -60,6 +60,12 @@ def find_ids(tx: Tx, wanted: QueueFilter, limit: int = PAGE, after_id: int = 0) 
     return [row[0] for row in tx.rows(sql, (after_id, *values, limit))]
 
 
+def last_id(tx: Tx) -> int:
+    """The highest id of a row, 0 when there is none."""
+    row = tx.row("SELECT max(id) FROM message_queue")
+    return int(row[0] or 0) if row is not None else 0
+
+
 def dead_since(tx: Tx, before: int, limit: int) -> list[int]:
     """Dead letters to which nothing happened since `before`, at most `limit` ids. Reads all dead letters."""
     sql = "SELECT id FROM message_queue WHERE status = 'failed' AND updated_at < ? LIMIT ?"
@@ -83,11 +89,13 @@ async def in_pages(store: Store, change: Callable[..., int], wanted: QueueFilter
 
 
 async def pages(store: Store, wanted: QueueFilter) -> AsyncIterator[QueueFilter]:
-    """The same filter for a page of its rows after the other, by their ids. Raises StoreError."""
-    last = 0
-    while ids := await store.scan(find_ids, wanted, PAGE, last):
+    """The same filter for a page of its rows after the other, by their ids. What comes meanwhile is not meant: reports
+    on what is given back, above all. Raises StoreError."""
+    last, end = 0, await store.scan(last_id)
+    while last < end and (ids := await store.scan(find_ids, wanted, PAGE, last)):
         last = ids[-1]
-        yield msgspec.structs.replace(wanted, ids=tuple(ids))
+        if meant := tuple(queue_id for queue_id in ids if queue_id <= end):
+            yield msgspec.structs.replace(wanted, ids=meant)
 
 
 def hold(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:

@@ -200,6 +200,17 @@ def test_bounce_needs_no_server(run: Run, tmp_path: Path) -> None:
     assert kinds.count("bounced") == 3 and kinds.count("report") == 1
 
 
+def test_bounce_leaves_the_reports_alone_that_it_makes(run: Run) -> None:
+    assert run("queue", "bounce", "--status", "dead")[0] == 0
+    assert run("queue", "bounce", "--all")[1] == "4 entries returned\n"
+    left = answer(run("queue", "list", "--json"))
+    assert [(row["from_address"], row["to_address"], row["status"]) for row in left] == [
+        ("", "f@z.test", "failed"),
+        ("", "a@x.test", "pending"),
+    ]
+    assert left[1]["message_key"] == KEYS[0]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -341,6 +352,20 @@ def test_trace_for_people(run: Run) -> None:
     assert lines[8] == "Now"
     assert lines[9] == "  b@y.test: in the queue as entry 1, pending, next try " + lines[9].rpartition("try ")[2]
     assert "tried 2 times, next try 2033-05-18 03:33:20Z: 451 4.7.1 try later" in lines[10]
+
+
+def test_trace_tells_of_the_report_too(run: Run, tmp_path: Path) -> None:
+    report = Queued("", "a@x.test", message_key=KEYS[0], destination="mx x.test")
+    (queued,) = on(tmp_path, delivery.deliver, message(), [report])
+    facts = {"recipient": "a@x.test", "queue_id": queued.queue_id, "code": 450, "text": "no"}
+    on(tmp_path, events.add_events, [entry(1.7e9 + 99, KEYS[0], "deferred", **facts)])
+    lines = run("trace", KEYS[0])[1].splitlines()
+    assert lines[0].startswith(f"Message {KEYS[0]} from a@x.test")
+    assert lines[7].endswith("the report: not yet sent to a@x.test: 450 no")
+    assert [line for line in lines if line.startswith("  the report to a@x.test: in the queue as entry")]
+    listed = run("queue", "mailq")[1]
+    assert re.search(rf"{KEYS[0]} .* a@x\.test\n", listed)
+    assert re.search(rf"{KEYS[0]} .* MAILER-DAEMON\n +a@x\.test\n", listed)
 
 
 def test_trace_of_an_address(run: Run) -> None:

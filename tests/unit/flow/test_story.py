@@ -148,11 +148,12 @@ EVENTS = [
     entry(10.0, KEY, "queued", sender="a@x.test", recipient="b@y.test", queue_id=12, destination="mx y.test",
           peer="192.0.2.1:4000", hello="mail.x.test", tls="TLSv1.3 AES", size=100, header_id="<1@x.test>"),
     entry(10.0, KEY, "delivered", sender="a@x.test", recipient="c@z.test", mailbox="INBOX", mailbox_id=1, uid=3),
-    entry(11.5, KEY, "deferred", recipient="b@y.test", queue_id=12, tries=1, stage="RCPT", code=451, enhanced="4.7.1",
-          text="greylisted", host="mx.y.test", address="192.0.2.9:25", tls="TLSv1.3", next_at=311),
-    entry(320.0, KEY, "retried", recipient="b@y.test", queue_id=12, operator="ada"),
-    entry(321.0, KEY, "bounced", recipient="b@y.test", queue_id=12, tries=2, stage="END", code=550, enhanced="5.7.1",
-          text="spam", host="mx.y.test", address="192.0.2.9:25", reported="failed"),
+    entry(11.5, KEY, "deferred", sender="a@x.test", recipient="b@y.test", queue_id=12, tries=1, stage="RCPT",
+          code=451, enhanced="4.7.1", text="greylisted", host="mx.y.test", address="192.0.2.9:25", tls="TLSv1.3",
+          next_at=311),
+    entry(320.0, KEY, "retried", sender="a@x.test", recipient="b@y.test", queue_id=12, operator="ada"),
+    entry(321.0, KEY, "bounced", sender="a@x.test", recipient="b@y.test", queue_id=12, tries=2, stage="END",
+          code=550, enhanced="5.7.1", text="spam", host="mx.y.test", address="192.0.2.9:25", reported="failed"),
     entry(321.0, KEY, "report", recipient="a@x.test", about="failed"),
 ]  # fmt: skip
 

@@ -98,13 +98,22 @@ def test_a_sender_elsewhere_gets_the_report_by_the_queue_and_a_report_that_fails
         office.world.servers["mx example.net"].rule = lambda to, tries, now: NEVER
         office.world.servers["mx example.org"].rule = lambda to, tries, now: NEVER
         office.start()
-        await office.put("bad@example.net", sender="eve@example.org")
+        await office.put("bad@example.net", sender="eve@example.org", key="KEY1")
         await office.until(lambda: office.world.servers["mx example.org"].parcels)
         (parcel,) = office.world.servers["mx example.org"].parcels
         assert (parcel.sender, parcel.recipients[0].address) == ("", "eve@example.org")
         await asyncio.sleep(5)
         rows = await office.rows("status, from_address, to_address, last_error, next_retry_at")
         assert rows == [("failed", "", "eve@example.org", "550 5.1.1 no such user", None)]
+        story = await office.ask(f"SELECT {STORY} FROM message_events WHERE message_key = 'KEY1' ORDER BY id")
+        told = [said for _, said in telling.sentences([Event(*row) for row in story])]
+        assert [line.partition(":")[0].partition(" at ")[0] for line in told] == [
+            "a report about a failure went to eve@example.org",
+            "given up for bad@example.net",
+            "the report",
+        ]
+        assert told[2].startswith("the report: given up for eve@example.org at mx.test")
+        assert "550 5.1.1 no such user" in told[2]
 
     run(body)
 

@@ -107,7 +107,7 @@ def _report(tx: Tx, group: Sequence[Judged], policy: Policy, report_id: str, at:
     content = render(reported, [_told(attempt, verdict) for attempt, verdict in group], policy.hostname)
     try:
         with tx.savepoint():
-            return post(tx, content, row.sender, report_id)
+            return post(tx, content, row.sender, row.message_key or report_id)  # one story with the message
     except Temporary:
         raise
     except StoreError:  # what is wrong with one report is no reason to try its messages again
