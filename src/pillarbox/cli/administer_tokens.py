@@ -82,11 +82,8 @@ def revoke(
     """Make a token worthless; who is logged in with it is logged out."""
 
     def work(tx: Tx) -> dict[str, Any]:
-        for token in tokens.tokens(tx):
-            if token.id == token_id:
-                tokens.revoke(tx, token_id)
-                return _row(directory.get_user(tx, token.user_id), token)
-        raise Refused(f"no token {token_id}")
+        token = tokens.revoke(tx, token_id)
+        return _row(directory.get_user(tx, token.user_id), token)
 
     gone = write(db, work)
     print_done(f"Token {token_id} of {gone['username']} was revoked", gone, as_json=as_json)

@@ -53,6 +53,19 @@ def find_user(name: str | None) -> RunAs | None:
     return user
 
 
+def make_ready(settings: Settings) -> tuple[RunAs | None, KeyPair | None]:
+    """What comes before anything is made or opened; the account of the workers, and the certificate.
+
+    Raises StartError and CertificateError.
+    """
+    user = find_user(settings.user)
+    raise_file_limit()
+    check_folders(settings)
+    if user is None:
+        check_writable(settings, DATABASE, RUNTIME)  # else the workers' account is asked, by the part that prepares
+    return user, load_pair(settings)
+
+
 def check_folders(settings: Settings) -> None:
     """The folders that must be there before anything is made in them. Raises StartError."""
     for name in (DATABASE, RUNTIME):

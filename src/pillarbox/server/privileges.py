@@ -22,6 +22,11 @@ class RunAs:
     groups: tuple[int, ...]
 
 
+def owner_of(user: RunAs | None) -> tuple[int, int] | None:
+    """Uid and gid for what belongs to the workers; None: it stays ours."""
+    return (user.uid, user.gid) if user else None
+
+
 def account(name: str) -> RunAs:
     """The account and all of its groups. Raises NoSuchUser."""
     try:

@@ -36,19 +36,16 @@ from .lookout import Lookout
 from .notify import Notifier
 from .parts import Parts
 from .preparation import (
-    DATABASE,
-    RUNTIME,
     StartError,
-    check_folders,
-    check_writable,
     configure_log,
     find_user,
     load_pair,
+    make_ready,
     raise_file_limit,
     say_settings,
     worker_count,
 )
-from .privileges import RunAs
+from .privileges import RunAs, owner_of
 from .program import Program
 from .renewal import Renewal
 from .signals import Signals
@@ -136,13 +133,8 @@ class Supervisor:
         settings = self.settings
         log.info("=== SMTP Server Starting ===", version=__version__, pid=os.getpid())
         say_settings(settings)
-        self._user = find_user(settings.user)
-        raise_file_limit()
-        check_folders(settings)
-        if self._user is None:
-            check_writable(settings, DATABASE, RUNTIME)  # else the workers' account is asked, in `prepare`
-        self.pair = load_pair(settings)
-        listeners = Listeners(self._owner())
+        self._user, self.pair = make_ready(settings)
+        listeners = Listeners(owner_of(self._user))
         listeners.adopt(self._environ)
         try:
             listeners.extend(wanted(settings), self.size)
@@ -172,7 +164,7 @@ class Supervisor:
         found = inheritance.settled()
         self.pair = found[1] if found else load_pair(self.settings)
         self.generation, self.size = made.generation, made.size
-        self.commons = Commons.inherit(made.estate, self._owner(), self.settings, self.size, self._parts.share)
+        self.commons = Commons.inherit(made.estate, owner_of(self._user), self.settings, self.size, self._parts.share)
         self.carries = take_over(self, self.commons, inheritance)
         self.renewal.count = left.reloads
         self._settle_in()
@@ -183,9 +175,6 @@ class Supervisor:
         self.commons.listeners.say()
         self.upgrade.succeeded(left)
         self.notifier.ready(f"{self.size} workers")
-
-    def _owner(self) -> tuple[int, int] | None:
-        return (self._user.uid, self._user.gid) if self._user else None
 
     def _settle_in(self) -> None:
         self.crew = Crew(self.commons.ledger, self.own, self._be_worker, self.clock)

@@ -33,18 +33,8 @@ from .crew import Crew, NoSlot
 from .inheritance import Handed, InheritanceError, Made, Word
 from .listeners import ListenError, wanted
 from .parts import Parts
-from .preparation import (
-    DATABASE,
-    RUNTIME,
-    StartError,
-    check_folders,
-    check_writable,
-    configure_log,
-    find_user,
-    load_pair,
-    raise_file_limit,
-    worker_count,
-)
+from .preparation import StartError, configure_log, make_ready, worker_count
+from .privileges import owner_of
 
 log = structlog.get_logger()
 
@@ -91,14 +81,9 @@ class Trial:
         self._say("step", "checking the settings", 60.0)
         if too_late := reload.changed_too_late(self._handed.fixed, settings):
             raise TrialError(f"{', '.join(too_late)} changed, which takes a restart. Fix: undo that, or restart")
-        self._user = find_user(settings.user)
-        raise_file_limit()
-        check_folders(settings)
-        if self._user is None:
-            check_writable(settings, DATABASE, RUNTIME)
-        self._pair = load_pair(settings)
+        self._user, self._pair = make_ready(settings)
         self._size = worker_count(settings)
-        owner = (self._user.uid, self._user.gid) if self._user else None
+        owner = owner_of(self._user)
         self._commons = Commons.inherit(self._handed.estate, owner, settings, self._size, self._parts.share)
         self._commons.listeners.extend(wanted(settings), self._size, listen=False)
         self._say("step", "bringing the database to this version", MIGRATION)

@@ -43,13 +43,15 @@ def used(tx: Tx, token_id: int) -> None:
     )
 
 
-def revoke(tx: Tx, token_id: int) -> None:
-    """It is good for nothing from now on. Raises NotFound."""
-    row = tx.row("SELECT user_id FROM tokens WHERE id = ?", (token_id,))
+def revoke(tx: Tx, token_id: int) -> Token:
+    """It is good for nothing from now on; what it was. Raises NotFound."""
+    row = tx.row(f"SELECT {_COLUMNS} FROM tokens WHERE id = ?", (token_id,))
     if row is None:
         raise NotFound(f"no token {token_id}")
+    token = Token(*row)
     tx.run("DELETE FROM tokens WHERE id = ?", (token_id,))
-    directory.changed(tx, row[0])
+    directory.changed(tx, token.user_id)
+    return token
 
 
 def tokens(tx: Tx, user_id: int | None = None) -> list[Token]:
