@@ -218,6 +218,24 @@ QUERIES: tuple[tuple[str, str], ...] = (
         "SELECT id, address, address FROM lists WHERE owner = address",
     ),
     (
+        "Mailbox {} ({}) says {} octets of annotations; its rows say {}.",
+        "SELECT id, name, annotation_octets, n FROM (SELECT m.id, m.name, m.annotation_octets, "
+        "coalesce(sum(length(a.value) + length(a.entry)), 0) AS n FROM mailboxes m "
+        "LEFT JOIN annotations a ON a.mailbox_id = m.id WHERE m.deleted_at IS NULL "
+        "GROUP BY m.id, m.name, m.annotation_octets) AS counted WHERE n <> annotation_octets",
+    ),
+    (
+        "Annotation {} of mailbox {} belongs to UID {}, which is not there.",
+        "SELECT a.id, a.mailbox_id, a.uid FROM annotations a LEFT JOIN messages m "
+        "ON m.mailbox_id = a.mailbox_id AND m.uid = a.uid JOIN mailboxes b ON b.id = a.mailbox_id "
+        "WHERE m.id IS NULL AND b.deleted_at IS NULL",
+    ),
+    (
+        "Annotation {} of mailbox {} has the modification number {}, above that of its message, {}.",
+        "SELECT a.id, a.mailbox_id, a.modseq, m.modseq FROM annotations a JOIN messages m "
+        "ON m.mailbox_id = a.mailbox_id AND m.uid = a.uid WHERE a.modseq > m.modseq",
+    ),
+    (
         "Rights {} on mailbox {} are said to be given by user {}, who does not own it.",
         "SELECT a.id, a.mailbox_id, a.owner_id FROM acl a JOIN mailboxes m ON m.id = a.mailbox_id "
         "WHERE m.user_id IS NOT NULL AND m.user_id <> a.owner_id",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pillarbox.store import quota
+from pillarbox.store import annotating, quota
+from pillarbox.store.annotating import EVERYTHING, Carried
 from pillarbox.store.mailbox_lookup import get
 from pillarbox.store.records import Copied, Expunged, Mailbox
 from pillarbox.store.tx import Tx
@@ -45,27 +46,27 @@ def expunge(tx: Tx, mailbox_id: int, uids: Sequence[int] | None = None) -> Expun
     return Expunged([row[1] for row in rows], modseq)
 
 
-def copy(tx: Tx, mailbox_id: int, uids: Sequence[int], target_mailbox_id: int) -> Copied:
+def copy(tx: Tx, mailbox_id: int, uids: Sequence[int], target_mailbox_id: int, carried: Carried = EVERYTHING) -> Copied:
     """Copy messages, flags and dates with them, into a mailbox (also the same one). UIDs not there are passed over.
 
-    Raises NotFound, OverQuota.
+    `carried`: which of their annotations go along. Raises NotFound, OverQuota.
     """
     source, target = _both(tx, mailbox_id, target_mailbox_id)
     condition, values = tx.among("uid", uids)
-    return _copy(tx, source, target, condition, values, charge=True)
+    return _copy(tx, source, target, condition, values, carried, charge=True)
 
 
-def move(tx: Tx, mailbox_id: int, uids: Sequence[int], target_mailbox_id: int) -> Copied:
+def move(tx: Tx, mailbox_id: int, uids: Sequence[int], target_mailbox_id: int, carried: Carried = EVERYTHING) -> Copied:
     """Copy, then remove from the source, whatever their flags; `modseq` is the source's. Raises NotFound, OverQuota."""
     source, target = _both(tx, mailbox_id, target_mailbox_id)
     condition, values = tx.among("uid", uids)
-    return _move(tx, source, target, condition, values)
+    return _move(tx, source, target, condition, values, carried)
 
 
 def move_all(tx: Tx, mailbox_id: int, target_mailbox_id: int) -> Copied:
     """Move every message (RENAME of INBOX). Raises NotFound, OverQuota."""
     source, target = _both(tx, mailbox_id, target_mailbox_id)
-    return _move(tx, source, target, "uid > ?", 0)
+    return _move(tx, source, target, "uid > ?", 0, EVERYTHING)
 
 
 def trim_history(tx: Tx, mailbox_id: int, keep: int = HISTORY) -> int:
@@ -96,7 +97,9 @@ def _both(tx: Tx, source_id: int, target_id: int) -> tuple[Mailbox, Mailbox]:
     return get(tx, source_id), get(tx, target_id)
 
 
-def _copy(tx: Tx, source: Mailbox, target: Mailbox, condition: str, values: object, *, charge: bool) -> Copied:
+def _copy(
+    tx: Tx, source: Mailbox, target: Mailbox, condition: str, values: object, carried: Carried, *, charge: bool
+) -> Copied:
     where = f"mailbox_id = ? AND {condition}"
     count, size, unseen, deleted = tx.row(_SUMS + where, (source.id, values)) or (0, 0, 0, 0)
     if not count:
@@ -111,14 +114,15 @@ def _copy(tx: Tx, source: Mailbox, target: Mailbox, condition: str, values: obje
     )
     tx.touch(target.user_id, target.id)
     pairs = list(zip(uids, range(target.uidnext, target.uidnext + count), strict=True))
+    annotating.carry(tx, source.id, target.id, target.user_id, pairs, modseq, carried, beyond=not charge)
     return Copied(target.uidvalidity, pairs, modseq)
 
 
-def _move(tx: Tx, source: Mailbox, target: Mailbox, condition: str, values: object) -> Copied:
+def _move(tx: Tx, source: Mailbox, target: Mailbox, condition: str, values: object, carried: Carried) -> Copied:
     where = f"mailbox_id = ? AND {condition}"
     ids = [row[0] for row in tx.rows(f"SELECT id FROM messages WHERE {where}", (source.id, values))]
     # Within one account a move changes nothing of what is used: a full account can still tidy up.
-    copied = _copy(tx, source, target, condition, values, charge=source.user_id != target.user_id)
+    copied = _copy(tx, source, target, condition, values, carried, charge=source.user_id != target.user_id)
     if not ids:
         return Copied(target.uidvalidity, [], source.highestmodseq)
     modseq = _remove(tx, source, ids, moved=True, uncharge=source.user_id != target.user_id)
@@ -136,6 +140,7 @@ def _remove(tx: Tx, mailbox: Mailbox, ids: list[int], *, moved: bool = False, un
         f"internal_date, save_date, ?, ? FROM messages WHERE {condition}",
         (modseq, tx.now, int(moved), values),
     )
+    annotating.remove(tx, mailbox.id, ids)
     tx.run(f"DELETE FROM messages WHERE {condition}", (values,))
     tx.run(
         "UPDATE mailboxes SET highestmodseq = ?, message_count = message_count - ?, unseen_count = unseen_count - ?, "

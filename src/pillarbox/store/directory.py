@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pillarbox.store import mailboxes
+from pillarbox.store import annotating, mailboxes
 from pillarbox.store.addresses import address_key, domain_key, split
 from pillarbox.store.errors import Conflict, Invalid, NotFound
 from pillarbox.store.records import Alias, Domain, User
@@ -159,6 +159,7 @@ def delete_user(tx: Tx, username: str) -> int:
         tx.touch(account.id, mailbox.id)
     tx.run("UPDATE mailboxes SET user_id = NULL, deleted_at = ? WHERE user_id = ?", (tx.now, account.id))
     tx.run("DELETE FROM subscriptions WHERE user_id = ?", (account.id,))
+    annotating.forget_user(tx, account.id)
     tx.run("DELETE FROM users WHERE id = ?", (account.id,))
     changed(tx, account.id)
     return account.id

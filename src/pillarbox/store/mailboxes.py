@@ -168,7 +168,7 @@ def purge_deleted(tx: Tx, limit: int = 1000, before: int | None = None) -> int:
     )
     if row is None:
         return 0
-    for table in ("messages", "expunged"):
+    for table in ("annotations", "messages", "expunged"):
         gone = tx.run(
             f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE mailbox_id = ? LIMIT ?)", (row[0], limit)
         )

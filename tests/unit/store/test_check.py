@@ -6,7 +6,7 @@ import pytest
 from store_samples import Clock, inbox_of, message, raw_message, to
 
 from pillarbox.mime.analysis import analyse
-from pillarbox.store import Store, Tx, blobs, directory, lists, messages, open_store, routes, senders
+from pillarbox.store import Store, Tx, annotating, blobs, directory, lists, messages, open_store, routes, senders
 from pillarbox.store.records import NewMessage, Queued
 
 DAMAGE = [
@@ -76,6 +76,9 @@ DAMAGE = [
     ("INSERT INTO acl (owner_id, user_id, rights) VALUES (1, 1, 'l')", "Rights 1 are given by user 1 to itself"),
     ("INSERT INTO acl (owner_id, rights) VALUES (1, 'rl')", "The rights 'rl' of row 1"),
     ("INSERT INTO metadata (entry, value) VALUES ('/private/X', x'')", "The entry '/private/X' of metadata 1"),
+    ("UPDATE mailboxes SET annotation_octets = 7 WHERE id = 1", "says 7 octets of annotations; its rows say 15"),
+    ("UPDATE annotations SET uid = 77", "Annotation 1 of mailbox 1 belongs to UID 77"),
+    ("UPDATE annotations SET modseq = 999", "has the modification number 999, above that of its message"),
     ("UPDATE users SET quota_messages = -1", "has a quota below zero"),
 ]
 
@@ -91,6 +94,8 @@ async def filled(folder: object, clock: Clock) -> AsyncIterator[Store]:
     await store.write(lists.add_members, "l@example.com", ["x@y.z"])
     await store.write(senders.grant, user.id, "@y.z")
     await store.write(messages.expunge, (await inbox_of(store, user)).id)
+    comment = annotating.Change("/comment", True, b"a value")
+    await store.write(annotating.store, (await inbox_of(store, user)).id, user.id, [1], [comment])
     raw = raw_message(body="x" * 1_500_000)
     large = await store.write(blobs.begin, "1:1")
     for sequence, start in enumerate((0, blobs.CHUNK_SIZE)):

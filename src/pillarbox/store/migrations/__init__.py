@@ -19,6 +19,7 @@ from pillarbox.store.migrations import (
     m0007_sharing,
     m0008_metadata_changes,
     m0009_listed,
+    m0010_annotations,
 )
 
 Words = Mapping[str, str]
@@ -60,4 +61,5 @@ ALL: tuple[Migration, ...] = (
     Migration(7, "sharing", m0007_sharing.up, m0007_sharing.down),
     Migration(8, "metadata_changes", m0008_metadata_changes.up, m0008_metadata_changes.down),
     Migration(9, "listed", m0009_listed.up, m0009_listed.down),
+    Migration(10, "annotations", m0010_annotations.up, m0010_annotations.down),
 )
