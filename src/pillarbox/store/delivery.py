@@ -30,10 +30,15 @@ _INSERT = (
 )
 MOST_CLAIMED = 100  # rows of a message that are somebody's claim at once
 
+# Tries after the first that fit into a life by the settings' defaults. It only tells: age decides, and when a row is
+# put off it is noted anew, by the settings of then.
+MAX_RETRIES = 34
+MAX_RETRIES_OF_REPORT = 10
+
 _ENQUEUE = (
     "INSERT INTO message_queue (from_address, to_address, priority, created_at, updated_at, next_retry_at, blob_id, "
     "prefix, status, message_key, destination_id, route_id, user_id, via, notify, orcpt, ret, envid, body, smtputf8, "
-    f"deliver_by, deliver_mode, claimed_by) VALUES (?{', ?' * 22})"
+    f"deliver_by, deliver_mode, claimed_by, max_retries) VALUES (?{', ?' * 23})"
 )
 
 
@@ -213,6 +218,7 @@ def _enqueue(tx: Tx, blob: _Blob, plan: Queued) -> Outcome:
             plan.deliver_by,
             plan.deliver_mode,
             "" if warm is None else warm.holder,
+            MAX_RETRIES if plan.sender else MAX_RETRIES_OF_REPORT,
         ),
     )
     if warm is not None:

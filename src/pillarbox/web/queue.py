@@ -9,6 +9,7 @@ import msgspec
 
 from pillarbox.flow import queue_orders
 from pillarbox.flow.queue_orders import Order
+from pillarbox.flow.sending.policy import Policy, policy
 from pillarbox.store import StoreError, Tx, queue_stats
 from pillarbox.store import queue as mail_queue
 from pillarbox.store.records import QueueCounts, QueueRow
@@ -34,7 +35,7 @@ def routes(figures: Figures) -> dict[str, Handler]:
             counts, rows = await figures.store.scan(_look, limit, offset, status)
         except StoreError as wrong:
             return _no_store(wrong)
-        return as_json({**_counters(counts), "messages": [_entry(row) for row in rows]})
+        return as_json({**_counters(counts), "messages": [_entry(row, policy(figures.settings())) for row in rows]})
 
     async def stats(request: Request) -> Answer:
         limit = integer(request.query, "limit", 20, 1, MOST)
@@ -93,7 +94,7 @@ def _look(tx: Tx, limit: int, offset: int, status: str | None) -> tuple[QueueCou
     return mail_queue.counts(tx), mail_queue.page(tx, limit, offset, status)
 
 
-def _entry(row: QueueRow) -> dict[str, Any]:
+def _entry(row: QueueRow, policy: Policy) -> dict[str, Any]:
     return {
         "id": row.id,
         "from_address": row.from_address,
@@ -102,7 +103,7 @@ def _entry(row: QueueRow) -> dict[str, Any]:
         "priority": row.priority,
         "retry_count": row.attempts,
         "attempts": row.attempts,
-        "max_retries": row.max_retries,
+        "max_retries": policy.retries_of(row.from_address),
         "next_retry_at": row.next_retry_at,
         "created_at": row.created_at,
         "updated_at": row.updated_at,

@@ -9,9 +9,11 @@ import re
 
 import pytest
 
+from pillarbox.config import Settings
 from pillarbox.flow import telling
 from pillarbox.flow.local_delivery import LocalCarrier
 from pillarbox.flow.parcel import Reply
+from pillarbox.flow.sending.policy import policy
 from pillarbox.mime.analysis import analyse
 from pillarbox.store import blobs, delivery, directory, queue
 from pillarbox.store.records import Event, NewMessage, Queued, QueueFilter
@@ -165,6 +167,26 @@ def test_a_message_that_waits_is_reported_once_and_returned_after_its_lifetime(r
         assert "450 4.2.0 greylisted" in rest[0].get_payload()[0].get_content()
 
     run_sqlite(body, queue_flush_interval_ms=600_000)
+
+
+def test_how_many_tries_a_row_gets_is_said_from_the_beginning(run_sqlite):
+    async def body(office):
+        for hop in ("mx example.net", "mx example.org"):
+            office.world.servers[hop].rule = lambda to, tries, now: LATER
+        own = policy(office.settings)
+        assert (own.retries_of("a@b"), own.retries_of("")) == (delivery.MAX_RETRIES, delivery.MAX_RETRIES_OF_REPORT)
+        await office.put("a@example.net", sender="eve@example.org")
+        await office.put("b@example.net", sender="")
+        kept = await office.rows("max_retries, attempts")
+        assert kept == [(34, 0), (10, 0)]
+        office.start()
+        await asyncio.sleep(60)
+        assert await office.rows("max_retries, attempts") == [(34, 1), (10, 1)]
+        office.settings = Settings.of("production", retry_schedule="1h", queue_lifetime=10 * HOUR, report_lifetime=DAY)
+        await asyncio.sleep(HOUR)
+        assert await office.rows("max_retries, attempts > 1") == [(10, 1), (24, 1)]
+
+    run_sqlite(body)
 
 
 def test_notify_decides_what_is_told(run):

@@ -23,7 +23,7 @@ async def test_counts_and_pages(store: Store, clock: Clock) -> None:
     page = await store.read(queue.page, 2, 1)
     assert [(row.to_address, row.status) for row in page] == [("r1@example.net", "retry"), ("r2@example.net", "failed")]
     (row,) = await store.read(queue.page, 10, 0, "retry")
-    assert (row.priority, row.created_at, row.attempts, row.max_retries) == (1, clock.now, 0, 5)
+    assert (row.priority, row.created_at, row.attempts, row.max_retries) == (1, clock.now, 0, 34)
     assert row.size == message().analysis.size + 6
 
 

@@ -112,7 +112,7 @@ async def test_an_entry_of_the_queue(server: Any) -> None:
             "priority": 1,
             "retry_count": 3,
             "attempts": 3,
-            "max_retries": 5,
+            "max_retries": 10,
             "next_retry_at": 1700000900,
             "created_at": 1700000000,
             "updated_at": 1700000100,

@@ -33,6 +33,11 @@ class Policy(NamedTuple):
     def lifetime_of(self, sender: str) -> int:
         return self.lifetime if sender else self.report_lifetime
 
+    def retries_of(self, sender: str) -> int:
+        """Tries after the first one that a message gets: what `max_retries` tells people."""
+        fitting = self.schedule.length(self.lifetime_of(sender))
+        return fitting if self.tries is None else min(fitting, self.tries)
+
 
 def policy(settings: Settings) -> Policy:
     """The policy in force; asked anew for each batch, since a reload replaces the settings."""

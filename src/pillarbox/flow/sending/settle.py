@@ -67,8 +67,9 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
     queue_settle.remove(tx, removed)
     if deferred:
         queue_settle.defer(tx, deferred, holder=holder)
-        put_off = [row_id for row_id, *_ in deferred]
-        queue_upkeep.note_retries(tx, put_off, policy.schedule.length(policy.lifetime))
+        for sender in {attempt.row.sender for attempt, verdict in judged if verdict.fate == "defer"}:
+            put_off = [a.row.id for a, verdict in judged if verdict.fate == "defer" and a.row.sender == sender]
+            queue_upkeep.note_retries(tx, put_off, policy.retries_of(sender))
     queue_settle.note_delay(tx, [attempt.row.id for attempt, verdict in judged if verdict.report == "delayed"])
     if ends := [(a.row.id, v.expires_at) for a, v in judged if v.expires_at is not None and v.fate == "defer"]:
         queue_upkeep.note_end(tx, ends)
