@@ -12,6 +12,7 @@ from collections import defaultdict
 
 import pytest
 
+from crash.load import Sender
 from crash.recording_sink import RecordingSink
 from pillarbox.mime.analysis import analyse
 from pillarbox.store import blobs, delivery, open_store, routes
@@ -96,5 +97,40 @@ def test_every_message_arrives_and_few_twice(own, sink):
             assert any(-0.5 < kill - first < JUST_BEFORE for kill in kills), f"{name} came twice without a kill"
     print(f"{KILLS} kills, {MESSAGES} messages, none lost, {len(twice)} twice")
     assert len(twice) <= 25 * KILLS
+    assert own.stop() == 0
+    own.check()
+
+
+def test_what_is_taken_on_while_it_is_killed_arrives(own, sink):
+    """Accepted and handed to the connection at once: most of it is nowhere but in memory and in a claim of who dies."""
+    path = str(own.data / "smtp.db")
+
+    async def routed() -> None:
+        store = await open_store(path)
+        await store.write(routes.create_route, "sink", "smarthost", host="127.0.0.1", port=sink.port, tls="never")
+        await store.write(routes.add_rule, "recipient", "example.net", "sink", accept=True)
+        await store.close()
+
+    asyncio.run(routed())
+    senders = [Sender(number, own.ports["smtp"], ["x@example.net", "y@example.net"]) for number in range(4)]
+    chance = random.Random()
+    for _ in range(KILLS):
+        enough = len(sink.taken) + chance.randrange(20, 300)
+        until = time.monotonic() + 60
+        while len(sink.taken) < enough and time.monotonic() < until:
+            time.sleep(0.002)
+        if chance.random() < 0.5:
+            os.kill(chance.choice(own.workers()), signal.SIGKILL)
+        else:
+            own.kill()
+            own.start()
+    promised = {name for sender in senders for name, _ in sender.stop()}
+    until = time.monotonic() + 120
+    while waiting(path) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert waiting(path) == 0
+    assert promised
+    assert promised <= {name for _, name in sink.taken}
+    print(f"{KILLS} kills, {len(promised)} messages promised, none lost")
     assert own.stop() == 0
     own.check()
