@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import imaplib
+import itertools
 import json
 import os
 import select
@@ -23,10 +24,20 @@ ROOT = Path(__file__).resolve().parent.parent
 imaplib._MAXLINE = 50_000_000  # type: ignore[attr-defined]
 
 
+FIRST, LAST = 12_000, 32_000  # below what the kernel gives to connections that go out, which come and go
+BLOCK = 16  # ports of a call at least, so that those of another begin elsewhere
+_calls = itertools.count()
+
+
 def free_ports(count: int = 16) -> int:
-    """The first of `count` consecutive ports of loopback on which nothing listens now."""
-    start = 20000 + os.getpid() % 1000 * 16
-    for base in range(start, 60000, count):
+    """The first of `count` consecutive ports of loopback on which nothing listens now.
+
+    Processes that run tests at the same time begin in different places, and no call begins where the one before did.
+    """
+    places = (LAST - FIRST) // max(count, BLOCK)
+    begin = os.getpid() * 37 + next(_calls)
+    for place in range(begin, begin + places):
+        base = FIRST + place % places * max(count, BLOCK)
         try:
             for port in range(base, base + count):
                 with socket.socket() as probe:
