@@ -144,11 +144,11 @@ class Talk:
             at = end
             codes = await self.answers(1)
         if codes and codes[-1] == 354 and not self.client.over:
-            found = re.search(rb"(\A|\r\n)\.\r\n", said[at:])
-            content, at = (
-                (said[at : at + found.end()], at + found.end()) if found else (said[at:] + b"\r\n.\r\n", len(said))
-            )
-            await self.client.send(content)
+            rest = said[at:] + b"\r\n.\r\n"  # a message that has no end gets one
+            found = re.search(rb"(\A|\r\n)\.\r\n", rest)
+            assert found is not None
+            await self.client.send(rest[: found.end()])
+            at = min(at + found.end(), len(said))
             ends = await self.hear()
             if not self.client.over and len(ends) != (self.recipients if self.lmtp else 1):
                 raise Fault(f"{ends} at the end of a message to {self.recipients}")
