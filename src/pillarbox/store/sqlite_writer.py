@@ -19,6 +19,7 @@ import apsw
 import structlog
 
 from pillarbox.store.errors import Busy, Closed, Full, StoreError, Temporary
+from pillarbox.store.log_space import LogSpace
 from pillarbox.store.mark import COMMITS, UIDVALIDITY, Mark, Verdict
 from pillarbox.store.restored import went_back_in_time
 from pillarbox.store.sqlite_connection import FOREIGN_LOCK_WAIT, connect, fetch, translated
@@ -74,6 +75,7 @@ class Writer:
         self._lock = WriteLock(path)
         self._lock.say_open()
         self._connection = connect(path, "writer")
+        self._space = LogSpace(path, self._connection)
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._ending = False
         self._closed = False
@@ -208,6 +210,7 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
         except apsw.Error as error:
             return self._failed(group, translated(error))
+        self._space.make()
         before = connection.total_changes()
         tx = SqliteTx(connection, int(self._clock()))
         try:
