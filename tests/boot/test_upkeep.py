@@ -398,6 +398,8 @@ def test_a_server_killed_in_the_middle_of_an_upgrade_is_started_again(machine):
     until(lambda: machine.run("systemctl show -p MainPID --value smtp-server").strip() not in ("0", main), 15)
     machine.until_healthy()
     until(lambda: machine.run("pgrep -u smtp | wc -l").strip() in ("2", "3"), 15)
+    assert machine.run("systemctl is-active smtp-server").strip() == "active"
+    assert machine.run("systemctl show -p MainPID --value smtp-server").strip() != main
 
 
 def test_a_killed_server_is_started_again_and_nothing_is_left_of_it(machine):
@@ -407,3 +409,5 @@ def test_a_killed_server_is_started_again_and_nothing_is_left_of_it(machine):
     until(lambda: machine.run("systemctl show -p MainPID --value smtp-server").strip() not in ("0", main), 15)
     machine.until_healthy()
     until(lambda: machine.run("pgrep -u smtp | wc -l").strip() in ("2", "3"), 15)
+    assert machine.run("systemctl is-active smtp-server").strip() == "active"
+    assert machine.run("systemctl show -p MainPID --value smtp-server").strip() != main

@@ -132,6 +132,7 @@ async def test_close_does_not_wait_for_a_store_that_is_busy(store: FakeStore) ->
     notes.note(KEY, "accepted")
     async with asyncio.timeout(1):
         await notes.close()
+    assert store.events == [] and store.writes == 1
 
 
 async def test_on_a_real_store(tmp_path: Path) -> None:

@@ -227,7 +227,9 @@ def test_when_the_server_is_killed_meanwhile_nothing_of_it_stays(server: Any) ->
     server.upgrade(kills="server", pid=server.pid, sleeps=0.5)
     server.wait_for((server.folder / "asleep").exists)
     server.status = server.wait()
+    assert server.status == -signal.SIGKILL
     server.wait_for(lambda: not programs(server.folder))
+    assert programs(server.folder) == []
 
 
 def programs(folder: Path) -> list[int]:

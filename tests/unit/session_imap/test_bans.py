@@ -30,7 +30,8 @@ async def test_a_ban_from_guessing_to_its_end(house, monkeypatch):
 async def test_listed_networks_come_in(house):
     async with house(ban_failures=1, ban_never=(ip_network("127.0.0.0/8"),)) as h:
         await h.node.store.write(bans.ban, "127.0.0.1", 3600, "by hand")
-        await h.login()
+        client = await h.login()
+        assert await client.ok("NOOP") == []
 
 
 async def _at_once(seconds):

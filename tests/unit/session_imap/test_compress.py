@@ -100,8 +100,9 @@ async def test_a_stream_that_is_none_ends_the_connection(house):
         c = await compressed(h)
         c.writer.writer.write(b"\xff\xff\xff\xff NOOP\r\n")
         await h.closed()
+        assert await c.reader.reader.read() == b""
         again = await h.login("INBOX")
-        await again.ok("NOOP")
+        assert await again.ok("NOOP") == []
 
 
 async def test_it_ends_with_the_login(house):
@@ -110,6 +111,9 @@ async def test_it_ends_with_the_login(house):
         await c.ok("UNAUTHENTICATE")
         c.reader, c.writer = c.reader.reader, c.writer.writer
         await c.ok("LOGIN bob@example.com secret")
+        (session,) = h.node.sessions
+        assert session.compression is None
+        assert await c.ok("NOOP") == []
 
 
 async def test_the_kernel_asks_whether_a_silent_client_is_there(house):
