@@ -148,7 +148,7 @@ class Search:
     `returns` is None without RETURN (answer with `* SEARCH`, unless IMAP4rev2 is enabled: then ESEARCH as for `ALL`);
     else of MIN MAX ALL COUNT SAVE PARTIAL, never empty (`RETURN ()` is ALL, RFC 4731 section 3.1).
     `sort` are the criteria of SORT, `thread` the algorithm of THREAD, `partial` the range of PARTIAL (RFC 9394), and
-    `update` asks that changes of the result be told (RFC 5267 section 4.3).
+    `update` asks that changes of the result be told (RFC 5267 section 4.3), with `update_items` of new messages in it.
     `filters` are the names that FILTER keys of it have (RFC 5466), in lower case. `comparator` is the one that was
     active when the command was carried out.
     `modseq` says that a MODSEQ key is in it (then the answer carries MODSEQ, RFC 7162 section 3.1.5). With `refused`
@@ -165,6 +165,7 @@ class Search:
     partial: tuple[int, int] | None = None
     update: bool = False
     filters: tuple[str, ...] = ()
+    update_items: tuple[FetchItem, ...] = ()
     comparator: Comparator = DEFAULT
 
 
@@ -174,6 +175,26 @@ class MultiSearch:
 
     filters: tuple[MailboxFilter, ...]
     search: Search
+
+
+@dataclass(slots=True, frozen=True)
+class EventGroup:
+    """Events of some mailboxes (RFC 5465 section 8): names as in `notify_grammar.EVENTS`, none of them for NONE.
+
+    `items`: what is fetched of a new message in the selected mailbox.
+    """
+
+    mailboxes: MailboxFilter
+    events: frozenset[str]
+    items: tuple[FetchItem, ...] = ()
+
+
+@dataclass(slots=True)
+class Notify:
+    """NOTIFY (RFC 5465): SET with its groups, or NONE without any; `status`: STATUS responses are wanted at once."""
+
+    groups: tuple[EventGroup, ...] = ()
+    status: bool = False
 
 
 @dataclass(slots=True)
@@ -289,6 +310,7 @@ Args = (
     | Status
     | Search
     | MultiSearch
+    | Notify
     | UidBatches
     | CancelUpdate
     | Fetch

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from pillarbox.imap.commands import Copy, Expunge, Fetch, Store
 from pillarbox.imap.fetch import FetchItem, Item, Section
-from pillarbox.imap.return_grammar import partial_range
+from pillarbox.imap.partial import partial_range
 from pillarbox.imap.syntax import MAX_NUMBER64, BadSyntax, Cursor, flag_words
 
 MAX_ITEMS = 200  # of one FETCH; each may read the whole message
@@ -98,6 +98,14 @@ def _tail(text: bytes, uid: bool) -> Tail:
 
 
 _cached_tail = lru_cache(maxsize=256)(_tail)
+
+
+def fetch_atts(cursor: Cursor) -> tuple[FetchItem, ...]:
+    """FETCH items in parentheses, at least one, without repeats."""
+    items = cursor.parenthesized(_item, MAX_ITEMS, "FETCH items")
+    if not items:
+        cursor.fail("a FETCH item")
+    return tuple(dict.fromkeys(items))
 
 
 def _items(cursor: Cursor) -> list[FetchItem] | tuple[FetchItem, ...]:

@@ -1,4 +1,4 @@
-"""`filter-mailboxes` (RFC 5465 section 8): which mailboxes a command is about. For ESEARCH, and fit for NOTIFY."""
+"""`filter-mailboxes` (RFC 5465 section 8): which mailboxes a command is about. For ESEARCH and NOTIFY."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ class MailboxFilter:
 
 
 def _is_below(name: str, top: str, *, deep: bool = True) -> bool:
-    below = name.removeprefix(top + DELIMITER)
-    return name == top or (below != name and (deep or DELIMITER not in below))
+    """Whether a name is this one or below it; everything is below the empty one."""
+    below = name.removeprefix(top + DELIMITER) if top else name
+    return name == top or ((below != name or not top) and (deep or DELIMITER not in below))
 
 
 def mailbox_filter(cursor: Cursor) -> MailboxFilter:

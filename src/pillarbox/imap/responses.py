@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from pillarbox.imap import mailbox_name
 from pillarbox.imap.flags import NAMES
-from pillarbox.imap.return_grammar import positions
+from pillarbox.imap.partial import positions
 from pillarbox.imap.sequence import render_numbers
 
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]{0,1000}\Z")  # any 7-bit but NUL, CR, LF; lines stay short

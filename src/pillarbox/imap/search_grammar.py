@@ -91,7 +91,8 @@ def program(cursor: Cursor, criteria: Criteria | None, *, charset: bool = False,
             raise
         return Search(All(), wanted.names, refused=(str(refused), refused.code))  # RFC 5182 section 2.1
     if wanted is not None:
-        found.returns, found.partial, found.update = wanted.names, wanted.partial, wanted.update
+        found.returns, found.partial = wanted.names, wanted.partial
+        found.update, found.update_items = wanted.update, wanted.items
     found.sort = order
     return found
 

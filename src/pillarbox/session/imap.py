@@ -7,7 +7,9 @@ as the watch wakes it. A command is answered after the commit of what it did; no
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import structlog
 
@@ -37,11 +39,13 @@ from pillarbox.imap.sequence import SequenceSet
 from pillarbox.store import Store, mailboxes, messages, rights
 from pillarbox.store.errors import Busy, NotFound, StoreError
 
-from . import imap_append, imap_contexts, imap_login
+from . import imap_append, imap_contexts, imap_login, imap_notify
 from .compression import Compression
 from .connection import LOGIN_PATIENCE, Connection, Lost
 from .imap_answers import Answer, Refuse, Work, bad, refusal
 from .imap_commands import HANDLERS
+from .imap_notify_following import Following
+from .imap_notify_own import Numbers, numbered
 from .imap_selected import Selected
 from .node import Node
 from .peer import Peer
@@ -49,9 +53,12 @@ from .tls import channel
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 IDLE_PATIENCE = 1800.0  # seconds without a word from the client, in IDLE too (RFC 9051 section 5.4)
 SPACING = 0.02  # seconds between two looks at a mailbox that changes all the time, in IDLE
 LINES = 512  # untagged responses between two looks at the transport
+RETRY = 1.0  # seconds until news that could not be read are tried again
 
 _NO_EXPUNGE = frozenset({"FETCH", "STORE", "SEARCH", "SORT", "THREAD"})  # by numbers: RFC 9051 7.5.1
 
@@ -65,12 +72,14 @@ class ImapSession(Connection[ImapCore]):
     __slots__ = (
         "_appending",
         "_dirty",
+        "_held",
         "_idling",
         "_pushed_at",
         "_timer",
         "channel",
         "comparator",
         "exchange",
+        "notify",
         "selected",
         "switch_compression",
     )
@@ -83,7 +92,9 @@ class ImapSession(Connection[ImapCore]):
         self.comparator = DEFAULT  # RFC 5255
         self._appending: imap_append.Appending | None = None
         self.switch_compression = False  # after the answer that is being made
+        self.notify: Following | None = None  # once the client has used NOTIFY
         self._idling = False
+        self._held = False  # news could not be read just now
         self._dirty = False  # the watch says that the mailbox has changed
         self._pushed_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -93,6 +104,18 @@ class ImapSession(Connection[ImapCore]):
     @property
     def store(self) -> Store:
         return self.node.store
+
+    async def write(self, fn: Callable[..., T], *args: Any, size: int = 0, **kw: Any) -> T:
+        """Carry out a change that the client asked for, see `Store.write`; NOTIFY knows it as the session's own."""
+        store, following = self.node.store, self.notify
+        if following is None:
+            return await store.write(fn, *args, size=size, **kw)
+        accounts = {self.user_id, *following.views}
+        if self.selected is not None:
+            accounts.add(self.selected.owner_id)
+        done: tuple[T, Numbers] = await store.write(numbered, sorted(accounts), fn, args, kw, size=size)
+        following.own.note(done[1])
+        return done[0]
 
     @property
     def user_id(self) -> int:
@@ -165,6 +188,7 @@ class ImapSession(Connection[ImapCore]):
     def logged_out(self) -> None:
         """UNAUTHENTICATE: as after the greeting, but for TLS."""
         self.deselect()
+        self._unfollow()
         if self.identity is not None:
             self.node.logins.remove(self.identity, self)
             self.identity = None
@@ -179,6 +203,7 @@ class ImapSession(Connection[ImapCore]):
         if self.closed:
             raise Lost
         self.selected = selected
+        imap_notify.tune(self)
         self._dirty = True  # a commit since the view was read found nobody watching
         self.node.watch.mailbox(selected.mailbox_id, self, self._changed)
         self.core.selected()
@@ -192,20 +217,35 @@ class ImapSession(Connection[ImapCore]):
             if not self.core.closed:
                 self.core.unselected()
 
-    async def look(self) -> None:
-        """Bring what the session knows of its mailbox up to date. Raises StoreError; NotFound: the mailbox has gone."""
+    @property
+    def _listening(self) -> bool:
+        """News of the selected mailbox are told at once: in IDLE, or because NOTIFY asked for them."""
+        if self.selected is None:
+            return False
+        return self._idling if self.notify is None else bool(self.notify.interest.selected)
+
+    @property
+    def _frozen(self) -> bool:
+        """NOTIFY wants no news of the selected mailbox (RFC 5465 section 3.1): it stays as the client knows it."""
+        return self.notify is not None and not self.notify.interest.selected
+
+    async def look(self, *, thaw: bool = False) -> None:
+        """Bring what the session knows of its mailbox up to date. Raises StoreError; NotFound: the mailbox has gone.
+
+        `thaw`: even if the client does not want to hear of it.
+        """
         selected = self.selected
         if selected is None or not self._stale(selected):
             self._dirty = False
+            return
+        if self._frozen and not thaw:
+            await self._read_rights(selected)
             return
         self._dirty = False
         store = self.node.store
         try:
             changes = await store.read(messages.changes, selected.mailbox_id, selected.highestmodseq, selected.uidnext)
-            if not selected.own:
-                selected.rights = await store.read(rights.of, selected.owner_id, selected.mailbox_id, self.user_id)
-                if "r" not in selected.rights:
-                    raise NotFound("the right to read the mailbox was taken away")
+            await self._read_rights(selected)
             if changes.mailbox.uidvalidity != selected.uidvalidity:
                 raise NotFound("the mailbox is another one now")  # the database was restored from a copy
             if changes.vanished is None:
@@ -215,6 +255,14 @@ class ImapSession(Connection[ImapCore]):
         except BaseException:
             self._dirty = True
             raise
+
+    async def _read_rights(self, selected: Selected) -> None:
+        if selected.own:
+            return
+        found = await self.node.store.read(rights.of, selected.owner_id, selected.mailbox_id, self.user_id)
+        selected.rights = found
+        if "r" not in found:
+            raise NotFound("the right to read the mailbox was taken away")
 
     def _stale(self, selected: Selected) -> bool:
         """Whether the store has news. A lost hint does not matter: the mailbox's own number tells."""
@@ -244,6 +292,8 @@ class ImapSession(Connection[ImapCore]):
             self.core.untagged(response)
             if count % LINES == 0:
                 await self.drained()
+        if fresh := selected.take_fresh():
+            await imap_notify.fetch_new(self, selected, fresh)
         if selected.contexts:
             await imap_contexts.tell_added(self, selected)
 
@@ -277,20 +327,40 @@ class ImapSession(Connection[ImapCore]):
         self.core.bye(text, "UNAVAILABLE" if unavailable else None)
 
     def has_news(self) -> bool:
-        return self._idling and self._dirty
+        if self._dirty and self._listening:
+            return True
+        return self.notify is not None and self.notify.waiting and not self._held
 
     async def push(self) -> None:
-        """Tell the client in IDLE what has happened, at once."""
+        """Tell the client in IDLE, or by NOTIFY, what has happened, at once."""
         self._pushed_at = self._loop.time()
+        following = self.notify
         try:
-            await self.look()
-            await self.tell(expunge=True)
+            if self._dirty and self._listening:
+                await self.look()
+                await self.tell(expunge=self._idling or self._any_time)
         except NotFound:
             self._gone()
         except StoreError as error:
             self._dirty = False  # the next change, or the end of IDLE, looks again
             log.warning("News of a mailbox could not be read", error=str(error))
+        if following is not None and following.waiting:
+            try:
+                await imap_notify.push(self, following)
+            except StoreError as error:
+                self._held = True
+                self._loop.call_later(RETRY, self._retry)
+                log.warning("News of mailboxes could not be told", error=str(error))
         self.flush()
+
+    @property
+    def _any_time(self) -> bool:
+        """The client wants to be told of expunges at any time (RFC 5465 section 6.1.1)."""
+        return self._listening and self.notify is not None and not self.notify.interest.delayed
+
+    def _retry(self) -> None:
+        self._held = False
+        self.wake()
 
     def in_transfer(self) -> bool:
         return self._appending is not None
@@ -302,15 +372,25 @@ class ImapSession(Connection[ImapCore]):
         if self._appending is not None:
             self._appending.close()
             self._appending = None
+        self._unfollow()
         if self.identity is not None:
             self.node.logins.remove(self.identity, self)
             self.identity = None
         self.deselect()
 
+    def _unfollow(self) -> None:
+        following, self.notify = self.notify, None
+        if following is not None:
+            following.end()
+
     def _changed(self) -> None:
         """The watch: a commit has touched the mailbox."""
         self._dirty = True
-        if not self._idling or self.busy or self._timer is not None:
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be news for the client: tell them now, or when what is under way has ended."""
+        if self.closed or self.busy or self._timer is not None or not self.has_news():
             return
         wait = self._pushed_at + SPACING - self._loop.time()
         if wait <= 0:
@@ -411,8 +491,8 @@ class ImapSession(Connection[ImapCore]):
         code = answer.code
         if self.selected is not None and answer.status != "BAD":
             try:
-                await self.look()
-                await self.tell(expunge=expunge)
+                await self.look(thaw=answer.expunged)
+                await self.tell(expunge=expunge or self._any_time)
             except NotFound:
                 self._gone()
             except StoreError as error:

@@ -33,7 +33,7 @@ async def set_(session: ImapSession, command: Command) -> Answer:
     assert isinstance(args, Acl)
     operation, letters = (args.operation, args.rights) if command.name == "SETACL" else ("=", "")
     try:
-        await session.store.write(_change, session.user_id, args.mailbox, args.identifier, operation, letters)
+        await session.write(_change, session.user_id, args.mailbox, args.identifier, operation, letters)
     except NotFound:
         raise Refuse("There is no user of that name", "NONEXISTENT") from None
     return Answer(f"{command.name} completed")

@@ -147,7 +147,7 @@ async def end(session: ImapSession, appending: Appending, event: AppendEnd) -> A
         new = appending.held.messages
         size = sum(len(message.packed) for _, message in new if message.packed is not None)
         try:
-            made = await session.store.write(_appended, session.user_id, new, appending.replaced, size=size)
+            made = await session.write(_appended, session.user_id, new, appending.replaced, size=size)
         except _SourceGone:
             raise gone() from None
         except NotFound:

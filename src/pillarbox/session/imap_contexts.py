@@ -47,6 +47,7 @@ def keep(session: ImapSession, command: Command, selected: Selected, found: Sequ
         session.core.condition("NO", "Changes of this result will not be told", code)
         return
     uids = [selected.uids[at] for at in found]
+    selected.follow_new = selected.follow_new or bool(args.update_items)
     contexts[command.tag] = Context(command.tag, command.uid, args, uids, selected.highestmodseq)
 
 

@@ -50,7 +50,7 @@ async def _transfer(session: ImapSession, command: Command, *, move: bool) -> Co
             f"One COPY takes at most {most} messages: copy fewer at a time", f"MESSAGELIMIT {most} {uids[-most]}"
         )
     try:
-        copied = await session.store.write(
+        copied = await session.write(
             _transferred, session.user_id, selected.mailbox_id, uids, args.mailbox, move, strict=not command.uid
         )
     except _SourceGone:

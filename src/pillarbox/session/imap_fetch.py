@@ -19,8 +19,8 @@ from pillarbox.imap.commands import Fetch
 from pillarbox.imap.dates import internal_date
 from pillarbox.imap.events import Command
 from pillarbox.imap.fetch import FetchItem, Item, Section
+from pillarbox.imap.partial import positions
 from pillarbox.imap.responses import string
-from pillarbox.imap.return_grammar import positions
 from pillarbox.imap.sequence import SequenceSet, compact
 from pillarbox.session.imap_answers import Answer, Refuse, gone
 from pillarbox.session.imap_sections import Cut, Piece, Sections
@@ -62,14 +62,20 @@ async def fetch(session: ImapSession, command: Command) -> Answer:
         picks = _changed_since(selected, picks, args.changed_since)
     if args.partial is not None:
         picks = _partial(picks, args.partial)
-    failure: Refuse | None = None
-    if _COLUMNS.issuperset(items):
-        await _from_columns(session, selected, items, picks)
-    else:
-        failure = await _from_store(session, selected, items, picks)
+    failure = await send(session, selected, items, picks)
     if failure is not None:
         raise failure  # what could be sent was sent
     return Answer("FETCH completed")
+
+
+async def send(
+    session: ImapSession, selected: Selected, items: Sequence[FetchItem], picks: list[range], *, marks: bool = True
+) -> Refuse | None:
+    """FETCH responses for these indexes; why one of them could not be sent, if so. `marks`: reading sets \\Seen."""
+    if _COLUMNS.issuperset(items):
+        await _from_columns(session, selected, items, picks)
+        return None
+    return await _from_store(session, selected, items, picks, marks=marks)
 
 
 def _changed_since(selected: Selected, picks: list[range], modseq: int) -> list[range]:
@@ -160,11 +166,11 @@ def _flag_column(selected: Selected, start: int, stop: int, *, recent: bool) -> 
 
 
 async def _from_store(
-    session: ImapSession, selected: Selected, items: Sequence[FetchItem], picks: list[range]
+    session: ImapSession, selected: Selected, items: Sequence[FetchItem], picks: list[range], *, marks: bool
 ) -> Refuse | None:
     """Send what is asked for of each message, page by page. Why one of them could not be sent, if so."""
     wanted = [item for item in items if isinstance(item, Section)]
-    marks = not selected.read_only and any(not s.peek for s in wanted)
+    marks = marks and not selected.read_only and any(not s.peek for s in wanted)
     failure: Refuse | None = None
     for page in _pages(selected.sizes, picks, first=_SMALL_PAGE if wanted else _PAGE):
         rows = {row.id: row for row in await session.store.read(messages.rendered, [selected.ids[at] for at in page])}
@@ -214,7 +220,7 @@ async def _mark_seen(session: ImapSession, selected: Selected, page: list[int]) 
     if not unseen or "s" not in selected.rights:
         return set()
     try:
-        stored = await session.store.write(
+        stored = await session.write(
             messages.store_flags, selected.mailbox_id, unseen, "add", imap_flags.SEEN, (), None
         )
     except StoreError as error:

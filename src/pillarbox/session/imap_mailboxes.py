@@ -23,7 +23,7 @@ async def create(session: ImapSession, command: Command) -> Answer:
         raise Refuse("A mailbox has one special use at most", "USEATTR")
     use = args.special_use[0] if args.special_use else None
     try:
-        made = await session.store.write(sharing.create, session.user_id, args.mailbox, use)
+        made = await session.write(sharing.create, session.user_id, args.mailbox, use)
     except Conflict as error:
         existing = await session.store.read(sharing.find, session.user_id, args.mailbox)
         raise refusal(error) if existing is not None else Refuse(str(error), "LIMIT") from None
@@ -35,7 +35,7 @@ async def delete(session: ImapSession, command: Command) -> Answer:
     args = command.args
     assert isinstance(args, Mailbox)
     try:
-        mailbox_id = await session.store.write(sharing.delete, session.user_id, args.mailbox)
+        mailbox_id = await session.write(sharing.delete, session.user_id, args.mailbox)
     except NotFound:
         raise no_mailbox(args.mailbox) from None
     if session.selected is not None and session.selected.mailbox_id == mailbox_id:
@@ -49,7 +49,7 @@ async def rename(session: ImapSession, command: Command) -> Answer:
     args = command.args
     assert isinstance(args, Rename)
     try:
-        await session.store.write(sharing.rename, session.user_id, args.mailbox, args.target)
+        await session.write(sharing.rename, session.user_id, args.mailbox, args.target)
     except NotFound:
         raise no_mailbox(args.mailbox) from None
     return Answer("RENAME completed")
@@ -60,7 +60,7 @@ async def subscribe(session: ImapSession, command: Command) -> Answer:
     args = command.args
     assert isinstance(args, Mailbox)
     change = mailboxes.subscribe if command.name == "SUBSCRIBE" else mailboxes.unsubscribe
-    await session.store.write(change, session.user_id, args.mailbox)
+    await session.write(change, session.user_id, args.mailbox)
     return Answer(f"{command.name} completed")
 
 

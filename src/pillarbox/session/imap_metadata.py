@@ -77,7 +77,7 @@ async def set_(session: ImapSession, command: Command) -> Answer:
     if not args.mailbox:
         imap_filters.require_programs(args.entries)
     try:
-        await session.store.write(_set, session.user_id, args.mailbox, args.entries)
+        await session.write(_set, session.user_id, args.mailbox, args.entries)
     except metadata.TooLarge:
         raise Refuse("A value is too large", f"METADATA MAXSIZE {metadata.MAX_VALUE}") from None
     except metadata.TooMany:

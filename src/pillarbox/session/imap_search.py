@@ -9,7 +9,7 @@ from pillarbox.imap import responses
 from pillarbox.imap.commands import Comparators, Search
 from pillarbox.imap.comparator import choose
 from pillarbox.imap.events import Command
-from pillarbox.imap.return_grammar import positions
+from pillarbox.imap.partial import positions
 from pillarbox.imap.sequence import SequenceSet, compact
 from pillarbox.session import imap_contexts
 from pillarbox.session.imap_answers import Answer, Refuse

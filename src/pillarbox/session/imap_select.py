@@ -184,6 +184,6 @@ async def close(session: ImapSession, command: Command) -> Answer:
     selected = session.selected
     assert selected is not None
     if command.name == "CLOSE" and not selected.read_only and "e" in selected.rights:
-        await session.store.write(messages.expunge, selected.mailbox_id, None)
+        await session.write(messages.expunge, selected.mailbox_id, None)
     session.deselect()
     return Answer(f"{command.name} completed")

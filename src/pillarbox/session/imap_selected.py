@@ -31,6 +31,7 @@ class Selected:
 
     __slots__ = (
         "_changed",
+        "_fresh",
         "_gone",
         "_keyword_names",
         "_new_keywords",
@@ -41,6 +42,8 @@ class Selected:
         "contexts",
         "dates",
         "flags",
+        "follow_flags",
+        "follow_new",
         "highestmodseq",
         "ids",
         "keywords",
@@ -72,6 +75,9 @@ class Selected:
         self.recent_from = recent_from  # UIDs from here on are \Recent in this session (IMAP4rev1)
         # UIDs that `$` stands for (RFC 5182). Those expunged since drop out when it is used: UIDs do not come back.
         self.saved: SequenceSet | None = None
+        self.follow_flags = True  # changes of flags by others are told
+        self.follow_new = False  # more than EXISTS is told of new messages
+        self._fresh: list[int] = []  # UIDs of those
         self.contexts: dict[bytes, Context] = {}  # searches whose results are kept up to date, by tag
         self._changed: set[int] = set()  # UIDs whose flags are to be told
         self._silent: set[int] = set()  # UIDs of which only the mod-sequence is to be told
@@ -168,7 +174,8 @@ class Selected:
             at = self.index(uid)
             if at >= 0 and self.modseqs[at] < modseq:  # what this session did itself is known already
                 self.set_flags(uid, bits, keywords, modseq)
-                self._changed.add(uid)
+                if self.follow_flags:
+                    self._changed.add(uid)
         last = self.uids[-1] if self.uids else 0
         for row in changes.new:
             if row.uid > last:
@@ -202,7 +209,8 @@ class Selected:
                     self.keywords[uid] = words
             elif self.modseqs[mine] < view.modseqs[at]:
                 self.set_flags(uid, view.flags[at], words, view.modseqs[at])
-                self._changed.add(uid)
+                if self.follow_flags:
+                    self._changed.add(uid)
         self._note_keywords(view.keywords.values())
         self._reached(view.mailbox)
 
@@ -210,6 +218,8 @@ class Selected:
         if self.uids and uid <= self.uids[-1]:
             return  # UIDs only ascend; a row that appears below was there before and is no news
         self.arrived = True
+        if self.follow_new:
+            self._fresh.append(uid)
         self.uids.append(uid)
         self.flags.append(bits)
         self.modseqs.append(modseq)
@@ -234,6 +244,11 @@ class Selected:
     def note_silent(self, uids: Iterable[int]) -> None:
         """Only the mod-sequence of these is to be told."""
         self._silent.update(uids)
+
+    def take_fresh(self) -> list[int]:
+        """UIDs of the messages that have come since the last time, if they are followed (RFC 5465 section 5.2)."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
 
     @property
     def settled(self) -> bool:

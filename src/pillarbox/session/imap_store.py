@@ -32,7 +32,7 @@ async def store(session: ImapSession, command: Command) -> Answer:
     words = "w" in selected.rights
     if not (args.flags & mask or (args.keywords and words)) and (args.flags or args.keywords or not mask):
         raise Refuse("You have not the right to change these flags", "NOPERM")
-    stored = await session.store.write(
+    stored = await session.write(
         messages.store_flags,
         selected.mailbox_id,
         uids,
@@ -102,5 +102,5 @@ async def expunge(session: ImapSession, command: Command) -> Answer:
         uids = [uid for pick in picks for uid in selected.uids[pick.start : pick.stop]]
         if not uids:
             return Answer("EXPUNGE completed")
-    done = await session.store.write(messages.expunge, selected.mailbox_id, uids)
+    done = await session.write(messages.expunge, selected.mailbox_id, uids)
     return Answer("EXPUNGE completed", expunged=bool(done.uids))

@@ -25,6 +25,7 @@ from pillarbox.flow.sending.handover import Handover
 from pillarbox.flow.story import Story
 from pillarbox.store.store import Store
 
+from .account_views import AccountViews
 from .deadlines import Deadlines
 from .tls import TlsHolder
 from .watch import LoginWatch, MailboxWatch
@@ -71,6 +72,7 @@ class Node:
     story: Story  # what `pillarbox trace` tells; closed before the store
     deadlines: Deadlines
     watch: MailboxWatch
+    accounts: AccountViews  # all mailboxes of those whom somebody follows
     logins: LoginWatch
     resolver: Resolver
     clock: Callable[[], float] = time.time  # epoch seconds
@@ -104,6 +106,7 @@ class Node:
     ) -> Node:
         """The node of a worker, with its loop running."""
         threads = ThreadPoolExecutor(THREADS, "content")
+        watch = MailboxWatch()
         made: list[Node] = []
         bans = Bans(store, limiter, lambda: made[0].ban_policy() if made else BanPolicy(), clock=clock)
         authenticator = Authenticator(store, gate, slot, bans)
@@ -124,7 +127,8 @@ class Node:
             standings=Standings(store),
             story=Story(store, clock),
             deadlines=Deadlines(),
-            watch=MailboxWatch(),
+            watch=watch,
+            accounts=AccountViews(store, watch),
             logins=LoginWatch(authenticator),
             resolver=resolver or resolver_for(settings),
             clock=clock,

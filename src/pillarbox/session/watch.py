@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from pillarbox.access.authenticate import Authenticator, Identity
+
+C = TypeVar("C")
 
 
 class MailboxWatch:
@@ -17,7 +19,7 @@ class MailboxWatch:
 
     def __init__(self) -> None:
         self._mailboxes: dict[int, dict[object, Callable[[], None]]] = {}
-        self._users: dict[int, dict[object, Callable[[], None]]] = {}
+        self._users: dict[int, dict[object, Callable[[Sequence[int]], None]]] = {}
 
     def mailbox(self, mailbox_id: int, who: object, callback: Callable[[], None]) -> None:
         """Call back when this mailbox changes. `who` (a session) has one callback a mailbox."""
@@ -30,8 +32,11 @@ class MailboxWatch:
         """Ids of the mailboxes that somebody watches, for `store.notice_changes`."""
         return list(self._mailboxes)
 
-    def user(self, user_id: int, who: object, callback: Callable[[], None]) -> None:
-        """Call back when any mailbox of this account changes."""
+    def user(self, user_id: int, who: object, callback: Callable[[Sequence[int]], None]) -> None:
+        """Call back with the ids of mailboxes of this account that have changed; 0 among them is the account itself.
+
+        The account 0 is the directory.
+        """
         self._users.setdefault(user_id, {})[who] = callback
 
     def leave_user(self, user_id: int, who: object) -> None:
@@ -39,19 +44,19 @@ class MailboxWatch:
 
     def changed(self, touched: Iterable[tuple[int, int]]) -> None:
         """Pairs (user id, mailbox id) that a commit has touched."""
-        users = set()
+        users: dict[int, list[int]] = {}
         for user_id, mailbox_id in touched:
-            users.add(user_id)
+            if user_id in self._users:
+                users.setdefault(user_id, []).append(mailbox_id)
             if (listeners := self._mailboxes.get(mailbox_id)) is not None:
                 for callback in tuple(listeners.values()):
                     callback()
-        if self._users:
-            for user_id in users:
-                for callback in tuple(self._users.get(user_id, {}).values()):
-                    callback()
+        for user_id, ids in users.items():
+            for tell in tuple(self._users.get(user_id, {}).values()):
+                tell(ids)
 
 
-def _leave(table: dict[int, dict[object, Callable[[], None]]], key: int, who: object) -> None:
+def _leave(table: dict[int, dict[object, C]], key: int, who: object) -> None:
     listeners = table.get(key)
     if listeners is not None:
         listeners.pop(who, None)

@@ -57,7 +57,10 @@ def entries(tx: Tx, user_id: int, mailbox_id: int | None) -> Entries:
 def store(
     tx: Tx, user_id: int, mailbox_id: int | None, changes: Sequence[tuple[str, bytes | None]], owner_id: int = 0
 ) -> None:
-    """Set entries, and remove those whose value is None. `owner_id`: whose mailbox that is. Raises TooLarge, TooMany."""
+    """Set entries, and remove those whose value is None. `owner_id`: whose mailbox that is.
+
+    Raises TooLarge, TooMany.
+    """
     for entry, value in changes:
         whose = user_id if entry.startswith(PRIVATE) else None
         key = (mailbox_id or 0, whose or 0)

@@ -10,7 +10,7 @@ from pillarbox.store import mailbox_lookup, mailboxes, rights
 from pillarbox.store.errors import Conflict, Denied, Invalid, NotFound
 from pillarbox.store.mailbox_names import DELIMITER, INBOX, normalised, parents
 from pillarbox.store.records import Mailbox
-from pillarbox.store.tx import Tx
+from pillarbox.store.tx import Row, Tx
 
 OTHERS = "Other Users"
 PREFIX = OTHERS + DELIMITER
@@ -19,6 +19,26 @@ _OWNERS = (
     "SELECT DISTINCT u.id, u.username FROM acl a JOIN users u ON u.id = a.owner_id "
     "WHERE a.negative = 0 AND u.id <> ? AND (a.user_id = ? OR a.user_id IS NULL) ORDER BY u.username"
 )
+
+
+_GRANTS = (
+    "SELECT a.owner_id, u.username, a.mailbox_id, a.user_id, a.negative, a.rights FROM acl a "
+    "JOIN users u ON u.id = a.owner_id WHERE a.owner_id <> ? AND (a.user_id = ? OR a.user_id IS NULL)"
+)
+
+
+class Access(NamedTuple):
+    """What one account may do in another's mailboxes: by the mailbox's id, `otherwise` in those not among them.
+
+    `prefix`: what stands before the name that a mailbox has at its owner's.
+    """
+
+    prefix: str
+    otherwise: str
+    rights: dict[int, str]
+
+    def to(self, mailbox_id: int) -> str:
+        return self.rights.get(mailbox_id, self.otherwise)
 
 
 class Seen(NamedTuple):
@@ -64,6 +84,26 @@ def shared(tx: Tx, user_id: int) -> list[Seen]:
             seen = _seen(box, label, rights.of(tx, owner_id, box.id, user_id))
             if seen is not None and seen.may("l"):
                 found.append(seen)
+    return found
+
+
+def access(tx: Tx, user_id: int) -> dict[int, Access]:
+    """What the account may do at others, by their ids; only those who let it see something."""
+    grants: dict[int, tuple[str, list[Row]]] = {}
+    for row in tx.rows(_GRANTS, (user_id, user_id)):
+        grants.setdefault(row[0], (row[1], []))[1].append(row[2:])
+    found = {}
+    for owner_id, (username, rows) in grants.items():
+        general = [row for row in rows if row[0] is None]
+        special: dict[int, list[Row]] = {}
+        for row in rows:
+            if row[0] is not None:
+                special.setdefault(row[0], []).append(row)
+        there = {mailbox_id: rights.effective([*general, *its]) for mailbox_id, its in special.items()}
+        otherwise = rights.effective(general)
+        label = _label(username)
+        if label and ("l" in otherwise or any("l" in letters for letters in there.values())):
+            found[owner_id] = Access(f"{PREFIX}{label}{DELIMITER}", otherwise, there)
     return found
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pillarbox.imap.collation import casemap
 from pillarbox.imap.envelope_reader import addresses
-from pillarbox.imap.return_grammar import positions
+from pillarbox.imap.partial import positions
 from pillarbox.imap.sort import Criterion, display, in_order
 from pillarbox.mime.analysis import analyse
 

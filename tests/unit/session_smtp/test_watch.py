@@ -6,9 +6,9 @@ def test_sessions_hear_of_their_mailbox_and_of_their_account():
     watch, heard = MailboxWatch(), []
     watch.mailbox(7, "a", lambda: heard.append("a"))
     watch.mailbox(7, "b", lambda: heard.append("b"))
-    watch.user(1, "c", lambda: heard.append("c"))
+    watch.user(1, "c", lambda ids: heard.append(f"c {ids}"))
     watch.changed({(1, 7)})
-    assert sorted(heard) == ["a", "b", "c"]
+    assert sorted(heard) == ["a", "b", "c [7]"]
     heard.clear()
     watch.leave_mailbox(7, "a")
     watch.leave_user(1, "c")

@@ -1,0 +1,121 @@
+"""NOTIFY and mailboxes of others: as long as they may be read, and not a word of those that may not."""
+
+from unit.session_imap.notify_client import listening, silent, told
+
+BOB = "bob@example.com"
+THERE = "Other Users/ada@example.com"
+ALL = "(MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange)"
+
+
+def there(text):
+    return text.replace("THERE", THERE).encode()
+
+
+async def shared(house, rights="lr", specification=f'(subtree "Other Users" {ALL})'):
+    """Ada, and Bob who listens and has rights in her Sent."""
+    ada = await house.login()
+    if rights:
+        await ada.ok(f"SETACL Sent {BOB} {rights}")
+    return ada, await listening(house, specification, user=BOB)
+
+
+async def test_what_may_be_read_is_told(house):
+    async with house() as h:
+        ada, bob = await shared(h)
+        await h.put(mailbox="Sent")
+        assert (await told(bob))[0].startswith(there('STATUS "THERE/Sent" (MESSAGES 1 UIDNEXT 2 '))
+        await ada.ok('SETMETADATA Sent (/shared/comment "x" /private/comment "hers")')
+        assert await told(bob) == [there('METADATA "THERE/Sent" /shared/comment')]
+        await ada.ok("CREATE Sent/Old")  # it begins with the rights of the one above
+        assert await told(bob, 2) == [
+            there('LIST (\\HasNoChildren) "/" "THERE/Sent/Old"'),
+            there('LIST (\\HasChildren) "/" "THERE/Sent"'),
+        ]
+        await ada.ok("RENAME Sent Gone")
+        assert await told(bob) == [there('LIST (\\HasChildren) "/" "THERE/Gone" ("OLDNAME" ("THERE/Sent"))')]
+        await ada.ok("DELETE Gone/Old")
+        assert await told(bob, 2) == [
+            there('LIST (\\NonExistent) "/" "THERE/Gone/Old"'),
+            there('LIST (\\HasNoChildren) "/" "THERE/Gone"'),
+        ]
+        await h.put()
+        await ada.ok("CREATE secret")
+        await ada.ok("RENAME secret hidden")
+        await ada.ok("DELETE hidden")
+        assert await silent(h, bob)
+
+
+async def test_rights_that_are_missing_at_the_beginning(house):
+    async with house() as h:
+        ada, bob = await shared(h, "l", f'STATUS (mailboxes ("{THERE}/Sent" "{THERE}/INBOX") {ALL})')
+        assert bob.introduced == [there('LIST (\\NoAccess) "/" "THERE/Sent"')]
+        await h.put(mailbox="Sent")
+        assert await silent(h, bob)
+        await ada.ok(f"SETACL Sent {BOB} lr")
+        assert await told(bob) == [there('LIST (\\HasNoChildren) "/" "THERE/Sent"')]
+        await h.put(mailbox="Sent")
+        assert (await told(bob))[0].startswith(there('STATUS "THERE/Sent" (MESSAGES 2 '))
+        await ada.ok(f"SETACL INBOX {BOB} lr")
+        assert await told(bob) == [there('LIST (\\HasNoChildren) "/" "THERE/INBOX"')]
+        await h.put()
+        assert (await told(bob))[0].startswith(there('STATUS "THERE/INBOX" (MESSAGES 1 '))
+
+
+async def test_rights_that_are_taken_away(house):
+    async with house() as h:
+        ada, bob = await shared(h, "lr", f"(subscribed {ALL})")
+        assert await silent(h, bob)
+        await bob.ok(f'SUBSCRIBE "{THERE}/Sent"')
+        await h.put(mailbox="Sent")
+        assert (await told(bob))[0].startswith(there('STATUS "THERE/Sent" (MESSAGES 1 '))
+        await ada.ok(f"SETACL Sent {BOB} l")
+        assert await told(bob) == [there('LIST (\\NoAccess \\HasNoChildren \\Subscribed) "/" "THERE/Sent"')]
+        await h.put(mailbox="Sent")
+        await ada.ok(f"DELETEACL Sent {BOB}")
+        assert await told(bob) == [there('LIST (\\NonExistent \\NoAccess \\Subscribed) "/" "THERE/Sent"')]
+        await ada.ok('SETMETADATA Sent (/shared/comment "x")')
+        await h.put(mailbox="Sent")
+        assert await silent(h, bob)
+        await ada.ok("SETACL Sent anyone lr")
+        assert await told(bob) == [there('LIST (\\HasNoChildren \\Subscribed) "/" "THERE/Sent"')]
+        await h.put(mailbox="Sent")
+        assert (await told(bob))[0].startswith(there('STATUS "THERE/Sent" (MESSAGES 4 '))
+
+
+async def test_what_is_shared_later_is_followed(house):
+    async with house() as h:
+        ada, bob = await shared(h, "")
+        assert len(h.node.accounts._views) == 1
+        await ada.ok(f"SETACL Junk {BOB} lr")
+        assert await told(bob) == [there('LIST (\\HasNoChildren) "/" "THERE/Junk"')]
+        assert len(h.node.accounts._views) == 2
+        await h.put(mailbox="Junk")
+        assert (await told(bob))[0].startswith(there('STATUS "THERE/Junk" (MESSAGES 1 '))
+        await ada.ok(f"DELETEACL Junk {BOB}")
+        assert await told(bob) == [there('LIST (\\NonExistent \\NoAccess) "/" "THERE/Junk"')]
+        assert len(h.node.accounts._views) == 1
+
+
+async def test_others_are_followed_only_if_they_may_be_meant(house):
+    async with house() as h:
+        ada, bob = await shared(h, "lr", f"(personal {ALL}) (subtree Work {ALL})")
+        assert len(h.node.accounts._views) == 1
+        await h.put(mailbox="Sent")
+        await ada.ok(f"SETACL Sent {BOB} l")
+        assert await silent(h, bob)
+
+
+async def test_the_rights_are_read_again_before_something_is_told(house):
+    """The commit that took a right away may be heard after the one that put a message there."""
+    async with house() as h:
+        _, bob = await shared(h)
+        session = next(one for one in h.node.sessions if one.notify is not None)
+        session._held = True
+        await h.put(mailbox="Sent")
+        for view, _ in h.node.accounts._views.values():
+            await view.settle()
+        assert session.notify.messages
+        await h.node.store.write(lambda tx: tx.run("DELETE FROM acl"))  # and nobody is told
+        session._retry()
+        assert await told(bob) == [there('LIST (\\NonExistent \\NoAccess) "/" "THERE/Sent"')]
+        assert await silent(h, bob)
