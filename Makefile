@@ -2,9 +2,10 @@
 BIN := .venv/bin
 SECONDS ?= 3600
 ROUNDS ?= 200
+EXAMPLES ?= 20
 TARGETS ?= $(wildcard tests/fuzz/fuzz_*.py)
 
-.PHONY: test unit lint docs fuzz crash system boot bench
+.PHONY: test unit lint docs fuzz crash models system webmail boot bench
 
 test: ## everything CI runs
 	./pillarbox test
@@ -28,8 +29,14 @@ fuzz: ## for long; `make fuzz SECONDS=60 TARGETS=tests/fuzz/fuzz_mime.py` for le
 crash: ## kill -9 under load
 	PILLARBOX_CRASH_ROUNDS=$(ROUNDS) $(BIN)/pytest tests/crash
 
+models: ## hypothesis with so many times CI's examples
+	PILLARBOX_EXAMPLES=$(EXAMPLES) $(BIN)/pytest $$(grep -rlE --include='test_*.py' '^from examples import' tests)
+
 system: ## real programs against a real server
 	$(BIN)/pytest tests/system
+
+webmail: ## Roundcube in a browser; the packages are in CONTRIBUTING.md
+	$(BIN)/pytest tests/webmail
 
 boot: ## the runbook on a Debian that boots in a container; as root, with debootstrap and systemd-container
 	PILLARBOX_ROOTFS="$${PILLARBOX_ROOTFS:-/var/tmp/pillarbox-rootfs}" $(BIN)/pytest tests/boot
