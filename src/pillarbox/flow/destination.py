@@ -55,7 +55,7 @@ def adopt(tx: Tx, limit: int) -> int:
     assigned: list[tuple[int, str, int | None]] = []
     held: list[int] = []
     discarded: dict[int, str] = {}
-    for row in found:
+    for row in queue_claim.aside(tx, found):
         if row.sender not in by_sender:
             by_sender[row.sender] = Destinations(tx, row.sender)
         decision = by_sender[row.sender].of(row.recipient, row.route_id)

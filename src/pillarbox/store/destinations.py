@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pillarbox.store import queue_aside
 from pillarbox.store.records import Destination
 from pillarbox.store.tx import QUEUE, Tx
 
 IDLE = 3600  # seconds a destination without rows is kept for what was learnt of it
 FEW = 50  # rows of a destination that are looked at one by one
 _ABOVE = 2**31  # above every priority
+_HAND = (str, bytes)  # what stands in a column of numbers only by somebody's hand (SQLite)
 
 # When it can be leased next. The text is that of the index (step 3 of the schema), or the index is not found.
 READY = (
@@ -93,7 +95,10 @@ def page(tx: Tx, limit: int = 100, after_id: int = 0) -> list[Destination]:
 def few_rows(tx: Tx, destination_id: int) -> list[tuple[int, int, int]] | None:
     """Priority, `next_retry_at` and id of all its rows, by one look into the index; None when there are many."""
     rows = tx.rows(_FEW, (destination_id, FEW + 1))
-    return [(priority, due_at, queue_id) for priority, due_at, queue_id in rows] if len(rows) <= FEW else None
+    if len(rows) > FEW:
+        return None
+    # A text by somebody's hand is held by the next sweep.
+    return [(at, due, id) for at, due, id in rows if not isinstance(at, _HAND) and not isinstance(due, _HAND)]
 
 
 def true_due(tx: Tx, destination_id: int) -> int | None:
@@ -103,7 +108,7 @@ def true_due(tx: Tx, destination_id: int) -> int | None:
     least: int | None = None
     for priority in priorities(tx, destination_id):
         (due_at,) = tx.row(_FIRST_DUE, (destination_id, priority)) or (None,)
-        if due_at is not None and (least is None or due_at < least):
+        if due_at is not None and not isinstance(due_at, _HAND) and (least is None or due_at < least):
             least = due_at
     return least
 
@@ -129,7 +134,7 @@ def sweep(tx: Tx, look: int = 200) -> int:
     again, slowly.
     """
     (after,) = tx.row(_SWEPT) or (0,)
-    mended = _find_strays(tx, look) if after == 0 else 0
+    mended = _find_strays(tx, look) + queue_aside.sweep(tx, look) if after == 0 else 0
     seen = 0
     while seen < look:
         at = _next_id(tx, after)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pillarbox.store import destinations
+from pillarbox.store import destinations, queue_aside
 from pillarbox.store.destinations import COLUMNS, READY
 from pillarbox.store.queue_rows import with_message
 from pillarbox.store.queue_settle import CLAIMED, MOST, QUIT, UNSENT
@@ -70,6 +70,13 @@ def unrouted(tx: Tx, limit: int) -> list[Unrouted]:
         if len(found) >= limit:
             break
     return found
+
+
+def aside(tx: Tx, rows: Sequence[Unrouted]) -> list[Unrouted]:
+    """Rows to be routed without those that cannot be read, which are held from now on."""
+    bad = [row.id for row in rows if not (isinstance(row.sender, str) and isinstance(row.recipient, str))]
+    queue_aside.set_aside(tx, bad)
+    return [row for row in rows if row.id not in bad] if bad else list(rows)
 
 
 def assign(tx: Tx, routed: Sequence[tuple[int, str, int | None]]) -> None:
@@ -177,8 +184,10 @@ def _take(tx: Tx, ids: list[int], holder: str, lease_seconds: int) -> list[Queue
     condition, values = tx.among("id", ids)
     tx.run(_CLAIM + condition, (holder, tx.now + lease_seconds, tx.now, tx.now, values))
     condition, values = tx.among("q.id", ids)
-    claimed = {row[0]: _message(row) for row in tx.rows(_CLAIMED + condition, (values,))}
+    found = tx.rows(_CLAIMED + condition, (values,))
+    claimed = {row[0]: _message(row) for row in found if queue_aside.readable(row)}
     if len(claimed) < len(ids):
+        queue_aside.set_aside(tx, [queue_id for queue_id in ids if queue_id not in claimed])
         with_message(tx, [queue_id for queue_id in ids if queue_id not in claimed])
     return [claimed[queue_id] for queue_id in ids if queue_id in claimed]
 

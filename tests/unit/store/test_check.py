@@ -47,6 +47,14 @@ DAMAGE = [
         "VALUES ('a@b.c', 'd@e.f', 1, 'held', 5, 1)",
         "Queue row 3 is held, but would be sent at 5",
     ),
+    (
+        "UPDATE message_queue SET created_at = 'yesterday' WHERE id = 1",
+        "Queue row 1: created_at is 'yesterday', which is no time in seconds since 1970; "
+        "UPDATE message_queue SET created_at = strftime('%s','now') WHERE id = 1 mends it.",
+    ),
+    ("UPDATE message_queue SET created_at = 1700000000000", "created_at is 1700000000000, which is no time"),
+    ("UPDATE message_queue SET attempts = 1.5", "attempts is 1.5, which is no whole number"),
+    ("UPDATE message_queue SET to_address = x'00'", "to_address is b'\\x00', which is no text"),
     ("UPDATE message_queue SET claimed_by = 'me'", "is pending, but claimed by me"),
     ("UPDATE destinations SET due_at = due_at + 1", "Destination 1 (mx e.f) is due at"),
     ("UPDATE destinations SET due_at = NULL", "Destination 1 (mx e.f) is due at None"),
