@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings as few
 from hypothesis import strategies as st
 
+from examples import examples
 from pillarbox.config import Loaded, Problem, load
 from pillarbox.config.setting import Setting
 from pillarbox.config.table import BY_NAME, SETTINGS
@@ -113,7 +114,7 @@ def check(setting: Setting, value: str, problem: Problem, where: tuple[str, int 
 
 
 @pytest.mark.parametrize("setting", STRICT, ids=lambda setting: setting.name)
-@few(max_examples=12, deadline=None)
+@few(max_examples=examples(12), deadline=None)
 @given(st.data())
 def test_a_wrong_value_is_named_with_place_range_and_fix(
     sources: Sources, setting: Setting, data: st.DataObject

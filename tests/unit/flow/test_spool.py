@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from pillarbox.flow import spool as module
 from pillarbox.flow.memory import DiskGauge, MemoryBudget
 from pillarbox.flow.spool import CHUNK, INLINE, SMALL, Spool, SpoolError
@@ -219,7 +220,7 @@ def fail(tx):
     raise Busy("locked")
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(pieces=st.lists(st.binary(max_size=3000), max_size=20), limit=st.integers(1, 8))
 async def test_any_pieces_under_any_budget_come_out_whole(host, pieces, limit):
     host.memory.limit = limit * 4096

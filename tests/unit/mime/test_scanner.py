@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from pillarbox.mime import scanner as scanner_module
 from pillarbox.mime.analysis import Part, Scanner, analyse, load_parts
 from pillarbox.mime.scanner import MAX_DEPTH, MAX_PARTS, OffsetScanner
@@ -228,13 +229,13 @@ PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(PIECES, max_size=60).map(b"".join))
 def test_any_octets_in_any_split_make_one_well_formed_analysis(data: bytes) -> None:
     fuzz_mime.run(data)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(PIECES, max_size=60).map(b"".join), st.lists(st.integers(1, 30), max_size=30))
 def test_a_bytearray_or_memoryview_that_changes_afterwards_does_no_harm(data: bytes, sizes: list[int]) -> None:
     scanner, at = Scanner(), 0

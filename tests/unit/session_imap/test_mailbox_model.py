@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from examples import examples
 from pillarbox.imap.sequence import parse
 from unit.session_imap.model_client import ModelClient
 from unit.store import conftest as stores
@@ -360,7 +361,7 @@ def test_three_sessions_on_two_workers_and_the_model_agree(house, new_database):
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=15,
+            max_examples=examples(15),
             phases=(Phase.explicit, Phase.generate),
             stateful_step_count=40,
             deadline=None,

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from pillarbox.smtp import client as c
 from pillarbox.smtp import events
 from pillarbox.smtp.address import AddressError
@@ -108,7 +109,7 @@ TOKENS = [b"\r\n", b".", b"\r", b"\n", b"abc", b"..\r\n", b"\r\n.\r\n", b"\0"]
 TEXT = st.lists(st.sampled_from(TOKENS), max_size=12).map(b"".join)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     st.lists(TEXT, max_size=6),
     st.sampled_from(["", "BINARYMIME"]),

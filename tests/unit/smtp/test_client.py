@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from pillarbox.smtp import client as c
 from pillarbox.smtp import events, login
 from pillarbox.smtp.answer import Answer, enhanced_of
@@ -53,7 +54,7 @@ def serve(core, refused):
 serve.recipients = []
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     st.lists(st.sets(st.sampled_from(STEPS), max_size=3), min_size=1, max_size=5),
     st.booleans(),

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from pillarbox.smtp import events
 from pillarbox.smtp.core import COMMANDS, SmtpCore
 from pillarbox.smtp.offer import Limits, Offer
@@ -89,7 +90,7 @@ LINES = st.sampled_from(
 TALK = st.lists(LINES | st.binary(max_size=12), max_size=20).map(b"".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.just(b"EHLO c\r\n") | st.just(b""),
     TALK,

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from store_samples import Clock, message, to
 
+from examples import examples
 from pillarbox.store import (
     Conflict,
     Invalid,
@@ -206,9 +207,9 @@ class AccountMachine(RuleBasedStateMachine):
         assert there == wanted
 
 
-def settings_for(examples: int) -> settings:
+def settings_for(number: int) -> settings:
     return settings(
-        max_examples=examples,
+        max_examples=examples(number),
         stateful_step_count=30,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

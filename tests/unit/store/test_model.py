@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from store_samples import message
 
+from examples import examples
 from pillarbox.store import directory, mailboxes, messages, open_store
 from pillarbox.store.flags import DELETED
 from pillarbox.store.records import View
@@ -160,9 +161,9 @@ class MailboxMachine(RuleBasedStateMachine):
             assert max(view.modseqs, default=0) <= view.mailbox.highestmodseq
 
 
-def settings_for(examples: int) -> settings:
+def settings_for(number: int) -> settings:
     return settings(
-        max_examples=examples,
+        max_examples=examples(number),
         stateful_step_count=25,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from store_samples import START, message
 
+from examples import examples
 from pillarbox.store import destinations, messages, open_store, queue, queue_claim, queue_settle
 from pillarbox.store.records import Queued, QueueFilter
 
@@ -366,9 +367,9 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.run(late) == []
 
 
-def settings_for(examples: int, steps: int) -> settings:
+def settings_for(number: int, steps: int) -> settings:
     return settings(
-        max_examples=examples,
+        max_examples=examples(number),
         stateful_step_count=steps,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
