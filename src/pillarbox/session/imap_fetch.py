@@ -1,16 +1,16 @@
 """FETCH and UID FETCH.
 
-What the columns know (FLAGS, UID, RFC822.SIZE, INTERNALDATE, MODSEQ) is rendered from them, some thousand messages a
-millisecond. Everything else goes by pages: one read gives what was computed at delivery, one write marks the page's
-messages \\Seen, and octets are cut from the blobs in batches that stay small. What is written waits for the client to
-take it, so a fetch of a whole mailbox holds one batch of it in memory.
+What columns and rows know goes in lines (`imap_fetch_lines`). Everything else goes message by message, in pages: one
+read gives what was computed at delivery, one write marks the page's messages \\Seen, and octets are cut from the blobs
+in batches that stay small. What is written waits for the client to take it, so a fetch of a whole mailbox holds one
+batch of it in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -23,6 +23,7 @@ from pillarbox.imap.partial import positions
 from pillarbox.imap.responses import string
 from pillarbox.imap.sequence import SequenceSet, compact
 from pillarbox.session.imap_answers import Answer, Refuse, gone
+from pillarbox.session.imap_fetch_lines import Lines, fits, pages
 from pillarbox.session.imap_sections import Cut, Piece, Sections
 from pillarbox.session.imap_select import vanished_earlier, vanished_since
 from pillarbox.session.imap_selected import Selected
@@ -36,14 +37,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_LINES = 512  # messages rendered from the columns between two looks at the transport
 _PAGE = 200  # messages of one read of rendered bytes
 PAGE_OCTETS = 1 << 20  # octets of them: what was computed, and waits here for the client, may be twice as large
 _INLINE = 64 * 1024  # octets that are cut on the loop
 _BATCH = PIECE  # octets that are held at once
 _SMALL_PAGE = 20  # messages of the first page when contents are read: the first answer comes soon
-
-_COLUMNS = {Item.FLAGS, Item.UID, Item.INTERNALDATE, Item.RFC822_SIZE, Item.MODSEQ, Item.SAVEDATE}
 
 
 async def fetch(session: ImapSession, command: Command) -> Answer:
@@ -72,9 +70,9 @@ async def send(
     session: ImapSession, selected: Selected, items: Sequence[FetchItem], picks: list[range], *, marks: bool = True
 ) -> Refuse | None:
     """FETCH responses for these indexes; why one of them could not be sent, if so. `marks`: reading sets \\Seen."""
-    if _COLUMNS.issuperset(items):
-        await _from_columns(session, selected, items, picks)
-        return None
+    marks = marks and not selected.read_only and any(isinstance(item, Section) and not item.peek for item in items)
+    if fits(items, marks=marks):
+        return await _in_lines(session, selected, items, picks)
     return await _from_store(session, selected, items, picks, marks=marks)
 
 
@@ -103,63 +101,23 @@ async def _vanished(session: ImapSession, selected: Selected, uids: SequenceSet,
         session.core.untagged(response)
 
 
-# From the columns.
-
-
-async def _from_columns(
+async def _in_lines(
     session: ImapSession, selected: Selected, items: Sequence[FetchItem], picks: list[range]
-) -> None:
-    template, columns = _lines(session, selected, items)
-    for pick in picks:
-        for start in range(pick.start, pick.stop, _LINES):
-            stop = min(start + _LINES, pick.stop)
-            first = selected.uids[start:stop] if session.uid_only else range(start + 1, stop + 1)
-            rows = zip(first, *(column(start, stop) for column in columns), strict=True)
-            session.core.write(b"".join(map(template.__mod__, rows)))
+) -> Refuse | None:
+    """Send lines page by page, and message by message what these cannot tell. Why one could not be sent, if so."""
+    lines = Lines(session, selected, items)
+    failure: Refuse | None = None
+    for page in pages(picks, lines.page):
+        rendered = await lines.render(page)
+        if rendered is None:
+            failure = (
+                await _from_store(session, selected, items, [range(at, at + 1) for at in page], marks=False) or failure
+            )
+        else:
+            session.core.write(rendered)
             await session.drained()
-            if stop < pick.stop:
-                await asyncio.sleep(0)  # others' turn
-
-
-def _lines(
-    session: ImapSession, selected: Selected, items: Sequence[FetchItem]
-) -> tuple[bytes, list[Callable[[int, int], Sequence[Any]]]]:
-    """The template of a response line, and for each of its fields what gives a range of values."""
-    fields: list[bytes] = []
-    columns: list[Callable[[int, int], Sequence[Any]]] = []
-    for item in items:
-        match item:
-            case Item.FLAGS:
-                fields.append(b"FLAGS %b")
-                columns.append(lambda start, stop: _flag_column(selected, start, stop, recent=session.recent_shown))
-            case Item.UID:
-                fields.append(b"UID %d")
-                columns.append(lambda start, stop: selected.uids[start:stop])
-            case Item.RFC822_SIZE:
-                fields.append(b"RFC822.SIZE %d")
-                columns.append(lambda start, stop: selected.sizes[start:stop])
-            case Item.INTERNALDATE:
-                fields.append(b"INTERNALDATE %b")
-                columns.append(lambda start, stop: [internal_date(date) for date in selected.dates[start:stop]])
-            case Item.SAVEDATE:
-                fields.append(b"SAVEDATE %b")
-                columns.append(lambda start, stop: [internal_date(date) for date in selected.save_dates[start:stop]])
-            case Item.MODSEQ:
-                fields.append(b"MODSEQ (%d)")
-                columns.append(lambda start, stop: selected.modseqs[start:stop])
-    verb = b"FETCH"
-    if session.uid_only:
-        verb = b"UIDFETCH"
-    return b"* %d " + verb + b" (" + b" ".join(fields) + b")\r\n", columns
-
-
-_FLAGS = tuple(imap_flags.render(bits) for bits in range(32))
-
-
-def _flag_column(selected: Selected, start: int, stop: int, *, recent: bool) -> list[bytes]:
-    if selected.keywords or (recent and stop > 0 and selected.uids[stop - 1] >= selected.recent_from):
-        return [selected.render_flags(at, recent=recent) for at in range(start, stop)]
-    return [_FLAGS[bits] for bits in selected.flags[start:stop]]
+            await asyncio.sleep(0)  # others' turn
+    return failure
 
 
 # From the store.
@@ -170,7 +128,6 @@ async def _from_store(
 ) -> Refuse | None:
     """Send what is asked for of each message, page by page. Why one of them could not be sent, if so."""
     wanted = [item for item in items if isinstance(item, Section)]
-    marks = marks and not selected.read_only and any(not s.peek for s in wanted)
     failure: Refuse | None = None
     for page in _pages(selected.sizes, picks, first=_SMALL_PAGE if wanted else _PAGE):
         rows = {row.id: row for row in await session.store.read(messages.rendered, [selected.ids[at] for at in page])}

@@ -6,7 +6,7 @@ from pillarbox.store.copying import copy, expunge, long_histories, move, trim_hi
 from pillarbox.store.delivery import append, deliver
 from pillarbox.store.flagging import store_flags
 from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued
-from pillarbox.store.views import by_uid, changes, claim_recent, count_recent, deleted_size, open_view, rendered
+from pillarbox.store.views import by_uid, changes, claim_recent, count_recent, deleted_size, listed, open_view, rendered
 
 __all__ = [
     "Delivery",
@@ -22,6 +22,7 @@ __all__ = [
     "deleted_size",
     "deliver",
     "expunge",
+    "listed",
     "long_histories",
     "move",
     "open_view",

@@ -10,6 +10,8 @@ from pillarbox.store.mailbox_lookup import get
 from pillarbox.store.records import Changes, Flagged, MessageRow, Rendered, View
 from pillarbox.store.tx import Row, Tx
 
+SHORT = 8192  # octets of a value that is listed
+_SHORTENED = ("envelope", "bodystructure", "body", "listed")
 PAGE = 5000  # rows turned into columns at a time, so that a large mailbox never stands as tuples
 
 _VIEW = (
@@ -31,6 +33,12 @@ _COMPUTED = (
 _RENDERED = (
     f"SELECT m.id, m.blob_id, m.prefix, m.size, {_COMPUTED} FROM messages m JOIN blobs b ON b.id = m.blob_id WHERE "
 )
+# The header of a row says how long a value is, so a long one is not read.
+_LISTED = {
+    "prefix": "m.prefix",
+    "preview": "b.preview",
+    **{name: f"CASE WHEN length(b.{name}) <= {SHORT} THEN b.{name} END" for name in _SHORTENED},
+}
 _RENDERED_GONE = (
     f"SELECT m.id, m.blob_id, m.prefix, m.size, {_COMPUTED} FROM expunged m JOIN blobs b ON b.id = m.blob_id WHERE "
 )
@@ -89,6 +97,27 @@ def rendered(tx: Tx, ids: Sequence[int]) -> list[Rendered]:
         condition, values = tx.among("m.id", missing)
         found.update((row[0], row) for row in tx.rows(_RENDERED_GONE + condition, (values,)))
     return [Rendered(*found[id]) for id in ids if id in found]
+
+
+def listed(tx: Tx, ids: Sequence[int], names: Sequence[str]) -> list[Row] | None:
+    """Some of what was computed at delivery for these messages (`View.ids`), a row each in the order of `ids`.
+
+    `names` of values: prefix, preview, envelope, bodystructure, body, listed. At most 200 ids in one call to stay on
+    the loop. None when a message has gone, or a value is longer than SHORT, or was not computed.
+    """
+    tx.heavy(rows=len(ids))
+    condition, values = tx.among("m.id", ids)
+    chosen = ", ".join(_LISTED[name] for name in names)
+    rows = tx.rows(
+        f"SELECT {chosen}, m.id FROM messages m JOIN blobs b ON b.id = m.blob_id WHERE {condition} ORDER BY m.id",
+        (values,),
+    )
+    if [row[-1] for row in rows] != list(ids):  # UIDs and ids ascend together, but after an import
+        found = {row[-1]: row for row in rows}
+        if any(id not in found for id in ids):
+            return None
+        rows = [found[id] for id in ids]
+    return None if any(None in row for row in rows) else rows
 
 
 def by_uid(tx: Tx, mailbox_id: int, uid: int) -> int | None:

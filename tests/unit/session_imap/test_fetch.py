@@ -150,7 +150,7 @@ async def test_a_page_of_what_was_computed_is_bounded_in_octets(house, monkeypat
             return await read(function, *args, **options)
 
         monkeypatch.setattr(h.node.store, "read", noted)
-        assert len(await c.ok("FETCH 1:* ENVELOPE")) == 9
+        assert len(await c.ok("FETCH 1:* (ENVELOPE EMAILID)")) == 9
         assert pages == [3, 3, 3]
 
 

@@ -1,0 +1,67 @@
+"""FETCH in lines: the same answers as message by message, whatever the rows keep short."""
+
+import asyncio
+
+import pytest
+
+from pillarbox.session.imap_fetch_lines import pages
+
+ITEMS = "(UID ENVELOPE BODYSTRUCTURE PREVIEW BODY.PEEK[HEADER.FIELDS (Subject TO)])"
+
+
+@pytest.mark.parametrize(
+    ("picks", "found"),
+    [
+        ([], []),
+        ([range(7)], [range(3), range(3, 6), range(6, 7)]),
+        ([range(1), range(1, 2), range(4, 5)], [[0, 1, 4]]),
+        ([range(2), range(5, 9), range(9, 10)], [range(2), range(5, 8), range(8, 10)]),
+    ],
+)
+def test_pages(picks, found):
+    assert list(pages(picks, 3)) == found
+
+
+async def test_long_values_and_rows_of_older_versions_are_told_all_the_same(house):
+    async with house() as h:
+        await h.put(b"Subject: short\r\n\tone\r\nReceived: x\r\nTO: a@example.org\r\n\r\ntext one\r\n")
+        many = b", ".join(b"someone%d@example.org" % n for n in range(800))
+        await h.put(b"To: " + many + b"\r\nSubject: long\r\n\r\ntext two\r\n")
+        await h.put(b"Subject: older\r\nTo: b@example.org\r\n\r\ntext three\r\n")
+        c = await h.login("INBOX")
+        lines = await c.ok(f"FETCH 1,3 {ITEMS}")
+        assert len(lines) == 2
+        assert (
+            b"BODY[HEADER.FIELDS (Subject TO)] {43}\r\nSubject: short\r\n\tone\r\nTO: a@example.org\r\n\r\n)"
+            in lines[0]
+        )
+        every = await c.ok(f"FETCH 1:* {ITEMS}")
+        assert [every[0], every[2]] == lines
+        assert b"someone799" in every[1].partition(b"BODYSTRUCTURE")[0]
+        assert every[1].count(b"someone799@example.org\r\nSubject: long\r\n\r\n)") == 1
+        await h.node.store.write(lambda tx: tx.run("UPDATE blobs SET listed = NULL"))
+        assert await c.ok(f"FETCH 1:* {ITEMS}") == every
+
+
+async def test_a_section_without_peek_sets_seen_and_one_with_it_does_not(house):
+    async with house() as h:
+        await h.put(b"Subject: a\r\n\r\n")
+        c = await h.login("INBOX")
+        await c.ok("FETCH 1 BODY.PEEK[HEADER.FIELDS (SUBJECT)]")
+        assert await c.ok("SEARCH UNSEEN") == [b"SEARCH 1"]
+        (told,) = await c.ok("FETCH 1 BODY[HEADER.FIELDS (SUBJECT)]")
+        assert told.endswith(b"FLAGS (\\Seen \\Recent))") or b"\\Seen" in told
+        assert await c.ok("SEARCH UNSEEN") == [b"SEARCH"]
+
+
+async def test_one_that_has_gone_for_good_is_said_and_the_others_are_told(house):
+    async with house() as h:
+        for _ in range(3):
+            await h.put(b"Subject: a\r\n\r\n")
+        c, other = await asyncio.gather(h.login("INBOX"), h.login("INBOX"))
+        await other.ok("STORE 2 +FLAGS.SILENT (\\Deleted)")
+        await other.ok("EXPUNGE")
+        told = await c.ok("FETCH 1:3 ENVELOPE")
+        assert [line.split(b" ")[0] for line in told if b"ENVELOPE" in line] == [b"1", b"2", b"3"]
+        await h.node.store.write(lambda tx: tx.run("UPDATE expunged SET blob_id = NULL, expunged_at = NULL"))
+        assert b"EXPUNGEISSUED" in await c.refused("FETCH 1:3 ENVELOPE")
