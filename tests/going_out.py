@@ -9,6 +9,7 @@ from typing import Any
 from pillarbox.flow.mail_hosts import MailHost
 from pillarbox.flow.parcel import Hop, Outcome, Parcel, ParcelRecipient
 from pillarbox.session.outgoing import Manner, OutgoingCarrier
+from pillarbox.session.outgoing_self import Listener
 from pillarbox.session.outgoing_timeouts import Timeouts
 
 MESSAGE = b"Subject: x\r\n\r\nhello\r\n.a line with a dot\r\n"
@@ -59,6 +60,7 @@ def carrier(
     clock: Callable[[], float] | None = None,
     authorities: Path | None = None,
     name: str = "here.example",
+    listeners: frozenset[Listener] = frozenset(),
 ) -> OutgoingCarrier:
     """Of hosts that are looked up so; without any, mx.example.org on loopback."""
     found = list(hosts or (MailHost("mx.example.org", 10, ("127.0.0.1",)),))
@@ -66,7 +68,7 @@ def carrier(
     async def lookup(hop: Hop) -> list[MailHost]:
         return found
 
-    manner = Manner(name, "1.2", authorities, timeouts)
+    manner = Manner(name, "1.2", authorities, timeouts, listeners)
     options = {"clock": clock} if clock is not None else {}
     return OutgoingCarrier(store or Shelf(), lookup, lambda: manner, **options)
 

@@ -21,6 +21,7 @@ from pillarbox.flow.reverse_names import ReverseNames
 from pillarbox.session.entrance import entering, entrance
 from pillarbox.session.imap import ImapSession
 from pillarbox.session.node import Node, resolver_for
+from pillarbox.session.outgoing_self import listeners_of
 from pillarbox.session.pop3 import Pop3Session
 from pillarbox.session.smtp import SmtpSession
 from pillarbox.session.smtp_local import LocalSession
@@ -49,6 +50,7 @@ MINDING = 1.0  # seconds between two looks for what other processes did
 LOGINS = 5  # looks between two checks of all logins, even when nobody told of a change
 HTTP_PATIENCE = 10.0  # seconds that HTTP connections go on in a worker that was replaced
 DAY = 86_400  # seconds
+_SMTP_ROLES = frozenset({"smtp", "submission", "submissions", "lmtp", "sendmail"})
 _SHORT = 0.02  # seconds between two looks whether the last session has gone
 _LEISURE = 0.2  # the same when nobody waits for it
 
@@ -109,6 +111,8 @@ class MailApplication:
         if self._seat.index == 0:  # one of the workers of this machine is enough
             self._reverse_names.start()
         await self._listen(store, self._threads)
+        speaking = [sock for address, sock in self._seat.sockets if address.role in _SMTP_ROLES]
+        self._node.listeners = listeners_of(speaking)
         self._pickup.start()
         self._queue.start()
         self._minder = asyncio.get_running_loop().create_task(self._mind(store))
@@ -247,6 +251,7 @@ class MailApplication:
             store.hint(Touched(*pair) for pair in pairs)
         else:
             store.notice_changes(watch.mailboxes())
+            self._node.accounts.doubt()
 
     def _committed(self, touched: frozenset[Touched]) -> None:
         if DIRECTORY in touched:

@@ -27,6 +27,7 @@ from pillarbox.store.store import Store
 
 from .account_views import AccountViews
 from .deadlines import Deadlines
+from .outgoing_self import Listener
 from .tls import TlsHolder
 from .watch import LoginWatch, MailboxWatch
 
@@ -76,6 +77,7 @@ class Node:
     logins: LoginWatch
     resolver: Resolver
     clock: Callable[[], float] = time.time  # epoch seconds
+    listeners: frozenset[Listener] = frozenset()  # where this server itself is reached by SMTP and LMTP
     handover: Handover | None = None  # to who sends in this worker
     sessions: set[Session] = field(default_factory=set)
     draining: bool = False

@@ -28,6 +28,7 @@ from .outgoing_connection import Connection, shown_address
 from .outgoing_hosts import Hosts, hosts_by
 from .outgoing_lane import OutgoingLane
 from .outgoing_opening import Trouble, converse
+from .outgoing_self import Listener, is_ourselves
 from .outgoing_timeouts import Timeouts
 from .outgoing_tls import ClearHosts, context_for
 
@@ -41,17 +42,18 @@ _RANK: tuple[Stage, ...] = ("AUTH", "STARTTLS", "HELLO", "GREETING", "PROTOCOL",
 
 class Manner(Struct, frozen=True):
     """How we go out. `name` is said in EHLO unless the hop has another; `authorities` is a PEM file of certificates
-    that are trusted besides the system's."""
+    that are trusted besides the system's; `listeners` are those of this server."""
 
     name: str
     tls_min_version: str = "1.2"
     authorities: Path | None = None
     timeouts: Timeouts = Timeouts()
+    listeners: frozenset[Listener] = frozenset()
 
     @classmethod
-    def of(cls, settings: Settings) -> Manner:
+    def of(cls, settings: Settings, listeners: frozenset[Listener] = frozenset()) -> Manner:
         min_version = settings.exchanger_tls_min_version
-        return cls(settings.hostname, min_version, settings.delivery_tls_ca, timeouts_of(settings))
+        return cls(settings.hostname, min_version, settings.delivery_tls_ca, timeouts_of(settings), listeners)
 
 
 def timeouts_of(settings: Settings) -> Timeouts:
@@ -130,7 +132,7 @@ class OutgoingCarrier:
 def carrier_of(node: Node) -> OutgoingCarrier:
     """The carrier of a worker, by its resolver and its settings of the moment."""
     hosts = hosts_by(node.resolver, lambda: (node.settings.hostname,))
-    return OutgoingCarrier(node.store, hosts, lambda: Manner.of(node.settings), node.clock)
+    return OutgoingCarrier(node.store, hosts, lambda: Manner.of(node.settings, node.listeners), node.clock)
 
 
 class _Attempt:
@@ -218,6 +220,10 @@ class _Attempt:
         loop = asyncio.get_running_loop()
         core = ClientCore(hop.ehlo or manner.name, lmtp=hop.kind == "lmtp")
         connection = Connection(core, name or hop.host or ip, ip, hop.port, manner.timeouts)
+        if is_ourselves(sock, ip, hop.port, manner.listeners):
+            sock.close()
+            text = f"mail for {hop.domain or hop.name} loops back: {connection.address} is this server itself"
+            raise Trouble(connection.said("POLICY", 554, "5.4.6", text), final=True)
         try:
             context = None
             if not (in_clear or hop.socket or hop.tls == "never"):

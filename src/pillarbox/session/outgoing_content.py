@@ -34,6 +34,11 @@ class Content:
             length = min(SLICE, self._stored_size - len(self._prefix))
             self._first = self._prefix + (await self._slice(0, length) if length > 0 else b"")
 
+    @property
+    def head(self) -> bytes:
+        """The beginning of what came, without what we put in front; after `begin`."""
+        return (self._first or b"")[len(self._prefix) :]
+
     async def has_ascii_headers(self) -> bool:
         """Whether it can go without SMTPUTF8. Raises StoreError."""
         return await self._store.scan(self._look)

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from going_out import SHORT, carrier, hop, parcel
+from going_out import SHORT, Shelf, carrier, hop, parcel
 from pillarbox.dns import Answer
 from pillarbox.flow.mail_hosts import MailHost, NoHosts
 from pillarbox.flow.parcel import HopDown
@@ -13,6 +13,7 @@ from pillarbox.session import outgoing_connect
 from pillarbox.session.outgoing import Manner, OutgoingCarrier
 from pillarbox.session.outgoing_connect import NotConnected, first_connected, interleaved
 from pillarbox.session.outgoing_hosts import hosts_by
+from pillarbox.session.outgoing_self import listeners_of
 from scripted_peer import Peer
 
 FIRST = MailHost("first.example.org", 10, ("127.0.0.1",))
@@ -173,6 +174,62 @@ async def test_mail_that_comes_back_to_us():
         trouble = await down([FIRST], peer.port)
         assert (trouble.permanent, trouble.reply.enhanced) == (True, "5.4.6")
         assert await host_for([FIRST], peer.port, kind="smarthost", host="x") == "first.example.org"
+
+
+@pytest.mark.parametrize("kind", ["mx", "smarthost", "lmtp"])
+async def test_ourselves_at_an_address_where_we_listen(kind):
+    async with Peer(name="other.example", lmtp=kind == "lmtp") as peer:
+        for listeners, ours in (
+            ({("127.0.0.1", peer.port)}, True),
+            ({("0.0.0.0", peer.port)}, True),
+            ({("127.0.0.9", peer.port), ("::", peer.port), ("127.0.0.1", peer.port + 1), ("/x", 0)}, False),
+        ):
+            to = carrier(FIRST, listeners=frozenset(listeners))
+            if not ours:
+                await (await to.open(hop(peer.port, kind=kind))).close()
+                continue
+            with pytest.raises(HopDown) as caught:
+                await to.open(hop(peer.port, kind=kind))
+            reply = caught.value.reply
+            assert (caught.value.permanent, reply.code, reply.enhanced) == (True, 554, "5.4.6")
+            assert reply.text.endswith(f"127.0.0.1:{peer.port} is this server itself")
+
+
+async def test_ourselves_at_a_socket(tmp_path):
+    path = tmp_path / "lmtp.sock"
+    (tmp_path / "link").symlink_to(path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        to = carrier(listeners=listeners_of([listener]))
+        with pytest.raises(HopDown) as caught:
+            await to.open(hop(0, kind="lmtp", socket=str(tmp_path / "link")))
+    assert (caught.value.permanent, caught.value.reply.enhanced) == (True, "5.4.6")
+
+
+def test_where_sockets_are_reached():
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("", 0)) as any_address:
+        ports = one.getsockname()[1], any_address.getsockname()[1]
+        assert listeners_of([one, any_address]) == {("127.0.0.1", ports[0]), ("0.0.0.0", ports[1])}
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
+        port = both.getsockname()[1]
+        assert listeners_of([both]) == {("::", port), ("0.0.0.0", port)}
+
+
+@pytest.mark.parametrize(
+    ("by", "times", "goes"),
+    [("here.example", 3, True), ("HERE.example", 4, False), ("other.example", 90, True), ("not-here.example", 9, True)],
+)
+async def test_a_server_of_our_name_gets_what_did_not_go_round(by, times, goes):
+    """A balancer before several of one name, or a program for lists on this machine, is no circle."""
+    received = f"Received: from x (by here.example)\r\n\tby {by} with ESMTP;\r\n Mon\r\n".encode() * times
+    content = received + b"Subject: x\r\n\r\nReceived: from x by here.example;\r\n" * 9
+    async with Peer(name="here.example") as peer:
+        lane = await carrier(store=Shelf(_1=content)).open(hop(peer.port, kind="smarthost", host="x"))
+        outcomes = await lane.send(parcel(content=content))
+        await lane.close()
+    assert {(o.result, o.reply.enhanced) for o in outcomes} == {("delivered", "2.0.0") if goes else ("failed", "5.4.6")}
+    assert len(peer.messages) == int(goes)
 
 
 async def test_no_hosts():
