@@ -44,11 +44,6 @@ def standing(tx: Tx, user_id: int, addresses: Sequence[tuple[str, str]]) -> Stan
     return Standing(held, None)
 
 
-def may_send_as(tx: Tx, user_id: int, local: str, domain: str) -> bool:
-    """Whether the account may use local@domain. Raises NotFound."""
-    return standing(tx, user_id, [(local, domain)]).stranger is None
-
-
 def _may_send_as(tx: Tx, user_id: int, own: set[str], local: str, domain: str) -> bool:
     spellings = _spellings(local, domain)
     if any(spelling in own for spelling in spellings):

@@ -21,7 +21,7 @@ from pillarbox.config.gather import Gathered, gather
 from pillarbox.config.kinds import Network, Value
 from pillarbox.config.problem import Problem
 from pillarbox.config.sources import CONFIG_ENV, CONFIG_TOML
-from pillarbox.config.table import BY_NAME, SETTINGS
+from pillarbox.config.table import SETTINGS
 
 PROFILE_SOURCE = "profile"
 PATHS = tuple(setting.attribute for setting in SETTINGS if setting.kind.name == "path")
@@ -264,8 +264,3 @@ def config_files(gathered: Gathered) -> dict[str, set[str]]:
         if given.line is not None:
             files.setdefault(given.source, set()).add(given.name)
     return files
-
-
-def default_db_path() -> Path:
-    """Where the database is when nobody says."""
-    return Path(str(BY_NAME["SMTP_DB_PATH"].default))

@@ -31,7 +31,7 @@ from pillarbox.config.kinds import (
 )
 from pillarbox.config.setting import PROFILE_ALIASES, PROFILES, Setting
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 
 _LOOPBACK = Networks((ip_network("127.0.0.0/8"), ip_network("::1")))
 

@@ -7,7 +7,7 @@ from ctypes import CFUNCTYPE, POINTER, c_char, c_char_p, c_int, c_void_p
 
 NAME = "libunbound.so.8"
 CLASS_IN = 1
-NOERROR, SERVFAIL, NXDOMAIN = 0, 2, 3
+NOERROR, NXDOMAIN = 0, 3
 
 
 class Result(ctypes.Structure):

@@ -13,7 +13,6 @@ Value: TypeAlias = "bytes | int | list[Value] | None"
 
 MAX_DEPTH = 100  # of parentheses
 _ENDS = b" ()"
-_ESCAPE = ord("\\")
 
 
 class ResponseError(Exception):

@@ -10,7 +10,6 @@ from pillarbox.imap.partial import partial_range
 from pillarbox.imap.syntax import BadSyntax, Cursor
 
 OPTIONS = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE", "PARTIAL", "RELEVANCY", "UPDATE", "CONTEXT"})
-RESULTS = frozenset({"MIN", "MAX", "ALL", "COUNT", "PARTIAL"})
 
 
 @dataclass(slots=True, frozen=True)

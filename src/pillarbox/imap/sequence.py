@@ -99,9 +99,6 @@ class SequenceSet:
         return found
 
 
-ALL = SequenceSet(((1, STAR),))  # `1:*`
-
-
 def parse(text: bytes) -> SequenceSet | None:
     """A sequence set from its text, or None when it is none (0, over 32 bits, stray characters)."""
     simple = _ONE.match(text)

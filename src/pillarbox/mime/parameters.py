@@ -11,7 +11,6 @@ from pillarbox.mime.encoded_word import decode_words
 Pairs = list[tuple[bytes, bytes]]
 
 MAX_PARAMETERS = 100
-_MAX_SECTIONS = 999
 
 TOKEN = rb"[!#$%&'*+.^_`{|}~0-9A-Za-z-]{1,127}+"  # 127: RFC 6838 section 4.2
 

@@ -1,6 +1,5 @@
 """The trace fields that a server puts in front of a message: Received and Return-Path (RFC 5321 section 4.4)."""
 
-import re
 import time
 from functools import lru_cache
 from ipaddress import ip_address
@@ -11,7 +10,6 @@ from pillarbox.smtp.address import AddressError, Path, parse_domain
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+")
 _FOLD_AT = 78  # RFC 5322 section 2.1.1
 
 
@@ -64,11 +62,6 @@ def local_received(by: str, uid: int, message_id: str, epoch: float) -> bytes:
     return _folded(
         [f"Received: by {by} (Pillarbox, from uid {uid})", f"id {message_id}"], f"; {rfc5322_date(epoch)}"
     ).encode()
-
-
-def return_path(sender: Path) -> bytes:
-    """The Return-Path field with CRLF; added at final delivery only."""
-    return f"Return-Path: <{sender.address}>\r\n".encode()
 
 
 def rfc5322_date(epoch: float) -> str:

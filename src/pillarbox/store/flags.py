@@ -23,7 +23,6 @@ NAMES: tuple[tuple[int, str], ...] = (
     (SEEN, "\\Seen"),
     (DRAFT, "\\Draft"),
 )
-BITS: dict[str, int] = {name.lower(): bit for bit, name in NAMES}
 
 
 def join_keywords(keywords: Iterable[str]) -> str:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.smtp.address import NULL, parse_path
-from pillarbox.smtp.received import Trace, received, return_path, rfc5322_date, with_protocol
+from pillarbox.smtp.address import parse_path
+from pillarbox.smtp.received import Trace, received, rfc5322_date, with_protocol
 
 TRACE = Trace("client.example", "192.0.2.1", "mx.example.com", "ESMTPS", "4kQz7", 1763767200.5)
 
@@ -67,8 +67,3 @@ def test_protocols():
     assert with_protocol(esmtp=True, tls=True, utf8=True) == "UTF8SMTPS"
     assert with_protocol(esmtp=True, lmtp=True) == "LMTP"
     assert with_protocol(esmtp=True, lmtp=True, tls=True, auth=True, utf8=True) == "UTF8LMTPSA"
-
-
-def test_return_path():
-    assert return_path(NULL) == b"Return-Path: <>\r\n"
-    assert return_path(parse_path("Ada@Example.com")) == b"Return-Path: <Ada@example.com>\r\n"

@@ -8,7 +8,7 @@ import random
 import pytest
 from store_samples import Clock
 
-from pillarbox.access.senders import may_send_as
+from pillarbox.access.senders import standing
 from pillarbox.flow.allowance import Allowance, Held, Limit, OverLimit, Submitted, submit
 from pillarbox.flow.planning import Envelope, Recipient, plan
 from pillarbox.flow.route import relayed
@@ -102,7 +102,7 @@ async def test_old_friends_are_no_burst(store: Store, clock: Clock, alice: User)
 async def test_addresses_of_an_account(store: Store, alice: User, bob: User) -> None:
     async def may(address: str, user: User = alice) -> bool:
         local, _, domain = address.rpartition("@")
-        return await store.read(may_send_as, user.id, local, domain)
+        return (await store.read(standing, user.id, [(local, domain)])).stranger is None
 
     await store.write(directory.add_alias, "sales@example.com", "alice@example.com")
     await store.write(senders.grant, alice.id, "@news.example")
