@@ -10,8 +10,12 @@ answers its questions; the session does the base64.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
+
+_ESCAPES = {"=2C": ",", "=3D": "="}
+_ESCAPE = re.compile(r"=(?:2C|3D)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,13 @@ Outcome = Challenge | Credentials | Token | Certified | KeysOf | Proven | Failur
 class Mechanism(Protocol):
     def step(self, response: bytes | None) -> Outcome:
         """The next move. `response` is decoded; None when the client has not said anything yet."""
+
+
+def saslname(text: str) -> str | None:
+    """A name in a GS2 header or a SCRAM message, decoded (RFC 5801 section 4); None for a malformed one."""
+    if any(escape not in _ESCAPES for escape in _ESCAPE.findall(text)):
+        return None
+    return _ESCAPE.sub(lambda escape: _ESCAPES[escape[0]], text)
 
 
 class Plain:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 
-from .sasl import Challenge, Failure, Outcome, Token
+from .sasl import Challenge, Failure, Outcome, Token, saslname
 
 _GS2 = re.compile(r"([^,]*),(?:a=([^,]*))?,")
 _BEARER = re.compile(r"(?i:Bearer) +([A-Za-z0-9._~+/-]+=*)")
-_UNESCAPED = {"=2C": ",", "=3D": "="}
 
 
 class OAuthBearer:
@@ -28,7 +27,9 @@ class OAuthBearer:
         header = _GS2.match(text)
         if header is None or header[1] not in ("n", "y") or "\0" in text:
             return Failure("an OAUTHBEARER message begins with n, or y,")
-        username = re.sub("=2C|=3D", lambda found: _UNESCAPED[found[0]], header[2] or "")
+        username = saslname(header[2] or "")
+        if username is None:
+            return Failure("the name in an OAUTHBEARER message is malformed")
         token = _token(text[header.end() :], leading=True)
         if token is None:
             return Failure("an OAUTHBEARER message holds auth=Bearer and a token")

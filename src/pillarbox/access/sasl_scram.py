@@ -15,13 +15,11 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
-from .sasl import Challenge, Failure, KeysOf, Outcome, Proven
+from .sasl import Challenge, Failure, KeysOf, Outcome, Proven, saslname
 
 _STORED = re.compile(r"SCRAM-SHA-256\$(\d{1,9}):([^$:]*)\$([^$:]*):([^$:]*)")
 _PRINTABLE = re.compile(r"[!-+\--~]+")  # a nonce: printable ASCII without the comma
 _GS2 = re.compile(r"(?:([ny])|p=([A-Za-z0-9.-]+)),(?:a=([^,]*))?,")
-_ESCAPES = {"=2C": ",", "=3D": "="}
-_ESCAPE = re.compile(r"=(?:2C|3D)?")
 
 Bindings = Mapping[str, bytes]  # channel binding data by type, RFC 5929
 
@@ -104,10 +102,10 @@ class Scram:
             return Failure("no mandatory extension of SCRAM is known")
         if len(attributes) < 2 or not attributes[0].startswith("n=") or not attributes[1].startswith("r="):
             return Failure("a SCRAM exchange begins with a name and a nonce")
-        username, nonce = _name(attributes[0][2:]), attributes[1][2:]
+        username, nonce = saslname(attributes[0][2:]), attributes[1][2:]
         if not username or "\0" in text or not _PRINTABLE.fullmatch(nonce):
             return Failure("the name or the nonce is malformed")
-        if authzid and _name(authzid) != username:
+        if authzid and saslname(authzid) != username:
             return Failure("authorization as another user is not offered", syntax=False)
         self._nonce = nonce + self._make_nonce()
         return KeysOf(username)
@@ -151,12 +149,3 @@ class Scram:
         if not hmac.compare_digest(sha256(key).digest(), known.stored):
             return Failure("the proof is not that of the password", syntax=False)
         return Proven(b"v=" + b64encode(hmac.digest(known.server, message, "sha256")))
-
-
-def _name(text: str) -> str:
-    """A saslname decoded; "" for a malformed one."""
-    if "=" not in text:
-        return text
-    if any(escape not in _ESCAPES for escape in _ESCAPE.findall(text)):
-        return ""
-    return _ESCAPE.sub(lambda escape: _ESCAPES[escape[0]], text)

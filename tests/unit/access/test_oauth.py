@@ -42,6 +42,7 @@ def test_without_an_initial_response_it_is_asked_for(mechanism):
         b"n,,",
         b"n,,\x01\x01",
         b"n,a=a\0b,\x01auth=Bearer x\x01\x01",
+        b"n,a=a=b,\x01auth=Bearer x\x01\x01",
         b"user=a\0b\x01auth=Bearer x\x01\x01",
         b"p=tls-unique,,\x01auth=Bearer x\x01\x01",
         b"n,,\x01auth=Basic x\x01\x01",
