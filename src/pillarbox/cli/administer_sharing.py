@@ -14,7 +14,7 @@ from pillarbox.store import directory, mailbox_lookup, rights, senders
 from pillarbox.store.errors import Conflict, NotFound
 from pillarbox.store.tx import Tx
 
-NAMED = {"none": "", "read": "lrs", "write": "lrswite", "manage": "lrswipkxte", "full": rights.ALL}
+NAMED = {"none": "", "read": "lrs", "write": "lrswiten", "manage": "lrswipkxten", "full": rights.ALL}
 
 Owner = Annotated[str, typer.Argument(help="Whose mailboxes they are: username or e-mail address.")]
 With = Annotated[str, typer.Argument(metavar="[WITH]", help="Username, address or anyone; without it, who has rights.")]

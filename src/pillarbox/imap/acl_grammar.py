@@ -9,7 +9,7 @@ from pillarbox.imap import responses
 from pillarbox.imap.commands import Acl
 from pillarbox.imap.syntax import BadSyntax, Cursor
 
-_RIGHTS = re.compile(r"([+-]?)([lrswipkxteacd]*)\Z")
+_RIGHTS = re.compile(r"([+-]?)([lrswipkxtenacd]*)\Z")
 
 
 def mailbox(cursor: Cursor) -> Acl:
@@ -36,7 +36,7 @@ def set_(cursor: Cursor) -> Acl:
     cursor.space()
     found = _RIGHTS.match(cursor.decoded("rights"))
     if found is None:
-        raise BadSyntax("rights are of lrswipkxteacd, RFC 4314 section 2.1")
+        raise BadSyntax("rights are of lrswipkxtenacd, RFC 4314 section 2.1")
     args.operation, args.rights = found[1] or "=", found[2]
     cursor.end()
     return args

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from pillarbox.imap import annotation_grammar
+from pillarbox.imap.annotation_grammar import NeedsLiteral
 from pillarbox.imap.commands import Append
 from pillarbox.imap.sequence import MAX_NUMBER, STAR, SequenceSet
 from pillarbox.imap.syntax import BadSyntax, Cursor, Refused
@@ -17,10 +19,6 @@ from pillarbox.imap.syntax import BadSyntax, Cursor, Refused
 MAX_STEPS = 1000  # of one segment: URLs in a row
 
 _LITERAL_NOW = re.compile(rb"(~?)\{([0-9]{1,19})(\+?)\}\Z")
-
-
-class NeedsLiteral(Exception):
-    """The announced literal is no message but a string of the command: a mailbox name or a URL."""
 
 
 @dataclass(slots=True)
@@ -134,6 +132,9 @@ def _message(cursor: Cursor, segment: Segment) -> None:
         cursor.space()
     if cursor.peek(b'"'):
         made.date = cursor.date_time()
+        cursor.space()
+    if cursor.keyword(b"ANNOTATION "):
+        made.annotations = annotation_grammar.changes(cursor)
         cursor.space()
     _room(segment)
     segment.steps.append(made)

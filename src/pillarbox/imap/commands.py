@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pillarbox.imap.annotation import AnnotationChange
 from pillarbox.imap.comparator import DEFAULT, Comparator
 from pillarbox.imap.fetch import FetchItem
 from pillarbox.imap.mailbox_filter import MailboxFilter
@@ -61,12 +62,14 @@ class QResync:
 
 @dataclass(slots=True)
 class Select:
-    """SELECT, and EXAMINE with `read_only`; `condstore` is set by QRESYNC too."""
+    """SELECT, and EXAMINE with `read_only`; `condstore` is set by QRESYNC too. `annotate`: changes of annotations are
+    to be told (RFC 5257)."""
 
     mailbox: str
     read_only: bool = False
     condstore: bool = False
     qresync: QResync | None = None
+    annotate: bool = False
 
 
 @dataclass(slots=True)
@@ -127,7 +130,7 @@ class Append:
     came as literal8.
 
     With `catenate` it is put together of what follows, and `size` is 0 (RFC 4469). `replaces` names the message of
-    REPLACE (RFC 8508) by its number, or with `uid` by its UID.
+    REPLACE (RFC 8508) by its number, or with `uid` by its UID. `annotations` come with it (RFC 5257 section 4.7).
     """
 
     mailbox: str
@@ -139,6 +142,7 @@ class Append:
     catenate: bool = False
     replaces: SequenceSet | None = None
     uid: bool = False
+    annotations: tuple[AnnotationChange, ...] = ()
 
 
 @dataclass(slots=True)
@@ -239,6 +243,15 @@ class Store:
 
 
 @dataclass(slots=True)
+class Annotate:
+    """STORE and UID STORE with ANNOTATION (RFC 5257)."""
+
+    sequence: SequenceSet
+    changes: tuple[AnnotationChange, ...]
+    unchanged_since: int | None = None
+
+
+@dataclass(slots=True)
 class Copy:
     """COPY, UID COPY, MOVE and UID MOVE."""
 
@@ -315,6 +328,7 @@ Args = (
     | CancelUpdate
     | Fetch
     | Store
+    | Annotate
     | Copy
     | Expunge
     | Quota

@@ -26,7 +26,8 @@ from enum import Enum, auto
 from typing import cast
 
 from pillarbox.imap import append_grammar
-from pillarbox.imap.append_grammar import End, Inside, NeedsLiteral, Segment, Step, Text, Url
+from pillarbox.imap.annotation_grammar import NeedsLiteral
+from pillarbox.imap.append_grammar import End, Inside, Segment, Step, Text, Url
 from pillarbox.imap.commands import Append, Args, Login
 from pillarbox.imap.events import (
     AppendEnd,

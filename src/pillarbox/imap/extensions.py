@@ -69,7 +69,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("3502", "MULTIAPPEND", "MULTIAPPEND", reason="as many messages in one command as SAVELIMIT says"),
     _have("3516", "BINARY", "BINARY"),
     _have("3691", "UNSELECT", "UNSELECT"),
-    _have("4314", "ACL", "ACL RIGHTS=kxte", reason="what is shared is below Other Users/; identifiers are usernames"),
+    _have("4314", "ACL", "ACL RIGHTS=kxten", reason="what is shared is below Other Users/; identifiers are usernames"),
     _have("4315", "UIDPLUS", "UIDPLUS"),
     _have("4467", "URLAUTH", "URLAUTH", reason="no submission server has a right to submit+ URLs"),
     _have("4469", "CATENATE", "CATENATE"),
@@ -87,7 +87,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     ),
     _have("5256", "SORT", "SORT"),
     _have("5256", "THREAD", "THREAD=ORDEREDSUBJECT THREAD=REFERENCES"),
-    _missing("5257", "ANNOTATE", "ANNOTATE-EXPERIMENT-1"),
+    _have("5257", "ANNOTATE", "ANNOTATE-EXPERIMENT-1", reason="up to 64 KiB a value, 100 entries a message"),
     _have("5258", "LIST-EXTENDED", "LIST-EXTENDED"),
     _have("5267", "ESORT / CONTEXT", "ESORT CONTEXT=SEARCH CONTEXT=SORT"),
     _have(

@@ -1,12 +1,14 @@
-"""What FETCH asks for: simple items as an enum, sections of a message as `Section`.
+"""What FETCH asks for: simple items as an enum, sections of a message as `Section`, annotations as `Annotations`.
 
-Both are hashable, so a session can keep what it made of an item list beside the tuple.
+All are hashable, so a session can keep what it made of an item list beside the tuple.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+
+from pillarbox.imap.annotation import Annotations
 
 
 class Item(Enum):
@@ -45,4 +47,4 @@ class Section:
     label: bytes
 
 
-FetchItem = Item | Section
+FetchItem = Item | Section | Annotations

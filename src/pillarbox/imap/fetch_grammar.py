@@ -10,7 +10,8 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from pillarbox.imap.commands import Copy, Expunge, Fetch, Store
+from pillarbox.imap import annotation_grammar
+from pillarbox.imap.commands import Annotate, Copy, Expunge, Fetch, Store
 from pillarbox.imap.fetch import FetchItem, Item, Section
 from pillarbox.imap.partial import partial_range
 from pillarbox.imap.syntax import MAX_NUMBER64, BadSyntax, Cursor, flag_words
@@ -131,6 +132,10 @@ def _item(cursor: Cursor) -> FetchItem:
     if section is not None and cursor.text[found.end() : found.end() + 1] == b"[":
         cursor.at = found.end() + 1
         return _section(cursor, *section)
+    if name == b"ANNOTATION":
+        cursor.at = found.end()
+        cursor.space()
+        return annotation_grammar.fetched(cursor)
     item = _ITEMS.get(name)
     if item is None:
         raise BadSyntax(f"there is no FETCH item {name[:40].decode('ascii')}")
@@ -243,8 +248,9 @@ def _modifiers(cursor: Cursor) -> tuple[int | None, bool, Partial | None]:
 _cached_flags = lru_cache(maxsize=256)(flag_words)
 
 
-def store(cursor: Cursor) -> Store:
-    """`store`: also with the flags outside parentheses, and with UNCHANGEDSINCE (RFC 7162 section 3.1.3)."""
+def store(cursor: Cursor) -> Store | Annotate:
+    """`store`: also with the flags outside parentheses, with UNCHANGEDSINCE (RFC 7162 section 3.1.3), and of
+    annotations (RFC 5257 section 4.5)."""
     usual = _STORE.match(cursor.text, cursor.at)
     if usual:
         sequence = cursor.sequence()
@@ -259,6 +265,10 @@ def store(cursor: Cursor) -> Store:
         unchanged = cursor.number(name="a mod-sequence")
         cursor.expect(b")", ")")
         cursor.space()
+    if cursor.keyword(b"ANNOTATION "):
+        changes = annotation_grammar.changes(cursor)
+        cursor.end()
+        return Annotate(sequence, changes, unchanged)
     sign = b"+" if cursor.skip(b"+") else b"-" if cursor.skip(b"-") else b""
     if not cursor.keyword(b"FLAGS"):
         cursor.fail("FLAGS, +FLAGS or -FLAGS")

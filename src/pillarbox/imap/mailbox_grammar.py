@@ -55,6 +55,8 @@ def select(cursor: Cursor) -> Select:
                 cursor.space()
                 args.qresync = _qresync(cursor)
                 args.condstore = True
+            elif name == "ANNOTATE":
+                args.annotate = True  # RFC 5257 section 4.2
             else:
                 raise BadSyntax(f"there is no SELECT parameter {name[:40]}")
 

@@ -142,6 +142,16 @@ class ModSeq:
 
 
 @dataclass(slots=True, frozen=True)
+class Annotation:
+    """ANNOTATION (RFC 5257): substring of an annotation's value; `entry` may have wildcards, `scope` is "priv",
+    "shared" or "" for both, and without a `text` (NIL) there must be no value."""
+
+    entry: str
+    scope: str
+    text: str | None
+
+
+@dataclass(slots=True, frozen=True)
 class Fuzzy:
     """FUZZY (RFC 6203): the texts of the key need not fit exactly."""
 
@@ -194,6 +204,7 @@ Key = (
     | Numbers
     | Uids
     | ModSeq
+    | Annotation
     | Fuzzy
     | Filter
     | Not

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
-from pillarbox.imap import flags
+from pillarbox.imap import annotation_grammar, flags
 from pillarbox.imap.commands import Search
 from pillarbox.imap.return_grammar import return_options
 from pillarbox.imap.search import (
     All,
     And,
+    Annotation,
     Body,
     EmailId,
     Filter,
@@ -156,7 +157,9 @@ class _Program:
         return keys[0] if len(keys) == 1 else And(tuple(keys))
 
     def text(self, cursor: Cursor) -> str:
-        raw = cursor.astring("a text")
+        return self._decoded(cursor.astring("a text"))
+
+    def _decoded(self, raw: bytes) -> str:
         if len(raw) > MAX_TEXT:
             raise Refused(f"a text to look for has at most {MAX_TEXT} octets", "LIMIT")
         try:
@@ -192,6 +195,16 @@ class _Program:
         field = cursor.astring("a header field name").decode("utf-8", "replace").lower()
         cursor.space()
         return Header(field, self.text(cursor))
+
+    def annotation(self, cursor: Cursor, depth: int) -> Key:
+        entry = annotation_grammar.pattern(cursor)
+        cursor.space()
+        scope = annotation_grammar.SEARCHED.get(annotation_grammar.attribute(cursor))
+        if scope is None:
+            raise BadSyntax("value, value.priv and value.shared are searched, RFC 5257 section 4.8")
+        cursor.space()
+        raw = cursor.value("a text")
+        return Annotation(entry, scope, None if raw is None else self._decoded(raw))
 
     def since_modseq(self, cursor: Cursor, depth: int) -> Key:
         self.modseq = True
@@ -284,6 +297,7 @@ _ARGUMENTS: dict[str, Argument] = {
     "UIDAFTER": lambda program, cursor, depth: Uids(SequenceSet(_between(_uid(cursor) + 1, MAX_NUMBER))),
     "UIDBEFORE": lambda program, cursor, depth: Uids(SequenceSet(_between(1, _uid(cursor) - 1))),
     "MODSEQ": _Program.since_modseq,
+    "ANNOTATION": _Program.annotation,
     "FUZZY": _Program.fuzzy,
     "FILTER": _Program.filter,
     "NOT": _Program.negated,

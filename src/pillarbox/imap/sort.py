@@ -11,16 +11,23 @@ from typing import Any
 
 from pillarbox.imap.comparator import Comparator
 
-TEXTS = frozenset({"CC", "FROM", "SUBJECT", "TO", "DISPLAYFROM", "DISPLAYTO"})  # what comparators are for
+TEXTS = frozenset({"CC", "FROM", "SUBJECT", "TO", "DISPLAYFROM", "DISPLAYTO", "ANNOTATION"})  # by a comparator
 CRITERIA = TEXTS | {"ARRIVAL", "DATE", "SIZE", "RELEVANCY"}
 
 
 @dataclass(slots=True, frozen=True)
 class Criterion:
-    """One sort key, a name of CRITERIA; `reverse` turns its order round."""
+    """One sort key, a name of CRITERIA; `reverse` turns its order round. `annotation`: the entry of ANNOTATION, and
+    whether everybody's (RFC 5257 section 4.9)."""
 
     name: str
     reverse: bool = False
+    annotation: tuple[str, bool] | None = None
+
+    @property
+    def column(self) -> str:
+        """What it compares is the column of this name."""
+        return self.name if self.annotation is None else f"{self.name} {self.annotation[1]:d} {self.annotation[0]}"
 
 
 def in_order(
@@ -28,13 +35,13 @@ def in_order(
 ) -> list[int]:
     """Positions in `messages` sorted: positions in the columns, in the order of the mailbox where all criteria tie.
 
-    `column(name)` gives for each message, in mailbox order, what that criterion compares. `messages` are the mailbox
-    positions that belong to the entries of the columns, ascending. REVERSE does not turn ties round: they stay in the
-    order of the mailbox (RFC 5256 section 3).
+    `column(name)` gives for each message, in mailbox order, what the criterion with that `column` compares. `messages`
+    are the mailbox positions that belong to the entries of the columns, ascending. REVERSE does not turn ties round:
+    they stay in the order of the mailbox (RFC 5256 section 3).
     """
     order = list(range(len(messages)))
     for criterion in reversed(criteria):  # sorting is stable: the last criterion first
-        order.sort(key=column(criterion.name).__getitem__, reverse=criterion.reverse)
+        order.sort(key=column(criterion.column).__getitem__, reverse=criterion.reverse)
     return [messages[at] for at in order]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pillarbox.imap import annotation_grammar
 from pillarbox.imap.commands import Search
 from pillarbox.imap.search_grammar import program
 from pillarbox.imap.sort import CRITERIA, Criterion
@@ -40,4 +41,12 @@ def _criterion(cursor: Cursor) -> Criterion:
     name = cursor.word("a sort criterion")
     if name not in CRITERIA:
         raise BadSyntax(f"there is no sort criterion {name[:40]}")
-    return Criterion(name, reverse)
+    if name != "ANNOTATION":
+        return Criterion(name, reverse)
+    cursor.space()
+    entry = annotation_grammar.entry(cursor)
+    cursor.space()
+    shared = annotation_grammar.STORED.get(annotation_grammar.attribute(cursor))
+    if shared is None:
+        raise BadSyntax("value.priv and value.shared are sorted by, RFC 5257 section 4.9")
+    return Criterion(name, reverse, (entry, shared))

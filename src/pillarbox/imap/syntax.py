@@ -163,12 +163,16 @@ class Cursor:
         return self._name(self.astring("a mailbox name"))
 
     def pattern(self) -> str:
-        """`list-mailbox`: a name with wildcards."""
+        """A mailbox name with wildcards."""
+        return self._name(self.pattern_octets("a mailbox name or pattern"))
+
+    def pattern_octets(self, name: str) -> bytes:
+        """`list-mailbox`: an astring with wildcards."""
         found = _LIST_MAILBOX.match(self.text, self.at)
         if found is None:
-            return self._name(self.string("a mailbox name or pattern"))
+            return self.string(name)
         self.at = found.end()
-        return self._name(found[0])
+        return found[0]
 
     def _name(self, raw: bytes) -> str:
         try:

@@ -39,7 +39,7 @@ from pillarbox.imap.sequence import SequenceSet
 from pillarbox.store import Store, mailboxes, messages, rights
 from pillarbox.store.errors import Busy, NotFound, StoreError
 
-from . import imap_append, imap_contexts, imap_login, imap_notify
+from . import imap_annotations, imap_append, imap_contexts, imap_login, imap_notify
 from .compression import Compression
 from .connection import LOGIN_PATIENCE, Connection, Lost
 from .imap_answers import Answer, Refuse, Work, bad, refusal
@@ -248,10 +248,12 @@ class ImapSession(Connection[ImapCore]):
             await self._read_rights(selected)
             if changes.mailbox.uidvalidity != selected.uidvalidity:
                 raise NotFound("the mailbox is another one now")  # the database was restored from a copy
+            entries = await imap_annotations.news(self, selected)
             if changes.vanished is None:
                 selected.reload(await store.read(messages.open_view, selected.mailbox_id))
             else:
                 selected.take(changes)
+            selected.note_entries(entries)
         except BaseException:
             self._dirty = True
             raise

@@ -14,12 +14,14 @@ from pillarbox.imap import flags
 from pillarbox.imap.commands import Append
 from pillarbox.imap.events import AppendEnd, AppendStart, CatenateText, CatenateUrl, LiteralChunk
 from pillarbox.imap.responses import appenduid
+from pillarbox.session import imap_annotations
 from pillarbox.session.imap_acl import seen
 from pillarbox.session.imap_answers import Answer, Refuse, gone, no_mailbox
 from pillarbox.session.imap_append_held import Held, New
 from pillarbox.session.imap_store import permitted
 from pillarbox.session.imap_urls import octets_of
-from pillarbox.store import Store, Tx, messages
+from pillarbox.store import Store, Tx, annotating, messages
+from pillarbox.store.annotating import Change
 from pillarbox.store.errors import NotFound
 from pillarbox.store.records import Appended
 
@@ -131,6 +133,7 @@ async def _finish(appending: Appending) -> None:
         message = spool.finish_now() or await spool.finish()
     except SpoolError as error:
         raise Refuse(f"Not now: {error}", "UNAVAILABLE") from None
+    imap_annotations.require_parts(appending.args.annotations, message.analysis.parts)
     appending.spool = None
     appending.octets += spool.size
     await appending.held.add(appending.store, appending.args, message, spool)
@@ -147,7 +150,9 @@ async def end(session: ImapSession, appending: Appending, event: AppendEnd) -> A
         new = appending.held.messages
         size = sum(len(message.packed) for _, message in new if message.packed is not None)
         try:
-            made = await session.write(_appended, session.user_id, new, appending.replaced, size=size)
+            made = await imap_annotations.kept(
+                session.write(_appended, session.user_id, new, appending.replaced, size=size)
+            )
         except _SourceGone:
             raise gone() from None
         except NotFound:
@@ -176,7 +181,13 @@ def _appended(tx: Tx, user_id: int, new: Sequence[New], replaced: tuple[int, int
         messages.store_flags(tx, mailbox_id, [uid], "add", flags.DELETED)
         if not messages.expunge(tx, mailbox_id, [uid]).uids:
             raise _SourceGone(target)
-    return [
-        messages.append(tx, box.id, message, args.flags & mask, args.keywords if "w" in rights else (), args.date)
-        for args, message in new
-    ]
+    made = []
+    for args, message in new:
+        keywords = args.keywords if "w" in rights else ()
+        one = messages.append(tx, box.id, message, args.flags & mask, keywords, args.date)
+        if args.annotations:
+            imap_annotations.require_right(args.annotations, rights)
+            changes = [Change(*change) for change in args.annotations]
+            annotating.put(tx, box.id, box.user_id, user_id, [one.uid], changes, one.modseq)
+        made.append(one)
+    return made

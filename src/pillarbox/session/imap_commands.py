@@ -9,6 +9,7 @@ from pillarbox.imap.events import Command
 
 from . import (
     imap_acl,
+    imap_annotations,
     imap_contexts,
     imap_copy,
     imap_fetch,
@@ -77,7 +78,7 @@ HANDLERS: dict[str, Handler] = {
     "CANCELUPDATE": imap_contexts.cancel,
     "NOTIFY": imap_notify.notify,
     "UIDBATCHES": imap_multisearch.uid_batches,
-    "STORE": imap_store.store,
+    "STORE": imap_annotations.store_any,
     "EXPUNGE": imap_store.expunge,
     "COPY": imap_copy.copy,
     "MOVE": imap_copy.move,

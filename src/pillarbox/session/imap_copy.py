@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pillarbox.imap.commands import Copy
 from pillarbox.imap.events import Command
 from pillarbox.imap.responses import copyuid
+from pillarbox.session import imap_annotations
 from pillarbox.session.imap_acl import seen
 from pillarbox.session.imap_answers import Answer, Refuse, gone
 from pillarbox.session.imap_store import permitted
@@ -65,7 +66,8 @@ def _transferred(
     box, rights = seen(tx, user_id, target, "i", try_create=True)
     if not uids:
         return None
-    copied = (messages.move if move else messages.copy)(tx, mailbox_id, uids, box.id)
+    along = imap_annotations.carried(user_id, rights)
+    copied = (messages.move if move else messages.copy)(tx, mailbox_id, uids, box.id, along)
     mask, words = flags.ALL & ~permitted(rights), "w" not in rights
     if mask and copied.uids:  # RFC 4314 section 4: flags that may not be set there are not copied
         messages.store_flags(tx, box.id, [new for _, new in copied.uids], "set", 0, (), mask=mask, words=words)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from pillarbox.imap import flags as imap_flags
+from pillarbox.imap.annotation import Annotations
+from pillarbox.imap.annotation_grammar import annotation
 from pillarbox.imap.commands import Fetch
 from pillarbox.imap.dates import internal_date
 from pillarbox.imap.events import Command
@@ -22,6 +24,7 @@ from pillarbox.imap.fetch import FetchItem, Item, Section
 from pillarbox.imap.partial import positions
 from pillarbox.imap.responses import string
 from pillarbox.imap.sequence import SequenceSet, compact
+from pillarbox.session import imap_annotations
 from pillarbox.session.imap_answers import Answer, Refuse, gone
 from pillarbox.session.imap_fetch_lines import Lines, fits, pages
 from pillarbox.session.imap_sections import Cut, Piece, Sections
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
 
 log = structlog.get_logger()
+
+Notes = dict[tuple[str, bool], bytes]  # annotations by entry, and whether everybody's
 
 _PAGE = 200  # messages of one read of rendered bytes
 PAGE_OCTETS = 1 << 20  # octets of them: what was computed, and waits here for the client, may be twice as large
@@ -128,12 +133,16 @@ async def _from_store(
 ) -> Refuse | None:
     """Send what is asked for of each message, page by page. Why one of them could not be sent, if so."""
     wanted = [item for item in items if isinstance(item, Section)]
+    notes_wanted = any(isinstance(item, Annotations) for item in items)
     failure: Refuse | None = None
     for page in _pages(selected.sizes, picks, first=_SMALL_PAGE if wanted else _PAGE):
         rows = {row.id: row for row in await session.store.read(messages.rendered, [selected.ids[at] for at in page])}
         threads: dict[int, str] = {}
         if Item.THREADID in items:
             threads = await session.store.read(object_ids.thread_ids, [row.blob_id for row in rows.values()])
+        annotated: set[int] = set()
+        if notes_wanted:
+            annotated = await imap_annotations.of_page(session, selected, page)
         found: list[tuple[int, Rendered, list[Piece]]] = []
         for at in page:
             row = rows.get(selected.ids[at])
@@ -151,7 +160,12 @@ async def _from_store(
             if at in marked:  # \Seen was set by this very command: tell it with the octets (RFC 9051 section 6.4.5)
                 told = (Item.FLAGS, Item.MODSEQ) if session.condstore else (Item.FLAGS,)
                 shown = (*items, *(item for item in told if item not in items))
-            await batch.add(row, _pieces(session, selected, at, row, shown, cuts, threads))
+            notes: Notes = {}
+            if selected.uids[at] in annotated:  # one by one: they may be large
+                notes = await imap_annotations.of(session, selected, selected.uids[at])
+            pieces = _pieces(session, selected, at, row, shown, cuts, threads, notes)
+            if len(pieces) > 2:  # ANNOTATION of what is not there says nothing
+                await batch.add(row, pieces)
         await batch.done()
         session.active()
     return failure
@@ -195,6 +209,7 @@ def _pieces(
     items: Sequence[FetchItem],
     cuts: list[Piece],
     threads: dict[int, str],
+    notes: Notes,
 ) -> list[Piece]:
     """The values of one message in the order asked for, sections (`cuts`, in the same order) not read yet."""
     begin = b"* %d UIDFETCH (" % selected.uids[at] if session.uid_only else b"* %d FETCH (" % (at + 1)
@@ -202,6 +217,11 @@ def _pieces(
     sections = iter(cuts)
     space = b""
     for item in items:
+        if isinstance(item, Annotations):
+            if told := annotation(item, notes):
+                pieces.append(space + told)
+                space = b" "
+            continue
         if space:
             pieces.append(space)
         space = b" "

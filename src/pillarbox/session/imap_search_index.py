@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pillarbox.imap import search
 from pillarbox.mime.words import sought
-from pillarbox.session.imap_search_plan import Looked
+from pillarbox.session.imap_search_plan import Asked, Looked
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store.search_index import Sought
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
 
 
-async def looked_up(session: ImapSession, key: search.Key, selected: Selected) -> dict[Sought, Looked]:
+async def looked_up(session: ImapSession, key: search.Key, selected: Selected) -> dict[Asked, Looked]:
     """For every text of BODY and TEXT that has words: who holds them. Empty when there is no index."""
     wanted = list(dict.fromkeys(texts(key)))
     if not wanted or not len(selected):

@@ -69,7 +69,8 @@ class Plan:
 
 @dataclass(slots=True, frozen=True)
 class Looked:
-    """What the search index says of a text: masks of the messages that hold it, and of those it does not know."""
+    """What the search index says of a text, or the store of annotations: masks of the messages that hold it, and of
+    those it does not know."""
 
     sure: int
     unknown: int
@@ -79,12 +80,12 @@ def plan(
     key: search.Key,
     selected: Selected,
     now: float = 0.0,
-    looked: Mapping[Sought, Looked] = MappingProxyType({}),
+    looked: Mapping[Asked, Looked] = MappingProxyType({}),
     comparator: Comparator = DEFAULT,
 ) -> Plan:
     """What is to be done for a search program. The predicates of the result stand in the order of their cost.
 
-    `now` (epoch seconds) is what OLDER and YOUNGER count from; `looked` is what the search index knows; texts are
+    `now` (epoch seconds) is what OLDER and YOUNGER count from; `looked` is what the store has found already; texts are
     compared by `comparator`.
     """
     made = _Planner(selected, now, looked, comparator).plan(key)
@@ -97,8 +98,18 @@ def indexes(mask: int, size: int) -> list[int]:
     return list(compress(range(size), mask.to_bytes(size, "little")))
 
 
+Asked = Sought | search.Annotation
+"""What the store is asked before there is a plan."""
+
+
 class _Planner:
-    def __init__(self, selected: Selected, now: float, looked: Mapping[Sought, Looked], comparator: Comparator) -> None:
+    def __init__(
+        self,
+        selected: Selected,
+        now: float,
+        looked: Mapping[Asked, Looked],
+        comparator: Comparator,
+    ) -> None:
         self.comparator = comparator
         self.looked = looked
         self.selected = selected
@@ -177,6 +188,8 @@ class _Planner:
             case search.Saved(relation, day):
                 start, end = _span(relation, day)
                 return int.from_bytes(bytes([start <= date < end for date in selected.save_dates]), "little")
+            case search.Annotation():
+                return self.looked[key].sure
             case search.Numbers(sequence):
                 return self._ranges(selected.pick(sequence, uid=False))
             case search.Uids(sequence):

@@ -9,10 +9,11 @@ from pillarbox.imap import fuzzy, responses
 from pillarbox.imap.commands import Search
 from pillarbox.imap.comparator import DEFAULT, Comparator
 from pillarbox.imap.search import Key
+from pillarbox.session import imap_annotations
 from pillarbox.session.imap_answers import Refuse, bad
 from pillarbox.session.imap_filters import put_in
 from pillarbox.session.imap_search_index import looked_up
-from pillarbox.session.imap_search_plan import Plan, indexes, plan
+from pillarbox.session.imap_search_plan import Asked, Looked, Plan, indexes, plan
 from pillarbox.session.imap_search_text import Wanted, matching
 from pillarbox.session.imap_selected import Selected
 
@@ -64,7 +65,10 @@ async def run(
 
 async def _planned(session: ImapSession, key: Key, selected: Selected, comparator: Comparator) -> Plan:
     """The plan; made in a thread when a thousand keys over so many messages would keep the loop."""
-    looked = await looked_up(session, key, selected) if comparator.words else {}
+    looked: dict[Asked, Looked] = {}
+    if comparator.words:
+        looked.update(await looked_up(session, key, selected))
+    looked.update(await imap_annotations.looked_up(session, key, selected, comparator))
     asked = key, selected, session.node.clock(), looked, comparator
     if len(selected) <= INLINE:
         return plan(*asked)

@@ -18,7 +18,7 @@ from pillarbox.session.imap_acl import seen
 from pillarbox.session.imap_answers import Answer, no_mailbox
 from pillarbox.session.imap_list import attributes
 from pillarbox.session.imap_selected import Selected
-from pillarbox.store import Tx, messages, object_ids
+from pillarbox.store import Tx, annotating, messages, object_ids
 from pillarbox.store.errors import NotFound
 from pillarbox.store.records import Mailbox, View
 
@@ -43,7 +43,8 @@ async def select(session: ImapSession, command: Command) -> Answer:
     if args.condstore:
         session.condstore_used()
     box, rights = await session.store.read(seen, session.user_id, args.mailbox, "r")
-    if not set(rights) & set("swite"):  # RFC 4314 section 4
+    examined = args.read_only
+    if not set(rights) & set("switen"):  # RFC 4314 section 4, RFC 5257 section 3.4
         args.read_only = True
     recent_from = await _claimed(session, box, args)
     try:
@@ -52,6 +53,7 @@ async def select(session: ImapSession, command: Command) -> Answer:
         raise no_mailbox(args.mailbox) from None
     selected = Selected(view, box.name, read_only=args.read_only, recent_from=recent_from, rights=rights)
     selected.own = box.user_id == session.user_id
+    selected.annotatable, selected.annotations_told = not examined, args.annotate
     session.select(selected)
     _introduce(session, selected, box, args.mailbox)
     if args.qresync is not None and args.qresync.uidvalidity == selected.uidvalidity:
@@ -94,6 +96,8 @@ def _introduce(session: ImapSession, selected: Selected, box: Mailbox, asked_for
     core.condition("OK", "UIDs are valid", f"UIDVALIDITY {selected.uidvalidity}")
     core.condition("OK", "the next UID", f"UIDNEXT {selected.uidnext}")
     core.condition("OK", "the highest mod-sequence", f"HIGHESTMODSEQ {selected.highestmodseq}")
+    most = annotating.MAX_VALUE if selected.annotatable else "READ-ONLY"
+    core.condition("OK", "octets of an annotation", f"ANNOTATIONS {most}")  # RFC 5257 section 4.1
     core.condition("OK", "the mailbox's id", f"MAILBOXID ({object_ids.mailbox_id(box)})")
     if session.rev2:
         old_name = asked_for if asked_for != box.name else None  # names are normalised: RFC 9051 section 6.3.9.7

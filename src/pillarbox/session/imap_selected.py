@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from pillarbox.imap import flags as imap_flags
 from pillarbox.imap import responses
 from pillarbox.imap.sequence import SequenceSet, compact
-from pillarbox.store.records import Changes, Mailbox, View
+from pillarbox.store.records import Changes, Flagged, Mailbox, View
 
 if TYPE_CHECKING:
     from pillarbox.session.imap_contexts import Context
 
 Keywords = tuple[str, ...]
 
-EVERY_RIGHT = "lrswipkxtea"
+EVERY_RIGHT = "lrswipkxtena"
 
 
 class Selected:
@@ -31,6 +31,7 @@ class Selected:
 
     __slots__ = (
         "_changed",
+        "_entries",
         "_fresh",
         "_gone",
         "_keyword_names",
@@ -38,6 +39,8 @@ class Selected:
         "_silent",
         "_told",
         "_told_recent",
+        "annotatable",
+        "annotations_told",
         "arrived",
         "contexts",
         "dates",
@@ -50,6 +53,7 @@ class Selected:
         "mailbox_id",
         "modseqs",
         "name",
+        "our_annotations",
         "own",
         "owner_id",
         "read_only",
@@ -79,6 +83,10 @@ class Selected:
         self.follow_new = False  # more than EXISTS is told of new messages
         self._fresh: list[int] = []  # UIDs of those
         self.contexts: dict[bytes, Context] = {}  # searches whose results are kept up to date, by tag
+        self.annotatable = True  # annotations can be changed: it was not opened by EXAMINE
+        self.annotations_told = False  # the client wants to hear of annotations that others change
+        self.our_annotations: set[int] = set()  # modification numbers of changes that this session made
+        self._entries: dict[int, dict[str, None]] = {}  # names of annotations that are to be told, by UID
         self._changed: set[int] = set()  # UIDs whose flags are to be told
         self._silent: set[int] = set()  # UIDs of which only the mod-sequence is to be told
         self._gone: set[int] = set()  # UIDs that are to be told as expunged
@@ -241,6 +249,22 @@ class Selected:
         """The flags of these are to be told, changed or not."""
         self._changed.update(uids)
 
+    def annotated_by_us(self, modseq: int, changed: Iterable[Flagged]) -> None:
+        """Annotations of these were changed by this session. Flags that others changed meanwhile are to be told."""
+        self.our_annotations.add(modseq)
+        for uid, bits, keywords, stamp in changed:
+            at = self.index(uid)
+            if at >= 0 and (self.flags[at] != bits or self.keywords.get(uid, ()) != keywords):
+                self._changed.add(uid)
+            self.set_flags(uid, bits, keywords, stamp)
+
+    def note_entries(self, changed: Iterable[tuple[int, str, int]]) -> None:
+        """Annotations (UID, entry, modification number) were changed: by others they are to be told."""
+        for uid, entry, modseq in changed:
+            if modseq not in self.our_annotations:
+                self._entries.setdefault(uid, {})[entry] = None
+        self.our_annotations = {modseq for modseq in self.our_annotations if modseq > self.highestmodseq}
+
     def note_silent(self, uids: Iterable[int]) -> None:
         """Only the mod-sequence of these is to be told."""
         self._silent.update(uids)
@@ -253,7 +277,9 @@ class Selected:
     @property
     def settled(self) -> bool:
         """Nothing is waiting to be told (expunges that have to wait apart)."""
-        return not (self._changed or self._silent or self._new_keywords or self._told != len(self.uids))
+        return not (
+            self._changed or self._silent or self._entries or self._new_keywords or self._told != len(self.uids)
+        )
 
     def is_gone(self, uid: int) -> bool:
         """Known to be expunged, though the client has not been told."""
@@ -281,16 +307,21 @@ class Selected:
         if recent and self._told_recent != (count := self.recent()):
             self._told_recent = count
             yield b"%d RECENT" % count
-        if self._changed or self._silent:
+        if self._changed or self._silent or self._entries:
             changed, self._changed = self._changed, set()
             silent, self._silent = self._silent, set()
-            for uid in sorted(changed | silent):
+            entries, self._entries = self._entries, {}
+            for uid in sorted(changed | silent | entries.keys()):
                 at = self.index(uid)
                 if at < 0:  # one that is gone and not told so yet is still there for the client
                     continue
-                values = b"FLAGS " + self.render_flags(at, recent=recent) if uid in changed else b""
+                told = [b"FLAGS " + self.render_flags(at, recent=recent)] if uid in changed else []
                 if modseq:
-                    values += b" MODSEQ (%d)" % self.modseqs[at] if values else b"MODSEQ (%d)" % self.modseqs[at]
+                    told.append(b"MODSEQ (%d)" % self.modseqs[at])
+                if uid in entries:
+                    names = b" ".join(responses.astring(name.encode()) for name in entries[uid])
+                    told.append(b"ANNOTATION (%b)" % names)  # no values: RFC 5257 section 4.4
+                values = b" ".join(told)
                 if uid_only:
                     yield b"%d UIDFETCH (%b)" % (uid, values)
                     continue

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pillarbox.imap import envelope_reader
 from pillarbox.imap import sort as sorting
 from pillarbox.imap.comparator import DEFAULT, Comparator
+from pillarbox.session import imap_annotations
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store import Tx
 from pillarbox.store.search_facts import facts
@@ -32,7 +33,10 @@ async def in_order(
     ids, dates = picked(selected, found)
     sizes = [selected.sizes[at] for at in found]
     scored = [-scores.get(at, 0) for at in found]
-    columns = {"ARRIVAL": dates, "SIZE": sizes, "RELEVANCY": scored}
+    columns: dict[str, Sequence[Any]] = {"ARRIVAL": dates, "SIZE": sizes, "RELEVANCY": scored}
+    for one in criteria:
+        if one.annotation is not None:
+            columns[one.column] = await imap_annotations.column(session, selected, *one.annotation, found, comparator)
     return await session.store.scan(arranged, criteria, found, ids, columns, comparator)
 
 
@@ -46,7 +50,7 @@ def arranged(
     criteria: Sequence[sorting.Criterion],
     found: Sequence[int],
     ids: Sequence[int],
-    known: Mapping[str, Sequence[int]],
+    known: Mapping[str, Sequence[Any]],
     comparator: Comparator = DEFAULT,
 ) -> list[int]:
     """`found` in the order of the criteria; their row ids are `ids`, and `known` has columns for criteria."""

@@ -59,7 +59,7 @@ async def store(session: ImapSession, command: Command) -> Answer:
         told = set(uids).difference(refused)
         selected.note(uid for uid in told if uid in done or not selected.is_gone(uid))
     if refused:
-        return _modified(refused if command.uid else [selected.index(uid) + 1 for uid in refused])
+        return modified(refused if command.uid else [selected.index(uid) + 1 for uid in refused])
     if not command.uid and any(map(selected.is_gone, uids)):
         raise gone()  # RFC 2180 section 4.2.2: the others were changed
     return Answer("STORE completed")
@@ -87,7 +87,7 @@ def _lower(keywords: Iterable[str]) -> set[str]:
     return {word.lower() for word in keywords}
 
 
-def _modified(numbers: Sequence[int]) -> Answer:
+def modified(numbers: Sequence[int]) -> Answer:
     """Those that failed the UNCHANGEDSINCE test, RFC 7162 section 3.1.3."""
     return Answer("conditional STORE failed for some", "MODIFIED " + render_numbers(numbers).decode())
 

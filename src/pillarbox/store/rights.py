@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pillarbox.store.errors import Invalid, NotFound
 from pillarbox.store.tx import DIRECTORY, Row, Tx
 
-ALL = "lrswipkxtea"
+ALL = "lrswipkxtena"
 ANYONE = "anyone"
 _VIRTUAL = {"c": "kx", "d": "te"}  # RFC 4314 section 2.1.1
 

@@ -24,7 +24,7 @@ def office(run: Run) -> Run:
 def test_a_whole_account_with_the_right_to_send_as_it(office: Run) -> None:
     assert shares(office, "info@example.com") == []
     told = shares(office, "info@example.com", "ada@example.com", "--rights", "full", "--send-as")
-    assert told == [("(all)", "ada@example.com", "lrswipkxtea", True)]
+    assert told == [("(all)", "ada@example.com", "lrswipkxtena", True)]
     told = shares(office, "info@example.com", "ada@example.com", "--rights", "read", "--no-send-as")
     assert told == [("(all)", "ada@example.com", "lrs", False)]
     assert shares(office, "info@example.com", "ada@example.com", "--rights", "none") == []
@@ -34,7 +34,7 @@ def test_a_whole_account_with_the_right_to_send_as_it(office: Run) -> None:
 def test_one_mailbox_has_other_rights(office: Run) -> None:
     shares(office, "info@example.com", "anyone", "--rights", "lr")
     told = shares(office, "info@example.com", "bob@example.com", "--mailbox", "Sent", "--rights", "write")
-    assert told == [("(all)", "anyone", "lr", False), ("Sent", "bob@example.com", "lrswite", False)]
+    assert told == [("(all)", "anyone", "lr", False), ("Sent", "bob@example.com", "lrswiten", False)]
     assert "no mailbox Nowhere" in office("share", "info@example.com", "bob@example.com", "--mailbox", "Nowhere")[2]
     assert "no user eve" in office("share", "info@example.com", "eve")[2]
     assert office("share", "info@example.com", "bob@example.com", "--rights", "xyz")[0] == 1
