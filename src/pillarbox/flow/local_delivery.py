@@ -21,24 +21,14 @@ from pillarbox.store.tx import Tx
 from . import deliver as flow
 from .parcel import Carrier, Hop, Lane, Outcome, Parcel, ParcelRecipient, Reply
 from .planning import Envelope, Recipient, is_expanded, plan
+from .refusals import REFUSED
 from .route import Refusal, Route, find
 
 HEAD = 64 * 1024  # octets of a message in which loops are looked for
 _STORED = Reply("END", 250, "2.0.0", "delivered to the mailbox")
 _EXPANDED = Reply("END", 250, "2.0.0", "passed on to several addresses")
 _FULL = Reply("END", 452, "4.2.2", "the mailbox is full")
-_REFUSED = {
-    Refusal.UNKNOWN: Reply("RCPT", 550, "5.1.1", "there is no such user here"),
-    Refusal.NOT_OURS: Reply("RCPT", 550, "5.1.2", "this is no domain of ours any more"),
-    Refusal.DISABLED: Reply("RCPT", 550, "5.2.1", "the account is disabled"),
-    Refusal.LOOP: Reply("RCPT", 550, "5.4.6", "the address is an alias that leads back to itself"),
-    Refusal.NOBODY: Reply("RCPT", 450, "4.2.1", "nobody has an account here yet"),
-    Refusal.FULL: _FULL,
-    Refusal.TOO_BIG: Reply("RCPT", 552, "5.2.2", "the message is larger than the mailbox may be"),
-    Refusal.BAD_RETURN: Reply("RCPT", 550, "5.1.1", "this is no return address of ours"),
-    Refusal.MAY_NOT_POST: Reply("RCPT", 550, "5.7.2", "the sender may not send to this list"),
-    Refusal.EMPTY_LIST: Reply("RCPT", 550, "5.2.4", "the list has no members"),
-}
+_NO_LONGER_OURS = Reply("RCPT", 550, "5.1.2", "this is no domain of ours any more")
 
 
 class LocalCarrier:
@@ -92,11 +82,11 @@ def take(tx: Tx, parcel: Parcel, recipient: ParcelRecipient, hostname: str, now:
     """Deliver to one recipient; what came of it."""
     path = _path(recipient.address)
     if path is None:
-        return _outcome(recipient, _REFUSED[Refusal.UNKNOWN])
+        return _outcome(recipient, _refused(Refusal.UNKNOWN))
     size = parcel.size - len(parcel.prefix)
     route = find(tx, path.local, path.domain_key, parcel.size)
     if route.refusal is not None:
-        return _outcome(recipient, _REFUSED[route.refusal])
+        return _outcome(recipient, _refused(route.refusal))
     if not once.first_time(tx, _mark(parcel, recipient)):
         return _outcome(recipient, _STORED, route)
     head = blobs.read_slice(tx, parcel.blob_id, 0, min(size, HEAD))
@@ -108,6 +98,10 @@ def take(tx: Tx, parcel: Parcel, recipient: ParcelRecipient, hostname: str, now:
         return _outcome(recipient, _STORED, route)
     once.forget(tx, [_mark(parcel, recipient)])
     return _outcome(recipient, _FULL if word == "over quota" else Reply("END", 554, "5.2.0", word))
+
+
+def _refused(refusal: Refusal) -> Reply:
+    return _NO_LONGER_OURS if refusal is Refusal.NOT_OURS else Reply("RCPT", *REFUSED[refusal])
 
 
 def _mark(parcel: Parcel, recipient: ParcelRecipient) -> str:
