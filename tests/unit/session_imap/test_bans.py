@@ -5,11 +5,8 @@ from ipaddress import ip_network
 from pillarbox.store import bans
 
 
-async def test_a_ban_from_guessing_to_its_end(house, monkeypatch):
-    monkeypatch.setattr("pillarbox.access.bans.FREE", 100)
-    monkeypatch.setattr("pillarbox.access.authenticate.FAILURE", 0.0)
+async def test_a_ban_from_guessing_to_its_end(house):
     async with house(ban_failures=2, ban_never=()) as h:
-        monkeypatch.setattr(h.node.authenticator, "_sleep", _at_once)
         before = await h.login()
         c = await h.connect()
         await c.response()
@@ -32,7 +29,3 @@ async def test_listed_networks_come_in(house):
         await h.node.store.write(bans.ban, "127.0.0.1", 3600, "by hand")
         client = await h.login()
         assert await client.ok("NOOP") == []
-
-
-async def _at_once(seconds):
-    return None

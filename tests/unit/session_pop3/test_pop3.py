@@ -172,8 +172,7 @@ async def test_a_password_goes_over_tls_only(maildrop):
         assert b"0 messages" in await client.pass_("secret")
 
 
-async def test_three_wrong_passwords_close_the_connection(maildrop, monkeypatch):
-    monkeypatch.setattr("pillarbox.access.authenticate.FAILURE", 0.0)
+async def test_three_wrong_passwords_close_the_connection(maildrop):
     async with maildrop() as (_, connect):
         client = await connect(login=False)
         for _ in range(3):

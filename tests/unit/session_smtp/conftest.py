@@ -8,6 +8,7 @@ import pytest
 import uvloop
 from argon2 import PasswordHasher
 
+from house import at_once
 from pillarbox.access.ledger import Ledger
 from pillarbox.access.limits import Caps, Limiter, Role
 from pillarbox.access.passwords import HashGate
@@ -141,6 +142,7 @@ def house(tmp_path):
             trust_loopback=settings.trust_loopback,
         )
         node = Node.build(settings, store, slot, limiter, HashGate(), tls=TlsHolder(tls))
+        node.authenticator._sleep = at_once
         made = House(node, path)
         for address in users:
             await made.add_user(address)

@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 
 import pytest
 
-from pillarbox.access import authenticate, passwords
+from pillarbox.access import passwords
 from pillarbox.access.channel_binding import server_end_point
 from pillarbox.access.limits import Role
 from pillarbox.access.passwords import scram_keys
@@ -25,7 +25,6 @@ MESSAGE = b"From: Ada <ada@example.com>\r\nTo: x@elsewhere.example\r\nSubject: x
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(authenticate, "FAILURE", 0.0)
     monkeypatch.setattr(passwords, "needs_rehash", lambda hashed: False)
 
 

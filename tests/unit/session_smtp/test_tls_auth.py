@@ -6,19 +6,12 @@ from base64 import b64encode
 
 import pytest
 
-from pillarbox.access import authenticate
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
 from pillarbox.flow.route import Route
 from pillarbox.session import entrance
 from pillarbox.store import directory
 from pillarbox.store.errors import Busy
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    """A failure takes its second only where that is tested."""
-    monkeypatch.setattr(authenticate, "FAILURE", 0.0)
 
 
 def plain(username, password):
