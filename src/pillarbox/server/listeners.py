@@ -83,8 +83,8 @@ class ListenerSettings(Protocol):
 class Address:
     """What a listener binds: `host` and `port` (0: the system chooses), or `path` of a unix socket.
 
-    `role` says what is spoken there: smtp, submission, submissions, lmtp, imap, imaps, pop3, pop3s, api
-    or health.
+    `role` says what is spoken there: smtp, submission, submissions, lmtp, sendmail, imap, imaps, pop3, pop3s, api or
+    health.
     """
 
     role: str

@@ -7,7 +7,8 @@ import itertools
 import socket
 from collections import deque
 from collections.abc import Sequence
-from ipaddress import ip_address
+
+from pillarbox.access import limits
 
 from .outgoing_connection import described
 from .outgoing_timeouts import Timeouts
@@ -32,7 +33,7 @@ def interleaved(addresses: Sequence[str]) -> list[str]:
 
 def is_loopback(address: str) -> bool:
     """An address of this machine that no wire carries; so is the path of a socket."""
-    return address.startswith("/") or ip_address(address).is_loopback
+    return address.startswith("/") or limits.is_loopback(address)
 
 
 async def first_connected(

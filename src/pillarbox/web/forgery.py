@@ -16,8 +16,8 @@ import os
 import struct
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
 
+from pillarbox.access.limits import is_loopback
 from pillarbox.store import Store
 from pillarbox.store.secrets import make_secret
 
@@ -76,18 +76,9 @@ class Guard:
 
 def check_local(request: Request) -> None:
     """The client is of this machine and knows us by a name of it. Raises Forbidden."""
-    if not _is_loopback(request.client):
+    if not is_loopback(request.client):
         raise Forbidden("Only from this machine")
     host = request.headers.get("host", "")
     name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
-    if name.lower() != "localhost" and not _is_loopback(name):
+    if name.lower() != "localhost" and not is_loopback(name):
         raise Forbidden("Host must be localhost or a loopback address")
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return bool((mapped or ip).is_loopback)
