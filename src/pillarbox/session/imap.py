@@ -214,6 +214,7 @@ class ImapSession(Connection[ImapCore]):
         if selected is not None:
             self.node.watch.leave_mailbox(selected.mailbox_id, self)
             self._claim(selected)
+            self.node.views.give(selected.rest())
             if not self.core.closed:
                 self.core.unselected()
 

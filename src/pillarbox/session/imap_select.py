@@ -20,7 +20,7 @@ from pillarbox.session.imap_list import attributes
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store import Tx, annotating, messages, object_ids
 from pillarbox.store.errors import NotFound
-from pillarbox.store.records import Mailbox, View
+from pillarbox.store.records import Mailbox
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
@@ -48,7 +48,7 @@ async def select(session: ImapSession, command: Command) -> Answer:
         args.read_only = True
     recent_from = await _claimed(session, box, args)
     try:
-        view: View = await session.store.read(messages.open_view, box.id)
+        view = await session.node.views.open(session.store, box)
     except NotFound:
         raise no_mailbox(args.mailbox) from None
     selected = Selected(view, box.name, read_only=args.read_only, recent_from=recent_from, rights=rights)

@@ -13,6 +13,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pillarbox.imap import flags as imap_flags
 from pillarbox.imap import responses
 from pillarbox.imap.sequence import SequenceSet, compact
@@ -30,6 +32,7 @@ class Selected:
     """One selected mailbox of one session: octets in `sizes`, epoch seconds in `dates`, row ids in `ids`."""
 
     __slots__ = (
+        "_box",
         "_changed",
         "_entries",
         "_fresh",
@@ -96,7 +99,7 @@ class Selected:
         self._load(view)
         self._told = len(self.uids)
         self._told_recent = self.recent()
-        self._note_keywords(self.keywords.values())
+        self._note_keywords(dict.fromkeys(self.keywords.values()))
         self._new_keywords = False
 
     def _load(self, view: View) -> None:
@@ -115,8 +118,25 @@ class Selected:
 
         So the numbers never run ahead of the columns, and what was seen too early is only seen again.
         """
+        self._box = box
         self.uidnext: int = max(box.uidnext, self.uids[-1] + 1 if self.uids else 1)
         self.highestmodseq: int = box.highestmodseq
+
+    def rest(self) -> View:
+        """The columns as the store has them, for the next one to begin with; this object is of no use any more."""
+        for _ in self.tell(expunge=True, vanished=True, modseq=False, recent=False):
+            pass  # nobody is told, but what is gone leaves the columns
+        return View(
+            msgspec.structs.replace(self._box, uidnext=self.uidnext),
+            self.uids,
+            self.flags,
+            self.modseqs,
+            self.sizes,
+            self.dates,
+            self.ids,
+            self.save_dates,
+            self.keywords,
+        )
 
     def __len__(self) -> int:
         return len(self.uids)

@@ -27,6 +27,7 @@ from pillarbox.store.store import Store
 
 from .account_views import AccountViews
 from .deadlines import Deadlines
+from .imap_views import Views
 from .outgoing_self import Listener
 from .tls import TlsHolder
 from .watch import LoginWatch, MailboxWatch
@@ -74,6 +75,7 @@ class Node:
     deadlines: Deadlines
     watch: MailboxWatch
     accounts: AccountViews  # all mailboxes of those whom somebody follows
+    views: Views  # of mailboxes that nobody has selected just now
     logins: LoginWatch
     resolver: Resolver
     clock: Callable[[], float] = time.time  # epoch seconds
@@ -131,6 +133,7 @@ class Node:
             deadlines=Deadlines(),
             watch=watch,
             accounts=AccountViews(store, watch),
+            views=Views(),
             logins=LoginWatch(authenticator),
             resolver=resolver or resolver_for(settings),
             clock=clock,

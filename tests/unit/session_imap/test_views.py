@@ -1,0 +1,83 @@
+"""A view that rested is brought up to date; who selects it sees what anybody sees who begins anew."""
+
+from array import array
+from contextlib import suppress
+
+from pillarbox.session.imap_views import Views
+from pillarbox.store import messages
+from pillarbox.store.mailboxes import new_uidvalidity
+from pillarbox.store.records import Mailbox, View
+
+ALL = "FETCH 1:* (UID FLAGS RFC822.SIZE INTERNALDATE MODSEQ)"
+
+
+def view(number, count):
+    box = Mailbox(number, 1, f"M{number}", 7, count + 1, 3, 1, True, None, 1, count, 0, 0, 0, 0)
+    columns = [array(code, range(1, count + 1)) for code in "IBqqqqq"]
+    return View(box, *columns, {})
+
+
+async def test_what_happened_meanwhile_is_in_it(house):
+    async with house() as h:
+        for number in range(6):
+            await h.put(b"n: %d\r\n\r\n" % number, keywords=("$Old",) if number == 5 else ())
+        c, other = await h.login("INBOX"), await h.login("INBOX")
+        await c.ok("UNSELECT")
+        assert h.node.views.messages == 6
+        await other.ok("STORE 2,5 +FLAGS.SILENT (\\Deleted $New)")
+        await other.ok("EXPUNGE")
+        await other.ok("STORE 1 +FLAGS.SILENT (\\Seen)")
+        await h.put(b"n: new\r\n\r\n")
+        told = await c.ok("SELECT INBOX")
+        assert b"5 EXISTS" in told
+        assert any(b"$New" not in line and b"$Old" in line for line in told if line.startswith(b"FLAGS"))
+        assert h.node.views.messages == 0
+        fresh = await h.login()
+        await fresh.ok("SELECT INBOX")
+        assert [line.replace(b"\\Recent", b"") for line in await c.ok(ALL)] == await fresh.ok(ALL)
+        assert await c.ok("NOOP") == []
+
+
+async def test_what_was_not_told_before_it_rested_has_gone_from_it(house):
+    async with house() as h:
+        await h.put(b"a: 1\r\n\r\n", b"a: 2\r\n\r\n", b"a: 3\r\n\r\n")
+        c, other = await h.login("INBOX"), await h.login("INBOX")
+        await other.ok("STORE 2 +FLAGS.SILENT (\\Deleted)")
+        await other.ok("EXPUNGE")
+        await c.ok("FETCH 1:3 FLAGS")  # it knows now, and may not tell
+        await c.ok("SELECT INBOX")
+        assert [line.split(b" ")[3] for line in await c.ok("FETCH 1:* UID")] == [b"1)", b"3)"]
+
+
+async def test_a_mailbox_of_the_same_name_or_number_made_anew_is_read_anew(house):
+    async with house(users=("ada@example.com",)) as h:
+        await h.put(b"a: 1\r\n\r\n")
+        c = await h.login("INBOX")
+        await c.ok("UNSELECT")
+        await h.node.store.write(
+            lambda tx: tx.run("UPDATE mailboxes SET uidvalidity = ? WHERE name = 'INBOX'", (new_uidvalidity(tx),))
+        )
+        await h.put(b"a: 2\r\n\r\n")
+        await c.ok("SELECT INBOX")
+        assert len(await c.ok("FETCH 1:* UID")) == 2
+
+
+async def test_those_that_rest_longest_make_room(house):
+    async with house() as h:
+        views = Views(most=5)
+        for number, count in ((1, 2), (2, 2), (1, 3), (3, 2)):
+            views.give(view(number, count))
+        assert views.messages == 5  # 1 with 3 and 3 with 2
+        read = []
+
+        async def noted(function, *args):
+            read.append(function)
+            raise NotImplementedError
+
+        h.node.store.read = noted
+        for number in (2, 3):
+            with suppress(NotImplementedError):
+                await views.open(h.node.store, view(number, 2).mailbox)
+        assert read == [messages.open_view, messages.changes]
+        views.give(view(4, 9))  # more than may rest at all
+        assert views.messages == 0
