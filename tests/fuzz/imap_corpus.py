@@ -67,8 +67,7 @@ def said_in(path: Path) -> list[tuple[str, bytes]]:
     return talks
 
 
-SPOKEN = b"""\
-a NOOP
+SPOKEN = rb"""a NOOP
 a CAPABILITY
 a ID ("name" "fuzz" "version" NIL)
 a NAMESPACE
@@ -126,17 +125,15 @@ Subject: new\r\n\r\nA text\r\n
 a APPEND Archive (\\Draft) ~{10+}
 a: b\r\n\r\n\x00x (\\Seen) {8+}
 c: d\r\n\r\n
-a APPEND INBOX CATENATE (URL "/INBOX/;UID=1/;SECTION=HEADER" TEXT {6+}
+a APPEND INBOX CATENATE (URL "/INBOX/;UID=1/;SECTION=HEADER" TEXT {7+}
 hello
 )
-a APPEND INBOX CATENATE (TEXT {6}
+a APPEND INBOX CATENATE (TEXT {7}
 hello
  URL "/INBOX;UIDVALIDITY=9/;UID=2")
 a APPEND INBOX UTF8 (~{9+}
 \xc3\xa9: x\r\n\r\n)
 a APPEND Missing {3+}
-abc
-a APPEND INBOX {30000+}
 abc
 a IDLE
 DONE
@@ -213,14 +210,28 @@ a GENURLAUTH "imap://ada%40example.com@mx.example.com/INBOX/;UID=1;URLAUTH=anony
 a RESETKEY
 a RESETKEY INBOX INTERNAL
 a URLFETCH "imap://ada%40example.com@mx.example.com/INBOX/;UID=1;URLAUTH=anonymous:internal:00"
-a NOTIFY SET (selected (MessageNew MessageExpunge))
+a NOTIFY SET STATUS (selected (MessageNew (UID FLAGS) MessageExpunge FlagChange)) (personal (MessageNew MessageExpunge))
+a NOTIFY SET (selected-delayed (MessageNew MessageExpunge)) (inboxes (MessageNew MessageExpunge FlagChange MailboxName))
+a NOTIFY SET (mailboxes (INBOX Archive) (MessageNew MessageExpunge)) (subtree Sub (MailboxName SubscriptionChange))
+a NOTIFY NONE
+a SELECT INBOX (ANNOTATE)
+a FETCH 1:* (ANNOTATION (/* (value.priv size.priv)))
+a FETCH 1 (ANNOTATION (("/comment" "/altsubject") (value size)))
+a STORE 1 ANNOTATION (/comment (value.priv "mine" value.shared NIL))
+a UID STORE 1:2 ANNOTATION (/altsubject (value.priv {3+}
+abc))
+a SEARCH ANNOTATION /comment value "mine"
+a SORT (ANNOTATION /comment value.priv) UTF-8 ALL
+a APPEND INBOX ANNOTATION (/comment (value.priv "x")) {3+}
+abc
 a CONVERT 1 ("text/plain") BODY[1]
 a XYZZY
 a
 """
 
-# Written with Unix line ends, but for the octets that are spelt out.
-POOL = commands(SPOKEN.decode("utf-8").replace("\n", "\r\n").encode().decode("unicode_escape").encode("latin-1"))
+# Octets that are no text, and line ends within literals, are spelt out.
+_COMMANDS = SPOKEN.decode().replace("\n", "\r\n").encode().decode("unicode_escape").encode("latin-1")
+POOL = [*commands(_COMMANDS), b"a APPEND INBOX {30000}\r\n", b"a APPEND INBOX {300+}\r\nabc\r\n"]
 
 OCTETS = [b'"', b"(", b")", b"\\", b"{", b"*", b"\xff", b"\0", b"\r", b"\n", b" ", b"%", b"]", b"<"]
 NUMBERS = [b"0", b"1", b"2", b"3", b"9", b"4294967295", b"4294967296", b"9223372036854775807", b"99999999999999999999"]
