@@ -2,9 +2,10 @@
 
 The texts in it are words between spaces already (`mime.words`), so its tokenizer only cuts at ASCII; nothing but words
 and their places is kept (`content=''`). `mark` is the greatest blob that was looked at; blobs below it that could not
-be indexed then (unfinished, unreadable) are in `pending`. A blob that nothing refers to by then is passed over: what
-was only relayed has left the queue, and no mailbox can get it any more. An index of another store, of the same store
-before it went back in time, or of other rules for words is removed and made anew; so is one that SQLite finds broken.
+be indexed then (unfinished, unreadable) are in `pending`, and those of the last minutes that only the queue has. A blob
+that nothing refers to is passed over: what was relayed has left the queue, and no mailbox can get it any more. An index
+of another store, of the same store before it went back in time, or of other rules for words is removed and made anew;
+so is one that SQLite finds broken.
 """
 
 from __future__ import annotations
@@ -37,7 +38,15 @@ _SCHEMA = (
     "CREATE TABLE pending (blob_id INTEGER PRIMARY KEY, state INTEGER NOT NULL)",
     "CREATE VIRTUAL TABLE texts USING fts5(header, body, content='', contentless_delete=1, tokenize='ascii')",
 )
-_NEXT = f"SELECT id, size, complete, {UNREFERENCED} FROM blobs WHERE id > ? ORDER BY id LIMIT 200"
+_STEP = 200  # blobs looked at in one step
+_IN_MAILBOX = (
+    "(EXISTS (SELECT 1 FROM messages WHERE messages.blob_id = blobs.id) "
+    "OR EXISTS (SELECT 1 FROM expunged WHERE expunged.blob_id = blobs.id))"
+)
+# Mail on its way through is gone before anybody could search it: it has the time for that.
+_PASSING = f"complete = 1 AND created_at > ? AND NOT {_IN_MAILBOX}"
+_LOOK = f"SELECT id, size, complete AND NOT ({_PASSING}), {UNREFERENCED} FROM blobs WHERE "
+_TIME_TO_PASS = 120  # seconds
 _SWEEP = 2000  # entries looked at in one step
 
 
@@ -171,8 +180,8 @@ class SqliteSearch:
             (mark,) = _ints(connection, "SELECT value FROM meta WHERE key = 'mark'")
             waiting = _ints(connection, "SELECT blob_id FROM pending WHERE state = ?", UNFINISHED)
             done, gone = _settled(tx, waiting)
-            rows = tx.rows(_NEXT, (mark,))
-            unfinished = [row[0] for row in rows if not row[2]]
+            rows = tx.rows(f"{_LOOK} id > ? ORDER BY id LIMIT {_STEP}", (tx.now - _TIME_TO_PASS, mark))
+            unfinished = [row[0] for row in rows if not row[2] and not row[3]]
             wanted = [(row[0], row[1]) for row in rows if row[2] and not row[3]]
             ids = list(bounded([*done, *wanted]))
             if not rows and not ids and not gone:
@@ -193,7 +202,7 @@ class SqliteSearch:
         except apsw.Error as error:
             self._forget()
             raise translated(error, self.path) from error
-        return len(ids) or len(gone) or len(rows)
+        return len(ids) or len(gone) or len(rows) // _STEP
 
     def _sweep(self, tx: Tx) -> int:
         connection = self._writer(tx)
@@ -274,13 +283,13 @@ def _unknown(tx: Tx, mailbox_id: int, mark: int, pending: list[int]) -> set[int]
 
 
 def _settled(tx: Tx, waiting: list[int]) -> tuple[list[tuple[int, int]], list[int]]:
-    """Of blobs that were unfinished: those that are complete now, with their sizes, and those that are gone."""
+    """Of blobs that were to wait: those that are to be indexed now, with their sizes, and those that never will."""
     if not waiting:
         return [], []
     condition, values = tx.among("id", waiting)
-    rows = tx.rows(f"SELECT id, size, complete FROM blobs WHERE {condition} ORDER BY id", (values,))
-    here = {row[0] for row in rows}
-    return [(row[0], row[1]) for row in rows if row[2]], [one for one in waiting if one not in here]
+    rows = tx.rows(f"{_LOOK} {condition} ORDER BY id", (tx.now - _TIME_TO_PASS, values))
+    here = {row[0] for row in rows if not row[3]}
+    return [(row[0], row[1]) for row in rows if row[2] and not row[3]], [one for one in waiting if one not in here]
 
 
 def _save(

@@ -45,6 +45,7 @@ SETTLE_AT = 500  # attempts that wait for a turn before lanes get nothing more
 BROKEN = 60.0  # seconds that a destination rests whose rows cannot be claimed
 STALE = 1.0  # seconds after which a claim is looked at again before it is sent
 LOOKS = 0.02  # seconds between two looks whether something is due
+EARLY = 0.002  # seconds by which a timer may fire too soon: those of uvloop count in whole milliseconds
 ANSWERED = 500  # rows taken at once to be told that their destination is down
 HASTENED = 1000  # rows made due at once when a destination is back
 
@@ -343,7 +344,7 @@ class Run:
     async def _look_again(self) -> None:
         """Whether something became due; not for each commit of a busy server."""
         now = asyncio.get_running_loop().time()
-        if not self.leased or now < self._look_from:
+        if not self.leased or now < self._look_from - EARLY:
             return
         # Nobody tells that a retry is due, and what is handed over may never let us wait.
         if not self._look and not (self._dry and now >= self._look_from + self.parts.policy().flush_interval):
