@@ -35,7 +35,7 @@ models: ## hypothesis with so many times CI's examples
 system: ## real programs against a real server
 	$(BIN)/pytest tests/system
 
-webmail: ## Roundcube in a browser; the packages are in CONTRIBUTING.md
+webmail: ## Roundcube in a browser, and Thunderbird; the packages are in CONTRIBUTING.md
 	$(BIN)/pytest tests/webmail
 
 boot: ## the runbook on a Debian that boots in a container; as root, with debootstrap and systemd-container

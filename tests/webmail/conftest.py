@@ -90,8 +90,6 @@ class Account:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    if reason := roundcube.missing() or webdriver.missing():
-        pytest.skip(reason)
     running = Running(tmp_path_factory.mktemp("webmail") / "data").start()
     yield running
     assert running.stop() == 0
@@ -99,13 +97,18 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def site(server, tmp_path_factory):
+def site(request, tmp_path_factory):
+    if reason := roundcube.missing():
+        pytest.skip(reason)
+    server = request.getfixturevalue("server")  # started only for those who need it
     with roundcube.Roundcube(tmp_path_factory.mktemp("roundcube"), free_ports(1), server.ready) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def browser(server, tmp_path_factory):
+def browser(tmp_path_factory):
+    if reason := webdriver.missing():
+        pytest.skip(reason)
     with webdriver.Browser(tmp_path_factory.mktemp("chromium")) as running:
         yield running
 

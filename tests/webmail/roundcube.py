@@ -22,7 +22,8 @@ HOME = Path("/var/lib/roundcube")
 SETTINGS = Path("/etc/roundcube")
 SCHEMA = Path("/usr/share/roundcube/SQL/sqlite.initial.sql")
 PLUGINS = ("acl", "archive", "markasjunk", "subscriptions_option")
-_ANSWER = re.compile(r"S: (A\d+ (?:NO|BAD)\b.*|\* BYE.*)")
+_COMMAND = re.compile(r"\[(\w+)\] C: (A\d+) (.*)")
+_ANSWER = re.compile(r"\[(\w+)\] S: (A\d+|\*) ((?:NO|BAD|BYE)\b.*)")
 
 
 def _fpm() -> str | None:
@@ -47,6 +48,8 @@ class Roundcube:
         self.url = f"http://127.0.0.1:{port}/"
         self._children: list[subprocess.Popen[bytes]] = []
         self._seen: dict[str, int] = {}
+        self._commands: dict[tuple[str, str], str] = {}  # by connection and tag
+        self._leaving: set[str] = set()  # connections that said LOGOUT
         for name in ("config", "temp", "logs", "nginx"):
             (folder / name).mkdir(parents=True)
         sqlite3.connect(folder / "roundcube.db").executescript(SCHEMA.read_text())
@@ -93,12 +96,15 @@ class Roundcube:
 
     def refusals(self) -> list[str]:
         """Every NO, BAD and BYE of the mail server since the last time, with the command before it."""
-        found, commands = [], dict[str, str]()
+        found = []
         for line in self._fresh("imap.log").splitlines():
-            if command := re.search(r"C: (A\d+) (.*)", line):
-                commands[command[1]] = command[2]
-            if (answer := _ANSWER.search(line)) and not (answer[1].startswith("*") and "LOGOUT" in commands.values()):
-                found.append(f"{commands.get(answer[1].split()[0], '')} -> {answer[1]}")
+            if said := _COMMAND.search(line):
+                connection, tag, command = said.groups()
+                self._commands[connection, tag] = command
+                if command == "LOGOUT":
+                    self._leaving.add(connection)
+            elif (said := _ANSWER.search(line)) and not (said[2] == "*" and said[1] in self._leaving):
+                found.append(f"{self._commands.get((said[1], said[2]), '')} -> {said[2]} {said[3]}")
         return found
 
     def errors(self) -> str:
