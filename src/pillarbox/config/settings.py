@@ -19,6 +19,7 @@ from typing import Self
 from pillarbox.config.checks import check_together
 from pillarbox.config.gather import Gathered, gather
 from pillarbox.config.kinds import Network, Value
+from pillarbox.config.locate_sendmail import FOLDER, SOCKET
 from pillarbox.config.problem import Problem
 from pillarbox.config.sources import CONFIG_ENV, CONFIG_TOML
 from pillarbox.config.table import SETTINGS
@@ -205,7 +206,7 @@ def settle(values: dict[str, Value], sources: Mapping[str, str]) -> None:
     if values["runtime_dir"] is None and isinstance(db_path, Path):
         values["runtime_dir"] = db_path.parent
     runtime_dir = values["runtime_dir"]
-    for attribute, name in (("sendmail_socket", "sendmail.sock"), ("pickup_dir", "maildrop")):
+    for attribute, name in (("sendmail_socket", SOCKET), ("pickup_dir", FOLDER)):
         if values[attribute] is None and isinstance(runtime_dir, Path):
             values[attribute] = runtime_dir / name
     if values["log_format"] is None:

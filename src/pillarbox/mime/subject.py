@@ -9,8 +9,6 @@ MAX_SUBJECT = 1000  # characters looked at; what differs later does not make ano
 _BLOB = r"\[[^\[\]]*\][ ]*"
 _LEADER = re.compile(rf"[ ]+|(?:{_BLOB})*(?:re|fwd?)[ ]*(?:{_BLOB})?:", re.IGNORECASE)
 _PREFIX_BLOB = re.compile(_BLOB)
-
-
 _REFWD = re.compile(r"(?:re|fwd?)[ ]*(?:\[[^\[\]]*\][ ]*)?:\Z", re.IGNORECASE)
 
 
@@ -30,21 +28,13 @@ def _extracted(subject: str) -> tuple[str, bool]:
     while True:
         shorter = _without_trailer(text)
         reply = reply or shorter != text.rstrip(" ")
-        start = _after_leaders(shorter)
-        reply = reply or any(map(_REFWD.search, _leaders(shorter, start)))
-        text = shorter[start:]
+        leaders = _leaders(shorter)
+        reply = reply or any(_REFWD.search(leader) for leader in leaders)
+        text = shorter[sum(map(len, leaders)) :]
         if text[:5].lower() == "[fwd:" and text.endswith("]"):  # step 6
             text, reply = text[5:-1], True
             continue
         return text, reply
-
-
-def _leaders(text: str, end: int) -> list[str]:
-    found, start = [], 0
-    while start < end and (match := _LEADER.match(text, start) or _PREFIX_BLOB.match(text, start)) is not None:
-        found.append(match[0])
-        start = match.end()
-    return found
 
 
 def _without_trailer(text: str) -> str:
@@ -54,10 +44,11 @@ def _without_trailer(text: str) -> str:
     return text
 
 
-def _after_leaders(text: str) -> int:
-    start = 0
+def _leaders(text: str) -> list[str]:
+    found, start = [], 0
     while (match := _LEADER.match(text, start) or _PREFIX_BLOB.match(text, start)) is not None:  # steps 3 to 5
         if match.end() == len(text) and match.re is _PREFIX_BLOB:
             break  # a tag that is all there is stays
+        found.append(match[0])
         start = match.end()
-    return start
+    return found

@@ -48,7 +48,6 @@ class Pop3Core:
         starttls: bool = False,
         mechanisms: Sequence[str] = (),
         clear_login: bool = False,
-        implementation: str = "Pillarbox",
     ) -> None:
         """`starttls`: STLS is offered. `mechanisms`: what AUTH offers now (the session may change it after TLS).
         `clear_login`: passwords are taken without TLS."""
@@ -59,7 +58,6 @@ class Pop3Core:
         self.mechanisms = tuple(mechanisms)
         self._starttls = starttls
         self._clear_login = clear_login
-        self._implementation = implementation
         self._in = bytearray()
         self._out: deque[Iterable[bytes]] = deque()
         self._errors = 0
@@ -195,7 +193,7 @@ class Pop3Core:
             names.append("SASL " + " ".join(self.mechanisms))  # RFC 5034 section 6
         if self._starttls and not self.tls and self.state is State.AUTHORIZATION:
             names.append("STLS")
-        names.append(f"IMPLEMENTATION {self._implementation}")
+        names.append("IMPLEMENTATION Pillarbox")
         self._say(True, "capabilities follow")
         self._out.append(stuffed(["".join(f"{name}\r\n" for name in names).encode()]))
         return None
