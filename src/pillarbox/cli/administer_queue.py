@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -41,6 +41,10 @@ app = group("The queue: what waits to be sent. Entries are one for each recipien
 Entry = Annotated[int, typer.Argument(help="The number of an entry.", min=0)]
 Limit = Annotated[int, typer.Option(help="Entries at most.", min=1, max=100_000)]
 _COLUMNS = ["id", "message", "status", "sender", "recipient", "size", "attempts", "created_at", "next_try_at", "error"]
+_INSTEAD = {
+    "held": "; `pillarbox queue release` lets it go",
+    "processing": " just now; try again in a moment",
+}
 _PIECE = 1 << 20  # octets of a message read at once
 
 
@@ -77,12 +81,14 @@ def dead(limit: Limit = 100, db: Database = None, as_json: AsJson = False) -> No
 
 
 def _list(chosen: Selection, limit: int, db: Database, *, as_json: bool) -> None:
-    def look(tx: Tx) -> list[QueueRow]:
+    def look(tx: Tx) -> tuple[list[QueueRow], dict[int, str]]:
         found = [row for wanted in chosen.filters(tx) for row in queue.find(tx, wanted, limit)]
-        return list({row.id: row for row in found}.values())[:limit]
+        return list({row.id: row for row in found}.values())[:limit], routes.holding(tx)
 
-    rows = read(db, look)
-    print_rows([_as_json(row) if as_json else _shown(row) for row in rows], _COLUMNS, as_json=as_json)
+    rows, holding = read(db, look)
+    print_rows([_as_json(row) if as_json else _shown(row, holding) for row in rows], _COLUMNS, as_json=as_json)
+    if not rows and chosen.words:
+        print(f"nothing in the queue is meant by {', '.join(chosen.words)}", file=sys.stderr)
     if len(rows) == limit and not as_json:
         print(f"... there may be more than {limit}: see --limit and `pillarbox queue stats`", file=sys.stderr)
 
@@ -171,12 +177,20 @@ def _carry_out(
     *,
     as_json: bool,
 ) -> None:
-    async def work(store: Store) -> int:
-        return sum([await carry_out(store, wanted) for wanted in await store.scan(chosen.filters)])
+    def meant(tx: Tx) -> list[QueueRow]:
+        return [row for wanted in chosen.filters(tx) for row in queue.find(tx, wanted, 1)]
 
-    count = accounts.on_store(path_of(db), work, create=False)
+    async def work(store: Store) -> tuple[int, list[QueueRow]]:
+        count = sum([await carry_out(store, wanted) for wanted in await store.scan(chosen.filters)])
+        return count, [] if count else await store.scan(meant)
+
+    count, left = accounts.on_store(path_of(db), work, create=False)
     if not count and chosen.words:
-        raise Refused(f"nothing in the queue is meant by {', '.join(chosen.words)}, or nothing is to be done with it")
+        words = ", ".join(chosen.words)
+        if not left:
+            raise Refused(f"nothing in the queue is meant by {words}")
+        state = _state(left[0])
+        raise Refused(f"nothing is to be done with {words}: entry {left[0].id} is {state}{_INSTEAD.get(state, '')}")
     print_done(f"{count} {'entry' if count == 1 else 'entries'} {done}", {"changed": count}, as_json=as_json)
 
 
@@ -247,16 +261,21 @@ def _as_json(row: QueueRow) -> dict[str, Any]:
     return dict(msgspec.to_builtins(row))
 
 
-def _shown(row: QueueRow) -> dict[str, Any]:
+def _state(row: QueueRow) -> str:
+    return "dead" if row.status == "failed" else row.status
+
+
+def _shown(row: QueueRow, holding: Mapping[int, str]) -> dict[str, Any]:
+    by_rule = row.status == "held" and row.route_id is not None and holding.get(row.route_id)
     return {
         "id": row.id,
         "message": row.message_key,
-        "status": "dead" if row.status == "failed" else row.status,
+        "status": _state(row),
         "sender": row.from_address or "<>",
         "recipient": row.to_address,
         "size": row.size,
         "attempts": row.attempts,
         "created_at": row.created_at,
         "next_try_at": row.next_retry_at,
-        "error": row.last_error,
+        "error": row.last_error or (f"held by route {by_rule}" if by_rule else None),
     }

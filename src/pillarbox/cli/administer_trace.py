@@ -16,7 +16,7 @@ from pillarbox.cli.moments import moment
 from pillarbox.cli.tables import print_rows
 from pillarbox.flow import telling
 from pillarbox.store import events as stories
-from pillarbox.store import tracing
+from pillarbox.store import routes, tracing
 from pillarbox.store.records import Event, QueueRow
 from pillarbox.store.tx import Tx
 
@@ -32,6 +32,7 @@ class Told(msgspec.Struct):
     queue: list[QueueRow]
     mailboxes: list[tracing.Entry]
     gone: list[str]  # mailboxes it was delivered to and has left
+    holding: dict[int, str]  # names of routes that hold, by id
 
 
 def register(app: typer.Typer) -> None:
@@ -106,7 +107,7 @@ def _told(tx: Tx, key: str) -> Told:
         if len(page) < 1000:
             break
     ids = sorted({event.queue_id for event in found if event.queue_id is not None})
-    told = Told(key, telling.in_order(found), tracing.queue_rows(tx, ids), [], [])
+    told = Told(key, telling.in_order(found), tracing.queue_rows(tx, ids), [], [], routes.holding(tx))
     for event in found:
         facts = telling.facts_of(event)
         if event.kind == "delivered" and facts.get("mailbox_id"):
@@ -127,15 +128,17 @@ def _story(told: Told) -> str:
         lines.append(f"Message-ID {facts['header_id']}")
     lines.append("")
     lines += [f"{_when(at)}  {text}" for at, text in telling.sentences(told.events)]
-    now = [("the report to " if sender and not row.from_address else "") + _row(row) for row in told.queue]
+    now = [f"{'the report to ' if sender and not row.from_address else ''}{_row(row, told)}" for row in told.queue]
     now += [_place(entry) for entry in told.mailboxes]
     now += [f"{address}: it is not in the mailbox it was delivered to any more" for address in told.gone]
     lines += ["", "Now", *(f"  {line}" for line in now)] if now else ["", "Now", "  nothing of it is left in the queue"]
     return "\n".join(lines)
 
 
-def _row(row: QueueRow) -> str:
+def _row(row: QueueRow, told: Told) -> str:
     words = f"{row.to_address}: in the queue as entry {row.id}, {row.status}"
+    if row.status == "held" and row.route_id is not None and row.route_id in told.holding:
+        words += f" by route {told.holding[row.route_id]}"
     words += f", tried {row.attempts} times" if row.attempts else ""
     if row.status in ("pending", "retry") and row.next_retry_at is not None:
         words += f", next try {telling.moment(row.next_retry_at)}"
@@ -149,9 +152,10 @@ def _place(entry: tracing.Entry) -> str:
 
 def _summary(told: Told, address: str) -> dict[str, Any]:
     """One line about a message of an address."""
-    own = [event for event in told.events if event.recipient.lower() == address.lower()] or told.events
+    mail = [event for event in told.events if event.kind != "report"] or told.events
+    own = [event for event in mail if event.recipient.lower() == address.lower()] or mail
     first, last = told.events[0], own[-1]
-    recipients = list(dict.fromkeys(event.recipient for event in told.events if event.recipient))
+    recipients = list(dict.fromkeys(event.recipient for event in mail if event.recipient))
     more = f" and {len(recipients) - 1} more" if len(recipients) > 1 else ""
     shown = last.recipient or (recipients[0] if recipients else "")
     answer = telling.answer(telling.facts_of(last))
@@ -168,7 +172,7 @@ def _as_json(told: Told) -> dict[str, Any]:
     plain = msgspec.to_builtins(told)
     plain["events"] = [{**msgspec.to_builtins(event), "detail": telling.facts_of(event)} for event in told.events]
     plain["sentences"] = [f"{_when(at)} {text}" for at, text in telling.sentences(told.events)]
-    del plain["gone"]
+    del plain["gone"], plain["holding"]
     return dict(plain)
 
 

@@ -29,10 +29,11 @@ def route(
     as_json: AsJson = False,
 ) -> None:
     """What would happen to mail for ADDRESS, step by step. Exit status 1: it would be refused."""
+    recipient, sender = _alone(address), None if sender is None else _alone(sender)
     try:
-        explanation = read(db, lambda tx: explain(tx, address, sender, size))
+        explanation = read(db, lambda tx: explain(tx, recipient, sender, size))
     except AddressError as error:
-        raise UsageError(f"Error: {address} is no address: {error}") from None
+        raise UsageError(f"Error: {address!r} is no address: {error}") from None
     hosts = asyncio.run(_hosts(explanation.next_hops)) if dns and explanation.next_hops else {}
     row = _row_of(explanation, hosts)
     if as_json:
@@ -41,6 +42,12 @@ def route(
         _print(explanation, row)
     if explanation.refusal is not None:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _alone(text: str) -> str:
+    """The address of `Ada <ada@example.com>`, as it is copied out of a header."""
+    name, less, address = text.strip().rpartition("<")
+    return address[:-1] if less and address.endswith(">") and "@" not in name else text
 
 
 def _row_of(explanation: Explanation, hosts: dict[str, list[str]]) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class Selection(msgspec.Struct):
         if self.everything and (self.words or chosen):
             raise UsageError("Error: --all and a choice exclude each other")
         if bad := [word for word in self.words or () if not word.isalnum() or (word.isdecimal() and len(word) > 18)]:
-            raise UsageError(f"Error: {bad[0]} is no id of an entry or a message")
+            hint = "; for an address there are --recipient and --sender" if "@" in bad[0] else ""
+            raise UsageError(f"Error: {bad[0]} is no id of an entry or a message{hint}")
         if self.status is not None and self.status not in (*STATUSES, "dead"):
             raise UsageError(f"Error: --status is one of {', '.join(STATUSES)}, dead")
         if self.older_than is not None and span(self.older_than) is None:
@@ -64,7 +65,7 @@ class Selection(msgspec.Struct):
             status="failed" if self.status == "dead" else self.status,
             sender=self.sender,
             recipient=self.recipient,
-            domain=self.domain,
+            domain=self.domain.removeprefix("@") if self.domain is not None else None,
             destination=self.destination,
             user_id=self._user_id(tx),
             older_than=self._before(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from pillarbox.cli.reader import while_read
 from pillarbox.cli.sendmail_client import NotAllowed, Sent, Server, Unreachable
@@ -178,7 +179,8 @@ def _report(sent: Sent) -> int:
 
 
 def _show(line: str) -> None:
-    print(line, file=sys.stderr)
+    with suppress(OSError):  # nobody looks any more: the message goes its way all the same
+        print(line, file=sys.stderr, flush=True)
 
 
 def _fail(status: int, text: object) -> int:

@@ -66,6 +66,11 @@ def set_route(tx: Tx, name: str, **columns: Any) -> RouteRow:
     return _checked(tx, after)
 
 
+def holding(tx: Tx) -> dict[int, str]:
+    """The names of routes that hold, by id."""
+    return dict(tx.rows("SELECT id, name FROM routes WHERE kind = 'hold'"))
+
+
 def delete_route(tx: Tx, name: str) -> int:
     """Its id. What waits in the queue for it must be routed anew. Raises NotFound; Conflict while rules lead to it."""
     found = route_named(tx, name)

@@ -176,6 +176,24 @@ def test_how_long_dead_letters_are_kept(run: Run, monkeypatch: pytest.MonkeyPatc
     assert run("queue", "dead", "--json")[2] == ""
 
 
+def test_why_nothing_was_done(run: Run) -> None:
+    run("queue", "hold", "1")
+    assert "nothing in the queue is meant by 99\n" in run("queue", "retry", "99")[2]
+    assert "nothing in the queue is meant by 99\n" in run("queue", "list", "99")[2]
+    told = run("queue", "retry", "1")
+    assert told[0] == 1 and "entry 1 is held; `pillarbox queue release` lets it go" in told[2]
+    assert "for an address there are --recipient and --sender" in run("queue", "hold", "b@y.test")[2]
+    assert run("queue", "hold", "--domain", "@z.test")[1] == "1 entry held\n"
+
+
+def test_what_a_rule_holds_says_so(run: Run, tmp_path: Path) -> None:
+    on(tmp_path, lambda tx: routes.create_route(tx, "later", "hold"))
+    assert run("queue", "move", "1", "--to", "later")[0] == 0
+    assert "held by route later" in run("queue", "list", "1")[1]
+    assert "b@y.test: in the queue as entry 1, held by route later" in run("trace", KEYS[0])[1]
+    assert "holding" not in answer(run("trace", KEYS[0], "--json"))[0]
+
+
 def test_move(run: Run, tmp_path: Path) -> None:
     route = on(tmp_path, lambda tx: routes.create_route(tx, "hub", "smarthost", host="hub.test"))
     assert run("queue", "move", "1", "--to", "nowhere")[0] == 1

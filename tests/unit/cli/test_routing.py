@@ -157,6 +157,15 @@ def test_a_list_is_not_its_own_owner(run: Run, owner: str) -> None:
     assert answer(run("list", "show", "team@example.com", "--json"))["owner"] == "other@example.com"
 
 
+def test_an_address_out_of_a_header(run: Run) -> None:
+    run("user", "add", "ada@example.com", stdin="correct horse\n")
+    for address in ("<ada@example.com>", "Ada L. <ada@example.com>", " <ada@example.com>"):
+        assert "into the mailbox of ada@example.com" in run("route", address, "--from", "<eve@example.org>")[1]
+    for address in ("", "eve@x <ada@example.com>", "<>", "a\nb@c.d"):
+        status, _, complaint = run("route", address)
+        assert status == 2 and complaint.startswith(f"Error: {address!r} is no address")
+
+
 def test_what_would_happen_to_a_recipient(run: Run) -> None:
     run("user", "add", "ada@example.com", stdin="correct horse\n")
     run("alias", "add", "info@example.com", "ada@example.com")

@@ -110,8 +110,8 @@ def test_a_sender_elsewhere_gets_the_report_by_the_queue_and_a_report_that_fails
         story = await office.ask(f"SELECT {STORY} FROM message_events WHERE message_key = 'KEY1' ORDER BY id")
         told = [said for _, said in telling.sentences([Event(*row) for row in story])]
         assert [line.partition(":")[0].partition(" at ")[0] for line in told] == [
-            "a report about a failure went to eve@example.org",
             "given up for bad@example.net",
+            "a report about a failure went to eve@example.org",
             "the report",
         ]
         assert told[2].startswith("the report: given up for eve@example.org at mx.test")

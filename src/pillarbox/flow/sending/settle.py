@@ -40,13 +40,14 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
     """`ids`: names for reports that may have to be made, at least one for each attempt. `at`: epoch seconds."""
     mine = queue_upkeep.claimed(tx, [attempt.row.id for attempt, _ in judged], holder)
     events: list[Event] = []
+    told: list[Event] = []
     unreported: set[int] = set()
     reports = 0
     for group in _groups([one for one in judged if one[1].report and mine.get(one[0].row.id)]):
         if _report(tx, group, policy, ids[reports], at):
             reports += 1
             first, kind = group[0][0].row, group[0][1].report
-            events.append(entry(at, first.message_key, "report", recipient=first.sender, about=kind))
+            told.append(entry(at, first.message_key, "report", recipient=first.sender, about=kind))
         else:
             unreported.update(attempt.row.id for attempt, _ in group)
     removed, deferred, dead = [], [], []
@@ -74,7 +75,7 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
     if ends := [(a.row.id, v.expires_at) for a, v in judged if v.expires_at is not None and v.fate == "defer"]:
         queue_upkeep.note_end(tx, ends)
     queue_settle.fail(tx, dead, holder=holder)
-    add_events(tx, events)
+    add_events(tx, [*events, *told])
     absent = frozenset(attempt.row.id for attempt, _ in judged if not mine.get(attempt.row.id))
     return Settled(frozenset(row_id for row_id, *_ in dead) - absent, absent, reports)
 
