@@ -49,10 +49,14 @@ NOTHING_READ, HEADER_READ, BODY_READ = range(3)
 
 @dataclass(slots=True)
 class Predicate:
-    """A test of a message's content. `cost`: what it reads at most, one of NOTHING_READ, HEADER_READ, BODY_READ."""
+    """A test of a message's content. `cost`: what it reads at most, one of NOTHING_READ, HEADER_READ, BODY_READ.
+
+    `subject`: what the subject holds, as the comparator makes it, of every message for which the test is true.
+    """
 
     test: Test
     cost: int
+    subject: str = ""
 
 
 @dataclass(slots=True)
@@ -127,7 +131,9 @@ class _Planner:
             case search.Not(key=one):
                 return self._none_of(self.plan(one))
             case search.Header(name, text, True) if text:
-                return self._content(_envelope_test(name, text, self.comparator.key), NOTHING_READ)
+                test = _envelope_test(name, text, self.comparator.key)
+                subject = self.comparator.key(text) if name == "subject" else ""
+                return Plan(self.ones, [Predicate(test, NOTHING_READ, subject)])
             case search.Header(name, text):
                 return self._content(_header_test(name, text, self.comparator.key), HEADER_READ)
             case search.Body(text) | search.Text(text):

@@ -14,7 +14,7 @@ from pillarbox.session.imap_answers import Refuse, bad
 from pillarbox.session.imap_filters import put_in
 from pillarbox.session.imap_search_index import looked_up
 from pillarbox.session.imap_search_plan import Asked, Looked, Plan, indexes, plan
-from pillarbox.session.imap_search_text import Wanted, matching
+from pillarbox.session.imap_search_text import Wanted, matching, with_subject
 from pillarbox.session.imap_selected import Selected
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 INLINE = 5000  # messages whose columns are looked through on the loop
 PROGRESS = 10.0  # seconds between two words of how far a search is
+_SUBJECTS = 2000  # messages whose subjects are looked at in one visit
 _PAGE = 200  # messages that one visit to a reader thread looks at
 PAGE_OCTETS = 4 << 20  # octets of them: what was computed of a message may be as large as the message itself
 
@@ -58,7 +59,7 @@ async def run(
     """Indexes of the messages for which a key holds, ascending. `tag` is told how far it is. Raises Refuse."""
     try:
         made = await _planned(session, key, selected, comparator)
-        return await _matches(session, tag, selected, made)
+        return await _matches(session, tag, selected, made, comparator)
     except RecursionError:
         raise bad("The search program is nested too deeply") from None
 
@@ -75,11 +76,21 @@ async def _planned(session: ImapSession, key: Key, selected: Selected, comparato
     return await asyncio.get_running_loop().run_in_executor(session.node.threads, plan, *asked)
 
 
-async def _matches(session: ImapSession, tag: bytes, selected: Selected, made: Plan) -> list[int]:
+async def _matches(
+    session: ImapSession, tag: bytes, selected: Selected, made: Plan, comparator: Comparator
+) -> list[int]:
     """Indexes of the messages that a plan finds, ascending."""
     candidates = indexes(made.mask, len(selected))
     if not made.predicates:
         return candidates
+    for wanted in {predicate.subject for predicate in made.predicates if predicate.subject}:
+        pages = [candidates[at : at + _SUBJECTS] for at in range(0, len(candidates), _SUBJECTS)]
+        candidates = []
+        for some in pages:
+            ids = [selected.ids[index] for index in some]
+            kept = await session.store.scan(with_subject, ids, wanted, comparator.key)
+            candidates += [index for index, row_id in zip(some, ids, strict=True) if row_id in kept] if kept else ()
+            session.active()
     tests = [predicate.test for predicate in made.predicates]
     found: list[int] = []
     at = 0

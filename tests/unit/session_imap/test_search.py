@@ -328,3 +328,26 @@ def test_a_plan_finds_what_the_keys_say(key):
     made = plan(key, box)
     found = [at for at in indexes(made.mask, SIZE) if all(p.test(Message(at)) for p in made.predicates)]
     assert found == [at for at in range(SIZE) if naive(key, box, at)]
+
+
+async def test_subjects_are_looked_at_by_the_page(house, monkeypatch):
+    monkeypatch.setattr("pillarbox.session.imap_search_run._SUBJECTS", 2)
+    async with house() as h:
+        subjects = [
+            b"one",
+            b"Straw",
+            b"berry",
+            b"STRAWberry cake",
+            b"x " * 600 + b"straw",
+            b"straw" + b" y" * 600,
+            b"s",
+        ]
+        await h.put(*[b"Subject: " + subject + b"\r\n\r\n" for subject in subjects], b"To: straw\r\n\r\n")
+        c, other = await h.login("INBOX"), await h.login("INBOX")
+        assert await c.ok("SEARCH SUBJECT straw") == [b"SEARCH 2 4 5 6"]
+        assert await c.ok("SEARCH SUBJECT straw NOT SUBJECT berry") == [b"SEARCH 2 5 6"]
+        assert await c.ok("SEARCH SUBJECT straw SUBJECT cake 2:*") == [b"SEARCH 4"]
+        assert await c.ok('SEARCH SUBJECT "w b"') == [b"SEARCH"]  # of two that stand side by side
+        await other.ok("STORE 4 +FLAGS.SILENT (\\Deleted)")
+        await other.ok("EXPUNGE")
+        assert await c.ok("SEARCH SUBJECT cake") == [b"SEARCH 4"]  # it has its number until the client is told
