@@ -137,7 +137,7 @@ def _story(told: Told) -> str:
 
 def _row(row: QueueRow, told: Told) -> str:
     words = f"{row.to_address}: in the queue as entry {row.id}, {row.status}"
-    if row.status == "held" and row.route_id is not None and row.route_id in told.holding:
+    if row.status == "held" and not row.last_error and row.route_id is not None and row.route_id in told.holding:
         words += f" by route {told.holding[row.route_id]}"
     words += f", tried {row.attempts} times" if row.attempts else ""
     if row.status in ("pending", "retry") and row.next_retry_at is not None:
