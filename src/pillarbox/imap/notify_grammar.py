@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pillarbox.imap.commands import EventGroup, Notify
-from pillarbox.imap.extensions import EXTENSIONS
 from pillarbox.imap.fetch import FetchItem
 from pillarbox.imap.fetch_grammar import fetch_atts
 from pillarbox.imap.mailbox_filter import mailbox_filter
@@ -12,10 +11,8 @@ from pillarbox.imap.syntax import BadSyntax, Cursor, Refused
 MAX_GROUPS = 50
 MAX_EVENTS = 50  # in one group
 
-_ANNOTATIONS = any(row.name == "ANNOTATE" and row.have for row in EXTENSIONS)
-
-MESSAGE_EVENTS = ("MessageNew", "MessageExpunge", "FlagChange", *(("AnnotationChange",) if _ANNOTATIONS else ()))
-# All that are known here, in the order in which BADEVENT names them.
+MESSAGE_EVENTS = ("MessageNew", "MessageExpunge", "FlagChange", "AnnotationChange")
+# All that there are, in the order in which BADEVENT names them.
 EVENTS = (*MESSAGE_EVENTS, "MailboxName", "SubscriptionChange", "MailboxMetadataChange", "ServerMetadataChange")
 
 _SPELT = {name.upper(): name for name in EVENTS}

@@ -31,7 +31,9 @@ _TRIES = 3  # to settle, while commits go on or the store does not answer
 class Change(NamedTuple):
     """A mailbox before and after: without a before it is new, without an after it is gone.
 
-    `flags`: a message that was there before has changed. A mailbox below one that was renamed has the new name in both.
+    `flags`: a message that was there before has changed. What is below a renamed mailbox has the new name in both. When
+    several were renamed at once, each of them and of those below is gone under one name and new under the other: then
+    nobody needs to know in which order that was.
     """
 
     before: Folder | None
@@ -179,6 +181,9 @@ class AccountView:
             self._ids |= ids
             self._whole, self._account, self._entries = whole or self._whole, account or self._account, True
             raise
+        if not whole and len(self._renames(fresh.folders)) > 1:
+            self._whole = True  # where those below have come to is seen when all are looked at
+            return
         self._tell(fresh)
 
     def _tell(self, fresh: Fresh) -> None:
@@ -204,17 +209,23 @@ class AccountView:
             if folder is not None:
                 self._drop(folder)
                 changes.append(Change(folder, None))
-        for old, new in self._renames(fresh.folders):
-            self._rename_below(old, new)
+        renames = self._renames(fresh.folders)
+        if len(renames) == 1:
+            self._rename_below(*renames[0])
+        made = []
         for folder in fresh.folders:
             before = self.folders.get(folder.id)
             if before is not None:
                 self._drop(before)
-            self._put(folder)
+                if before.name != folder.name and len(renames) > 1:
+                    changes.append(Change(before, None))
+                    before = None
             flags = folder.id in fresh.flagged
             if before is None or flags or _told(before) != _told(folder):
-                changes.append(Change(before, folder, flags))
-        return changes
+                made.append(Change(before, folder, flags))
+        for folder in fresh.folders:
+            self._put(folder)
+        return changes + made
 
     def _renames(self, found: Iterable[Folder]) -> list[tuple[str, str]]:
         """Old and new names of what was renamed, without what was only renamed along with one above it."""

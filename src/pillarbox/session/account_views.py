@@ -70,6 +70,11 @@ class AccountViews:
     def leave_directory(self, who: object) -> None:
         self._directory_listeners.pop(who, None)
 
+    def doubt(self) -> None:
+        """Too much has changed to say what."""
+        for view, _ in self._views.values():
+            view.doubt()
+
     def _directory(self, ids: Sequence[int]) -> None:
         if 0 in ids:  # what everybody sees of the server may have changed
             for view, _ in self._views.values():

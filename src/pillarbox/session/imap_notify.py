@@ -12,7 +12,7 @@ from pillarbox.imap.fetch import FetchItem, Item
 from pillarbox.imap.sequence import compact
 from pillarbox.session import imap_fetch
 from pillarbox.session.imap_answers import Answer, Refuse
-from pillarbox.session.imap_notify_following import Following, Named, TooMuch, Waiting
+from pillarbox.session.imap_notify_following import Following, Named, Renamed, TooMuch, Waiting
 from pillarbox.session.imap_notify_interest import Event, Interest
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store.errors import StoreError
@@ -60,23 +60,27 @@ def tune(session: ImapSession) -> None:
     selected, following = session.selected, session.notify
     if selected is None:
         return
-    wanted = following.interest.selected if following is not None else Event.MESSAGES | Event.FLAGS
-    selected.follow_flags = not wanted or bool(wanted & Event.FLAGS)
-    items = following is not None and bool(following.interest.items)
-    selected.follow_new = items or any(context.args.update_items for context in selected.contexts.values())
+    items = any(context.args.update_items for context in selected.contexts.values())
+    if following is not None:
+        wanted = following.interest.selected
+        selected.follow_flags = not wanted or bool(wanted & Event.FLAGS)
+        selected.annotations_told = bool(wanted & Event.ANNOTATIONS)
+        items = items or bool(following.interest.items)
+    selected.follow_new = items
 
 
 async def _introduce(session: ImapSession, following: Following, *, status: bool) -> None:
     """Which of the mailboxes cannot be followed, and with STATUS how the others are (section 3.1)."""
     lines = 0
-    for owner_id, folder, name, wanted in following.followed():
+    for owner_id, folder, name, wanted in list(following.followed()):
         rights = following.rights(owner_id, folder.id)
         if "l" not in rights:
             continue
         if "r" not in rights:
             session.core.untagged(responses.listing(["\\NoAccess"], name, utf8=session.utf8))
         elif status and wanted & Event.MESSAGES and not _is_selected(session, folder.id):
-            items = _status(folder, new=True, flags=bool(wanted & Event.FLAGS), modseq=bool(wanted & Event.FLAGS))
+            inside = bool(wanted & (Event.FLAGS | Event.ANNOTATIONS))
+            items = _status(folder, new=True, flags=inside, modseq=inside)
             session.core.untagged(responses.status(name, items, session.utf8))
         lines += 1
         if lines % _LINES == 0:
@@ -98,9 +102,10 @@ async def push(session: ImapSession, following: Following) -> None:
             following.overflow()
             _overflow(session)
             return
-    names, entries, messages = following.names, following.entries, following.messages
+    renamed, names, entries, messages = following.renamed, following.names, following.entries, following.messages
     following.clear()
-    lines = _named_lines(session, following, names)
+    lines = _renamed_lines(session, following, renamed, names) if renamed is not None else []
+    lines += _named_lines(session, following, names)
     lines += _entry_lines(session, following, entries)
     lines += _message_lines(session, following, messages)
     for count, line in enumerate(lines, 1):
@@ -116,6 +121,19 @@ def _overflow(session: ImapSession) -> None:
     session.core.condition("OK", "Too much has happened: NOTIFY is off", "NOTIFICATIONOVERFLOW")
 
 
+def _renamed_lines(
+    session: ImapSession, following: Following, renamed: Renamed, names: dict[tuple[int, str], Named]
+) -> list[bytes]:
+    """The LIST response with OLDNAME (section 5.4), of a mailbox of somebody else if it may be seen."""
+    owner_id = renamed.owner_id
+    if following.own.cover(owner_id, renamed.since, renamed.until):
+        return []
+    if owner_id != following.user_id and _find(following, renamed.new) is None:
+        return []
+    named = names.pop((owner_id, renamed.new), None)  # all is said of it with this
+    return [_listing(session, following, renamed.new, lost=named is not None and named.lost, old=renamed.old)]
+
+
 def _named_lines(session: ImapSession, following: Following, names: dict[tuple[int, str], Named]) -> list[bytes]:
     """LIST responses (sections 5.4, 5.5, 5.9). With what was made or is gone goes the name above it."""
     told: dict[str, bytes] = {}
@@ -125,8 +143,7 @@ def _named_lines(session: ImapSession, following: Following, names: dict[tuple[i
         visible = _find(following, name) is not None
         if not (visible or named.known or named.lost):
             continue  # of somebody else, and hidden
-        old = named.old if visible else None
-        told[name] = _listing(session, following, name, lost=named.lost, old=old)
+        told[name] = _listing(session, following, name, lost=named.lost)
         above = name.rpartition(DELIMITER)[0]
         if (named.made or named.ended) and above and above not in told:
             wanted = following.interest.events(above, following.mine.subscribed, own=owner_id == following.user_id)

@@ -1,17 +1,20 @@
 """What a session with NOTIFY follows, and what it has to tell: at most one entry for each mailbox and name.
 
 News of the accounts (`account_view`) are only noted here, so that a client that takes its time costs no more than the
-names of what has changed. What is told is what is true when it is told.
+names of what has changed. What is told is what is true when it is told, so the order of what happened does not matter,
+with one exception: a mailbox that was renamed takes along what is below, of which nothing is told (section 5.4). So
+there is one such rename at most, told first; of what is renamed after it every name is told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pillarbox.store import Store, sharing
 from pillarbox.store.errors import NotFound
 from pillarbox.store.folders import Folder
+from pillarbox.store.mailbox_names import DELIMITER
 from pillarbox.store.metadata import Changed
 from pillarbox.store.sharing import Access
 
@@ -41,16 +44,25 @@ class Waiting:
 
 @dataclass(slots=True)
 class Named:
-    """Something about a name is to be told. `old`: it was renamed. `known`: the client could see it before."""
+    """Something about a name is to be told. `known`: the client could see it before."""
 
     since: int
     until: int
-    mailbox_id: int = 0
-    old: str | None = None
     made: bool = False
     ended: bool = False
     lost: bool = False  # rights were taken away
     known: bool = True
+
+
+@dataclass(slots=True)
+class Renamed:
+    """A mailbox has another name, and with it all below."""
+
+    owner_id: int
+    old: str
+    new: str
+    since: int
+    until: int
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +79,8 @@ class Following:
     access: dict[int, Access] = field(default_factory=dict)  # to other accounts
     denied: set[int] = field(default_factory=set)  # mailboxes that the client was told it has no access to
     messages: dict[tuple[int, int], Waiting] = field(default_factory=dict)  # by owner and mailbox
-    names: dict[tuple[int, str], Named] = field(default_factory=dict)  # by owner and name as the client knows it
+    names: dict[tuple[int, str], Named] = field(default_factory=dict)  # by owner and name as it is here
+    renamed: Renamed | None = None
     entries: dict[tuple[int, int], dict[str, int]] = field(default_factory=dict)  # names and their last numbers
     waiting: bool = False
     overflown: bool = False
@@ -98,7 +111,7 @@ class Following:
 
     def followed(self) -> Iterator[tuple[int, Folder, str, Event]]:
         """Owner, mailbox, its name here, and what is wanted of it."""
-        for owner_id, view in self.views.items():
+        for owner_id, view in tuple(self.views.items()):
             for folder in tuple(view.folders.values()):
                 name = self.name_of(owner_id, folder)
                 if events := self._wanted(owner_id, name):
@@ -117,7 +130,7 @@ class Following:
 
     def clear(self) -> None:
         """What waits has been taken."""
-        self.messages, self.names, self.entries = {}, {}, {}
+        self.messages, self.names, self.entries, self.renamed = {}, {}, {}, None
         self.waiting = self.stale
 
     def _forget(self) -> None:
@@ -147,7 +160,7 @@ class Following:
             self._entry(owner_id, entry)
         if len(self.names) + sum(map(len, self.entries.values())) > MOST_NAMES:
             self.overflow()
-        if self.names or self.messages or self.entries:
+        if self.names or self.messages or self.entries or self.renamed is not None:
             self._awake()
 
     def overflow(self) -> None:
@@ -166,21 +179,21 @@ class Following:
         now = after or before
         assert now is not None
         name = self.name_of(owner_id, now)
-        wanted = self._wanted(owner_id, name)
-        old = self.name_of(owner_id, before) if before is not None and before.name != now.name else None
-        if old is not None:
-            wanted |= self._wanted(owner_id, old)
-        if wanted & Event.NAME and (before is None or after is None or old is not None):
-            named = self._named(news, name, old)
-            named.mailbox_id = now.id
-            named.made, named.ended = before is None, after is None
-            named.known = before is not None and "l" in self.rights(owner_id, now.id)
+        if before is None or after is None:
+            anew = self._appeared(news, name, now.id, gone=after is None)
+        elif before.name != after.name:
+            anew = self._rename(news, self.name_of(owner_id, before), name)
+        else:
+            anew = False
         if after is None:
             self.messages.pop((owner_id, now.id), None)
             self.entries.pop((owner_id, now.id), None)
-        elif wanted & Event.MESSAGES:
-            new = after.uidnext > 1 if before is None else _counts(before) != _counts(after)
-            flags = bool(wanted & Event.FLAGS) and before is not None and (flags or before.unseen != after.unseen)
+            return
+        wanted = self._wanted(owner_id, name)
+        if wanted & Event.MESSAGES:
+            new = anew or (after.uidnext > 1 if before is None else _counts(before) != _counts(after))
+            inside = bool(wanted & (Event.FLAGS | Event.ANNOTATIONS))  # annotations are stamped as flags are
+            flags = inside and before is not None and (flags or before.unseen != after.unseen)
             if new or flags:
                 self._waits(news, after, before, new=new, flags=flags)
 
@@ -193,16 +206,55 @@ class Following:
             waiting.until = news.until
             waiting.new, waiting.flags = waiting.new or new, waiting.flags or flags
 
-    def _named(self, news: News, name: str, old: str | None = None) -> Named:
-        earlier = self.names.pop((news.owner_id, old), None) if old is not None else None
+    def _appeared(self, news: News, name: str, mailbox_id: int, *, gone: bool) -> bool:
+        """A mailbox is new or gone; whether there was another one of that name, as far as the client knows."""
+        owner_id = news.owner_id
+        if not self._wanted(owner_id, name) & Event.NAME:
+            return False
+        fresh = (owner_id, name) not in self.names
+        named = self._name(news, name)
+        anew = not gone and named.ended
+        named.made, named.ended = named.made or not gone, named.ended or gone
+        if fresh:
+            named.known = gone and "l" in self.rights(owner_id, mailbox_id)
+        return anew
+
+    def _name(self, news: News, name: str) -> Named:
         named = self.names.setdefault((news.owner_id, name), Named(news.since, news.until))
         named.until = news.until
-        if old is not None:
-            named.old = old
-        if earlier is not None:  # two renames are one; what the client has not heard of is new under its last name
-            named.since = min(named.since, earlier.since)
-            named.old = None if earlier.made else earlier.old or old
         return named
+
+    def _rename(self, news: News, old: str, new: str) -> bool:
+        """Note that a mailbox has another name; whether the client cannot know what it is under that."""
+        owner_id, earlier = news.owner_id, self.renamed
+        if not (self._wanted(owner_id, old) | self._wanted(owner_id, new)) & Event.NAME:
+            self._every_name(news, old, new)
+            return False
+        for (owner, name), named in list(self.names.items()):
+            if owner == owner_id and _is_at(name, old):  # what was to be told of it is now true of another name
+                self.names.setdefault((owner, new + name[len(old) :]), replace(named, until=news.until))
+        if earlier is None:
+            self.renamed = Renamed(owner_id, old, new, news.since, news.until)
+        elif earlier.owner_id == owner_id and earlier.new == old:
+            earlier.new, earlier.until = new, news.until
+        else:
+            self._every_name(news, old, new)
+            return True
+        return False
+
+    def _every_name(self, news: News, old: str, new: str) -> None:
+        """Tell of a rename name by name, of those that are wanted."""
+        for folder in self.views[news.owner_id].folders.values():
+            name = self.name_of(news.owner_id, folder)
+            if not _is_at(name, new):
+                continue
+            before = old + name[len(new) :]
+            wanted = self._wanted(news.owner_id, name)
+            if (wanted | self._wanted(news.owner_id, before)) & Event.NAME:
+                self._name(news, before)
+                self._name(news, name)
+                if wanted & Event.MESSAGES:
+                    self._waits(news, folder, folder, new=True, flags=False)
 
     def _subscribed(self, news: News, name: str) -> None:
         own = not name.startswith(sharing.PREFIX)
@@ -235,9 +287,9 @@ class Following:
         """Something of another account is to be told, or rights may have changed: `review` first."""
         if not self.interest.others:
             return False
-        return self.stale or any(
-            key[0] not in (0, self.user_id) for key in (*self.messages, *self.names, *self.entries)
-        )
+        keys = (*self.messages, *self.names, *self.entries)
+        elsewhere = self.renamed is not None and self.renamed.owner_id != self.user_id
+        return self.stale or elsewhere or any(key[0] not in (0, self.user_id) for key in keys)
 
     async def review(self) -> None:
         """Read the rights at other accounts, follow these, and note what became accessible or inaccessible.
@@ -268,7 +320,7 @@ class Following:
         for folder in self.views[owner_id].folders.values():
             before = set(had.to(folder.id) if had is not None else "") & set("lr")
             after = set(has.to(folder.id) if has is not None else "") & set("lr")
-            if before == after or not {"l"} & (before | after):
+            if before == after or "l" not in before | after:
                 continue
             name = one.prefix + folder.name
             wanted = self._wanted(owner_id, name)
@@ -276,7 +328,7 @@ class Following:
             if wanted and (lost or wanted & Event.NAME or folder.id in self.denied):
                 number = self.views[owner_id].modseq
                 named = self.names.setdefault((owner_id, name), Named(number, number))
-                named.mailbox_id, named.lost, named.known = folder.id, lost, "l" in before
+                named.lost, named.known = lost, "l" in before
             if wanted and lost:
                 self.denied.add(folder.id)
             else:
@@ -292,6 +344,10 @@ class Following:
         self.views[owner_id] = view
         if sum(len(one.folders) for one in self.views.values()) > MOST_FOLLOWED:
             raise TooMuch
+
+
+def _is_at(name: str, top: str) -> bool:
+    return name == top or name.startswith(top + DELIMITER)
 
 
 def _counts(folder: Folder) -> tuple[int, int, int]:

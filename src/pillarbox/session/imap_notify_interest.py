@@ -21,6 +21,7 @@ class Event(IntFlag):
     SUBSCRIPTION = 8
     METADATA = 16
     SERVER = 32
+    ANNOTATIONS = 64
 
 
 NOTHING = Event(0)
@@ -28,6 +29,7 @@ _BITS = {
     "MessageNew": Event.MESSAGES,
     "MessageExpunge": Event.MESSAGES,
     "FlagChange": Event.FLAGS,
+    "AnnotationChange": Event.ANNOTATIONS,
     "MailboxName": Event.NAME,
     "SubscriptionChange": Event.SUBSCRIPTION,
     "MailboxMetadataChange": Event.METADATA,

@@ -131,6 +131,59 @@ async def test_a_rename_takes_along_what_is_below(house):
         assert await told(c) == [b'LIST (\\HasNoChildren) "/" old']  # section 5.4: nothing is said of INBOX
 
 
+async def test_renames_that_are_told_together(house):
+    """One of them takes along what is below; of the others every name is told."""
+    async with house() as h:
+        other = await h.login()
+        await other.ok("CREATE a/b/c")
+        await other.ok("CREATE x/y")
+        c = await listening(h, f"(personal {ALL})")
+        (session,) = (one for one in h.node.sessions if one.notify is not None)
+        session._held = True
+        view = session.notify.mine
+        await h.put(mailbox="x/y")
+        for command in ("RENAME a d", "RENAME d e", "CREATE e/new", "RENAME x z", "DELETE z/y"):
+            await other.ok(command)
+            await view.settle()
+        session._retry()
+        assert sorted(plain(await told(c, 8))) == [
+            b'LIST (\\HasChildren) "/" e',
+            b'LIST (\\HasChildren) "/" e ("OLDNAME" (a))',
+            b'LIST (\\HasNoChildren) "/" e/new',
+            b'LIST (\\HasNoChildren) "/" z',
+            b'LIST (\\NonExistent) "/" x',
+            b'LIST (\\NonExistent) "/" x/y',
+            b'LIST (\\NonExistent) "/" z/y',
+            b"STATUS z (MESSAGES 0 UIDNEXT 1 UIDVALIDITY n)",  # it may have been another z
+        ]
+        assert await silent(h, c)
+
+
+async def test_two_that_change_their_names_at_once(house):
+    async with house() as h:
+        other = await h.login()
+        for name in ("a/x", "b/y"):
+            await other.ok(f"CREATE {name}")
+        c = await listening(h, f"(personal {ALL})")
+        user_id = next(iter(h.node.accounts._views))
+
+        def swap(tx):
+            for old, new in (("a", "t"), ("b", "a"), ("t", "b")):
+                mailboxes.rename(tx, user_id, old, new)
+
+        await h.node.store.write(swap)
+        assert sorted(plain(await told(c, 8))) == [
+            b'LIST (\\HasChildren) "/" a',
+            b'LIST (\\HasChildren) "/" b',
+            b'LIST (\\HasNoChildren) "/" a/y',
+            b'LIST (\\HasNoChildren) "/" b/x',
+            b'LIST (\\NonExistent) "/" a/x',
+            b'LIST (\\NonExistent) "/" b/y',
+            b"STATUS a (MESSAGES 0 UIDNEXT 1 UIDVALIDITY n)",
+            b"STATUS b (MESSAGES 0 UIDNEXT 1 UIDVALIDITY n)",
+        ]
+
+
 async def test_a_walk_finds_what_no_hint_told(house, monkeypatch):
     monkeypatch.setattr(account_view, "WALK_EVERY", 0.0)
     async with house() as h:

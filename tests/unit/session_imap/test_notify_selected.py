@@ -46,6 +46,22 @@ async def test_flags_only_if_they_were_asked_for(house):
         assert await told(c) == [b"2 EXISTS"]
 
 
+async def test_annotations_only_if_they_were_asked_for(house):
+    async with house() as h:
+        await h.put()
+        events = "MessageNew MessageExpunge FlagChange"
+        c = await listening(h, f"(selected ({events} AnnotationChange))", "INBOX", enable="IMAP4rev2")
+        without = await listening(h, f"(selected ({events}))", "INBOX", enable="IMAP4rev2")
+        elsewhere = await listening(h, f"(personal ({events} AnnotationChange))", enable="CONDSTORE")
+        other = await h.login("INBOX")
+        await other.ok('STORE 1 ANNOTATION (/comment (value.shared "x"))')
+        (told_here,) = await told(c)
+        assert told_here.startswith(b"1 FETCH (UID 1 ")
+        assert b"ANNOTATION (/comment)" in told_here
+        assert b"ANNOTATION" not in b"".join(await without.ok("NOOP"))
+        assert (await told(elsewhere))[0].startswith(b"STATUS INBOX (UIDVALIDITY ")
+
+
 async def test_new_messages_come_with_what_was_asked_for(house):
     attributes = "(uid flags body.peek[header.fields (SUBJECT)])"
     async with house() as h:
