@@ -43,7 +43,7 @@ class UnboundEngine:
 
     `anchors` are keys in the form of a zone file, `anchor_file` a file of such; without both nothing is validated.
     `insecure` are zones that are taken unvalidated though their parent says that they are signed or not there: private
-    ones behind servers of the operator's own. `stubs` asks a zone's own server: (zone, server).
+    ones behind servers of the operator's own.
     """
 
     def __init__(
@@ -53,7 +53,6 @@ class UnboundEngine:
         anchors: Sequence[str] = (),
         anchor_file: str = "",
         insecure: Sequence[str] = (),
-        stubs: Sequence[tuple[str, Server]] = (),
     ) -> None:
         self._library = load()
         self.validates = bool(anchors or anchor_file)
@@ -66,7 +65,7 @@ class UnboundEngine:
         self._tokens = itertools.count(1)
         self._callback = Callback(self._arrived)  # must live as long as the context
         try:
-            self._set_up(servers, anchors, anchor_file, insecure, stubs)
+            self._set_up(servers, anchors, anchor_file, insecure)
             self._loop = asyncio.get_running_loop()
             self._descriptor = self._library.ub_fd(self._context)
             self._loop.add_reader(self._descriptor, self._library.ub_process, self._context)
@@ -81,7 +80,6 @@ class UnboundEngine:
         anchors: Sequence[str],
         anchor_file: str,
         insecure: Sequence[str],
-        stubs: Sequence[tuple[str, Server]],
     ) -> None:
         library, context = self._library, self._context
 
@@ -97,8 +95,6 @@ class UnboundEngine:
             must(library.ub_ctx_set_option(context, b"domain-insecure:", zone.encode()), zone)
         for server in servers:
             must(library.ub_ctx_set_fwd(context, str(server).encode()), str(server))
-        for zone, server in stubs:
-            must(library.ub_ctx_set_stub(context, zone.encode(), str(server).encode(), 0), zone)
         for anchor in anchors:
             must(library.ub_ctx_add_ta(context, anchor.encode()), anchor)
         if anchor_file:

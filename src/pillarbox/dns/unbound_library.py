@@ -43,7 +43,6 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "ub_ctx_delete": (None, [c_void_p]),
     "ub_ctx_set_option": (c_int, [c_void_p, c_char_p, c_char_p]),
     "ub_ctx_set_fwd": (c_int, [c_void_p, c_char_p]),
-    "ub_ctx_set_stub": (c_int, [c_void_p, c_char_p, c_char_p, c_int]),
     "ub_ctx_add_ta": (c_int, [c_void_p, c_char_p]),
     "ub_ctx_add_ta_file": (c_int, [c_void_p, c_char_p]),
     "ub_ctx_async": (c_int, [c_void_p, c_int]),

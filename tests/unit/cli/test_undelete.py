@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pillarbox.access import passwords
-from pillarbox.cli import pillarbox
 from pillarbox.mime.analysis import analyse
 from pillarbox.store import blobs, check_store, mailboxes, messages, open_store
 from pillarbox.store.records import Delivery, NewMessage
@@ -22,17 +18,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setenv("SMTP_DB_PATH", str(tmp_path / "smtp.db"))
-    monkeypatch.setattr(passwords, "hash_password", lambda text: (f"hash of {text}", f"scram of {text}"))
-
-    def call(*argv: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        status = pillarbox.main(argv)
-        return (status, *capsys.readouterr())
-
-    assert call("user", "add", "ada@example.com", stdin="correct horse\n")[0] == 0
-    return call
+def run(run: Run) -> Run:
+    assert run("user", "add", "ada@example.com", stdin="correct horse\n")[0] == 0
+    return run
 
 
 def answer(outcome: tuple[int, str, str]) -> Any:
