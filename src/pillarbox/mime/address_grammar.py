@@ -31,7 +31,7 @@ _COMMENT = re.compile(rb"(?:[^()\\\x00-\x08\x0a-\x1f\x7f]|\r\n(?=[ \t])|\\[^\x00
 _DOMAIN = r"(?:a(?:\.a)*|l)"
 _ADDRESS = rf"[aq](?:\.[aq])*@{_DOMAIN}"
 _PHRASE = r"[aq][aq.]*"
-_MAILBOX = rf"(?:(?:{_PHRASE})?<(?:,*@{_DOMAIN}(?:,(?:@{_DOMAIN})?)*:)?{_ADDRESS}>|{_ADDRESS})"
+_MAILBOX = rf"(?:(?:{_PHRASE})?<(?:@{_DOMAIN}(?:,@{_DOMAIN})*:)?{_ADDRESS}>|{_ADDRESS})"
 _MAILBOXES = rf"(?:{_MAILBOX})?(?:,(?:{_MAILBOX})?)*"
 _ENTRY = rf"(?:{_MAILBOX}|{_PHRASE}:{_MAILBOXES};)"
 _LIST = re.compile(rf"(?:{_ENTRY})?(?:,(?:{_ENTRY})?)*")

@@ -61,10 +61,11 @@ _HOLDS = [_COLUMNS[name][0].holds if name in _COLUMNS else None for name in CLAI
 _TIMES = [at for at, name in enumerate(CLAIMED) if name in _COLUMNS and _COLUMNS[name][0].words == _TIME.words]
 _good: set[tuple[type, ...]] = set()  # types of rows that could be read
 
-# A text comes behind all numbers in an index of SQLite, so these are seeks.
+# A text comes behind all numbers in an index of SQLite, so these are seeks, whatever the planner thinks of the status.
+_WAITS = "+status NOT IN ('held', 'failed')"
 _STRAYED = (
-    "SELECT id FROM message_queue WHERE next_retry_at >= '' LIMIT ?",
-    "SELECT id FROM message_queue WHERE priority >= '' AND next_retry_at IS NOT NULL LIMIT ?",
+    f"SELECT id FROM message_queue WHERE next_retry_at >= '' AND {_WAITS} LIMIT ?",
+    f"SELECT id FROM message_queue WHERE priority >= '' AND {_WAITS} LIMIT ?",
 )
 
 

@@ -69,6 +69,8 @@ BAD = [
     b"A \r\n<ada@y>",
     b"ada\\@x <ada@y>",
     b"a@b c@d",
+    b"<,@r:ada@y>",
+    b"<@r,:ada@y>",
 ]
 
 
