@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,12 +18,14 @@ import msgspec
 from pillarbox.imap import flags as imap_flags
 from pillarbox.imap import responses
 from pillarbox.imap.sequence import SequenceSet, compact
-from pillarbox.store.records import Changes, Flagged, Mailbox, View
+from pillarbox.store.records import Changes, Flagged, Mailbox, StoredFlags, View
 
 if TYPE_CHECKING:
     from pillarbox.session.imap_contexts import Context
 
 Keywords = tuple[str, ...]
+
+_WITHOUT = {bit: bytes(not value & bit for value in range(256)) for bit in (1, 2, 4, 8, 16)}  # by flag
 
 EVERY_RIGHT = "lrswipkxtena"
 
@@ -127,7 +129,7 @@ class Selected:
         for _ in self.tell(expunge=True, vanished=True, modseq=False, recent=False):
             pass  # nobody is told, but what is gone leaves the columns
         return View(
-            msgspec.structs.replace(self._box, uidnext=self.uidnext),
+            msgspec.structs.replace(self._box, uidnext=self.uidnext, highestmodseq=self.highestmodseq),
             self.uids,
             self.flags,
             self.modseqs,
@@ -148,6 +150,13 @@ class Selected:
         at = bisect_left(self.uids, uid)
         return at if at < len(self.uids) and self.uids[at] == uid else -1
 
+    def indexes(self, uids: Sequence[int]) -> Sequence[int]:
+        """Where ascending UIDs stand, -1 for one that is not there."""
+        low = bisect_left(self.uids, uids[0]) if uids else 0
+        if self.uids[low : low + len(uids)].tolist() == uids:
+            return range(low, low + len(uids))  # most often they stand together
+        return [self.index(uid) for uid in uids]
+
     def pick(self, sequence: SequenceSet, *, uid: bool) -> list[range]:
         """The messages that a sequence set names, as ascending index ranges. `$` is the saved search result."""
         if sequence.saved:
@@ -164,8 +173,7 @@ class Selected:
 
     def first_without(self, bit: int) -> int:
         """The number of the first message without this flag, 0 when all have it."""
-        without = bytes(not value & bit for value in range(256))
-        return self.flags.tobytes().translate(without).find(1) + 1
+        return self.flags.tobytes().translate(_WITHOUT[bit]).find(1) + 1
 
     def render_flags(self, index: int, *, recent: bool) -> bytes:
         """`(\\Seen $Junk)`; with \\Recent if `recent` asks for it and it applies."""
@@ -186,15 +194,26 @@ class Selected:
     def set_flags(self, uid: int, bits: int, keywords: Keywords, modseq: int) -> int:
         """Take the flags of a message as they are now, without noting that they are to be told. Its index, or -1."""
         at = self.index(uid)
-        if at >= 0 and modseq >= self.modseqs[at]:
-            self.flags[at] = bits
-            self.modseqs[at] = modseq
-            if keywords:
-                self.keywords[uid] = keywords
-                self._note_keywords((keywords,))
-            else:
-                self.keywords.pop(uid, None)
+        if at >= 0:
+            self.put_flags(at, bits, keywords, modseq)
         return at
+
+    def put_flags(self, at: int, bits: int, keywords: Keywords, modseq: int) -> None:
+        """`set_flags` of the message that stands at this index."""
+        if modseq < self.modseqs[at]:
+            return
+        self.flags[at] = bits
+        self.modseqs[at] = modseq
+        if keywords:
+            self.keywords[self.uids[at]] = keywords
+            self._note_keywords((keywords,))
+        elif self.keywords:
+            self.keywords.pop(self.uids[at], None)
+
+    def changed_by_us(self, stored: StoredFlags) -> None:
+        """The flags that this session stored were taken: if nobody did anything before, there is no more news."""
+        if stored.before == self.highestmodseq:
+            self.highestmodseq = stored.modseq
 
     def take(self, changes: Changes) -> None:
         """Bring in what `store.changes` found. With its `vanished` None, use `reload` in its place."""
@@ -300,6 +319,10 @@ class Selected:
         return not (
             self._changed or self._silent or self._entries or self._new_keywords or self._told != len(self.uids)
         )
+
+    def has_gone(self, uids: Iterable[int]) -> bool:
+        """Whether one of these is known to be expunged, though the client has not been told."""
+        return not self._gone.isdisjoint(uids)
 
     def is_gone(self, uid: int) -> bool:
         """Known to be expunged, though the client has not been told."""

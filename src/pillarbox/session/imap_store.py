@@ -11,7 +11,7 @@ from pillarbox.imap.sequence import render_numbers
 from pillarbox.session.imap_answers import Answer, Refuse, gone
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store import flags, messages
-from pillarbox.store.records import Flagged
+from pillarbox.store.records import StoredFlags
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
@@ -43,11 +43,7 @@ async def store(session: ImapSession, command: Command) -> Answer:
         mask=mask,
         words=words,
     )
-    surprising: list[int] = []
-    for changed in stored.changed:
-        if args.silent and not _foreseen(selected, args, changed):
-            surprising.append(changed[0])
-        selected.set_flags(*changed)
+    surprising = _take(selected, args, stored)
     refused = sorted(stored.refused)
     if args.silent:
         selected.note(surprising)  # RFC 9051 section 6.4.6: what others did is told even then
@@ -60,7 +56,7 @@ async def store(session: ImapSession, command: Command) -> Answer:
         selected.note(uid for uid in told if uid in done or not selected.is_gone(uid))
     if refused:
         return modified(refused if command.uid else [selected.index(uid) + 1 for uid in refused])
-    if not command.uid and any(map(selected.is_gone, uids)):
+    if not command.uid and selected.has_gone(uids):
         raise gone()  # RFC 2180 section 4.2.2: the others were changed
     return Answer("STORE completed")
 
@@ -71,16 +67,29 @@ def permitted(rights: str) -> int:
     return others * ("w" in rights) | flags.SEEN * ("s" in rights) | flags.DELETED * ("t" in rights)
 
 
-def _foreseen(selected: Selected, args: Store, changed: Flagged) -> bool:
-    """Whether flags became what the client computes from those that this session knows; others may have been there."""
-    uid, bits, keywords, _ = changed
-    at = selected.index(uid)
-    if args.operation == "set" or at < 0:
-        return True
-    had, words, asked = selected.flags[at], _lower(selected.keywords.get(uid, ())), _lower(args.keywords)
-    if args.operation == "add":
-        return bits == had | args.flags and _lower(keywords) == words | asked
-    return bits == had & ~args.flags and _lower(keywords) == words - asked
+def _take(selected: Selected, args: Store, stored: StoredFlags) -> list[int]:
+    """Take the flags as they are now; the UIDs of those whose flags the client cannot know after .SILENT.
+
+    It computes them from what this session knew; others may have been there.
+    """
+    surprising = []
+    asked = _lower(args.keywords)
+    for at, (uid, bits, words, modseq) in zip(
+        selected.indexes([changed[0] for changed in stored.changed]), stored.changed, strict=True
+    ):
+        if at < 0:
+            continue
+        if args.silent and args.operation != "set":
+            had, known = selected.flags[at], selected.keywords.get(uid, ())
+            if bits != (had | args.flags if args.operation == "add" else had & ~args.flags):
+                surprising.append(uid)
+            elif asked or words != known:
+                expected = _lower(known) | asked if args.operation == "add" else _lower(known) - asked
+                if _lower(words) != expected:
+                    surprising.append(uid)
+        selected.put_flags(at, bits, words, modseq)
+    selected.changed_by_us(stored)
+    return surprising
 
 
 def _lower(keywords: Iterable[str]) -> set[str]:

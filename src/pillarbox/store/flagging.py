@@ -35,52 +35,58 @@ def store_flags(
     """Change flags (bits) and keywords of these messages; UIDs that are not there are passed over.
 
     A message whose flags stay as they were keeps its modification number. With `unchanged_since` a message changed
-    later is refused. Flags that are not in `mask` stay as they are, without
-    `words` keywords too. Raises NotFound, Invalid (a keyword that cannot be stored).
+    later is refused. Flags that are not in `mask` stay as they are, without `words` keywords too.
+    Raises NotFound, Invalid (a keyword that cannot be stored).
     """
     for keyword in keywords:
         if not keyword or len(keyword) > MAX_KEYWORD_LENGTH or any(c <= " " or c == "\x7f" for c in keyword):
             raise Invalid("a keyword is empty, too long, or contains spaces or control characters")
+    tx.lock([get(tx, mailbox_id).user_id])
     mailbox = get(tx, mailbox_id)
-    tx.lock([mailbox.user_id])
-    condition, values = tx.among("uid", uids)
     change = _change(op, flags & ALL, keywords, mask, words)
-    refused: list[int] = []
-    wanted: list[tuple[int, int, str]] = []
-    unseen = deleted = 0
-    by_keywords: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for uid, old_flags, old_keywords, modseq in tx.rows(f"{_SELECT}{condition} ORDER BY uid", (mailbox_id, values)):
-        if unchanged_since is not None and modseq > unchanged_since:
-            refused.append(uid)
-            continue
-        new_flags, new_keywords = change(old_flags, old_keywords)
-        if new_flags == old_flags and new_keywords == old_keywords:
-            continue
-        difference = new_flags ^ old_flags
-        if difference & SEEN:
-            unseen += -1 if new_flags & SEEN else 1
-        if difference & DELETED:
-            deleted += 1 if new_flags & DELETED else -1
-        wanted.append((uid, new_flags, new_keywords))
-        by_keywords[new_flags, new_keywords].append(uid)
-    if not wanted:
-        return StoredFlags(get(tx, mailbox_id).highestmodseq, [], refused)
+    groups, refused = _groups(tx, mailbox_id, uids, unchanged_since)
+    steps = [(had, became, group) for had, group in groups.items() if (became := change(*had)) != had]
+    before = mailbox.highestmodseq
+    if not steps:
+        return StoredFlags(before, before, [], refused)
     modseq = tx.next_modseq(mailbox.user_id)
-    for (new_flags, new_keywords), group in by_keywords.items():
+    unseen = deleted = 0
+    changed: list[Flagged] = []
+    for (old, old_text), (new, text), group in steps:
         condition, values = tx.among("uid", group)
+        keep, texts = ("", ()) if text == old_text else (", keywords = ?", (text,))
         tx.run(
-            f"UPDATE messages SET flags = ?, keywords = ?, modseq = ? WHERE mailbox_id = ? AND {condition}",
-            (new_flags, new_keywords, modseq, mailbox_id, values),
+            f"UPDATE messages SET flags = ?, modseq = ?{keep} WHERE mailbox_id = ? AND {condition}",
+            (new, modseq, *texts, mailbox_id, values),
         )
+        unseen += len(group) * (bool(old & SEEN) - bool(new & SEEN))
+        deleted += len(group) * (bool(new & DELETED) - bool(old & DELETED))
+        split = split_keywords(text)
+        changed += [(uid, new, split, modseq) for uid in group]
     tx.run(
         "UPDATE mailboxes SET highestmodseq = ?, unseen_count = unseen_count + ?, deleted_count = deleted_count + ? "
         "WHERE id = ?",
         (modseq, unseen, deleted, mailbox_id),
     )
     tx.touch(mailbox.user_id, mailbox_id)
-    split = {text: split_keywords(text) for _, text in by_keywords}
-    changed: list[Flagged] = [(uid, bits, split[text], modseq) for uid, bits, text in wanted]
-    return StoredFlags(modseq, changed, refused)
+    if len(steps) > 1:
+        changed.sort()
+    return StoredFlags(before, modseq, changed, refused)
+
+
+def _groups(
+    tx: Tx, mailbox_id: int, uids: Sequence[int], unchanged_since: int | None
+) -> tuple[dict[tuple[int, str], list[int]], list[int]]:
+    """UIDs by their flags and keywords, which are few different ones; and those that were changed since."""
+    condition, values = tx.among("uid", uids)
+    groups: dict[tuple[int, str], list[int]] = defaultdict(list)
+    refused: list[int] = []
+    for uid, bits, text, modseq in tx.rows(f"{_SELECT}{condition} ORDER BY uid", (mailbox_id, values)):
+        if unchanged_since is not None and modseq > unchanged_since:
+            refused.append(uid)
+        else:
+            groups[bits, text].append(uid)
+    return groups, refused
 
 
 def _change(

@@ -180,11 +180,13 @@ class Changes(msgspec.Struct, frozen=True):
 
 
 class StoredFlags(msgspec.Struct, frozen=True):
-    """`modseq` is that of the change, or HIGHESTMODSEQ where nothing changed; `refused` failed UNCHANGEDSINCE.
+    """`before` is HIGHESTMODSEQ before the change, `modseq` that of the change or the same where nothing changed;
+    `refused` failed UNCHANGEDSINCE.
 
     `changed` has only the messages whose flags are different now.
     """
 
+    before: int
     modseq: int
     changed: list[Flagged]
     refused: list[int]
