@@ -98,13 +98,13 @@ class LaneRunner:
         loop = asyncio.get_running_loop()
         self._called = loop.create_future()
         timer = loop.call_at(until, self.call)
-        self._run.idle.append(self)
+        idle = self._run.stock.idle
+        idle.append(self)
         try:
             await self._called
         finally:
             timer.cancel()
-            if self in self._run.idle:
-                self._run.idle.remove(self)
+            idle.remove(self)
 
     async def _ready(self, load: Load) -> bool:
         """Have a connection; False when there is none to be had, and the load was answered for or put back."""

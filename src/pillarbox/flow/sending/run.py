@@ -11,7 +11,6 @@ its share of the lanes, and at the first trouble leaves it all to the other.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -19,7 +18,7 @@ import structlog
 from msgspec import structs
 
 from pillarbox.access.ledger import Field
-from pillarbox.store import StoreError, Tx, queue_claim, queue_settle, queue_upkeep
+from pillarbox.store import StoreError, queue_settle, queue_upkeep
 from pillarbox.store.errors import Temporary
 from pillarbox.store.records import Destination, QueuedMessage
 
@@ -31,8 +30,10 @@ from .batch import load as parcel_of
 from .lane import LaneRunner
 from .pace import Pace
 from .parts import GRACE, LEASE, Parts
-from .policy import LONGEST_BLOCK, Policy
+from .policy import Policy
 from .settle import Judged, Settled, settle
+from .stock import Stock
+from .turn import HASTENED, leave, turn
 from .verdict import Attempt, judge, overdue
 
 log = structlog.get_logger()
@@ -47,7 +48,6 @@ STALE = 1.0  # seconds after which a claim is looked at again before it is sent
 LOOKS = 0.02  # seconds between two looks whether something is due
 EARLY = 0.002  # seconds by which a timer may fire too soon: those of uvloop count in whole milliseconds
 ANSWERED = 500  # rows taken at once to be told that their destination is down
-HASTENED = 1000  # rows made due at once when a destination is back
 
 
 class Run:
@@ -70,18 +70,15 @@ class Run:
             threshold=policy.breaker_threshold,
             timeout=policy.breaker_timeout,
         )
-        self.in_hand: dict[int, float] = {}  # claimed and not settled: the loop time of the claim
+        self.stock = Stock(parts.held)
         self.lease_until = parts.clock() + LEASE
         self.last_error = destination.last_error
         self.resume_at = 0.0  # loop time before which no lane is opened, after trouble
-        self.idle: list[LaneRunner] = []  # lanes that wait for a parcel
-        self._ready: deque[Load] = deque()
         self._tail: list[QueuedMessage] = []  # of the last message claimed: more of its recipients may follow
         self._came: list[Judged] = []
         self._lanes: set[LaneRunner] = set()
         self._poke = asyncio.Event()
         self._dry = not leased  # nothing more was due when we looked
-        self._octets: dict[int, int] = {}  # of content that is at hand, by the first row of its parcel
         self._look = False  # something may have become due since
         self._look_from = 0.0  # loop time
         self._stuck = False  # the last turn failed
@@ -135,7 +132,7 @@ class Run:
     def leave(self) -> None:
         """Begin nothing more; lanes finish the message they are at."""
         self._leaving = True
-        self._call_all()
+        self.stock.call_all()
         self._poke.set()
 
     def cut(self) -> None:
@@ -145,17 +142,7 @@ class Run:
 
     def yield_slots(self) -> None:
         """Others need them: lanes without work close."""
-        self._call_all()
-
-    def _call_all(self) -> None:
-        for lane in self.idle:
-            lane.call()
-
-    def _call(self) -> None:
-        """As many lanes as there are parcels; those that have waited least, so that the ones too many can close."""
-        if self._ready:
-            for lane in self.idle[-len(self._ready) :]:
-                lane.call()
+        self.stock.call_all()
 
     # What was just accepted.
 
@@ -164,7 +151,7 @@ class Run:
         """Whether rows may be put into the queue for us to be handed over, without getting ahead of others."""
         if not self._dry or self._tail or self._stuck or self._leaving or self._down is not None or self.pace.probing:
             return False
-        if len(self._ready) >= READY or len(self._came) >= SETTLE_AT or self.parts.slots.is_slow(self.name):
+        if len(self.stock) >= READY or len(self._came) >= SETTLE_AT or self.parts.slots.is_slow(self.name):
             return False
         return self.parts.clock() < self.lease_until - GRACE
 
@@ -175,27 +162,10 @@ class Run:
         if not self.leased:
             self._stay_until = asyncio.get_running_loop().time() + LINGER
         for load in loads(self._begun(rows)):
-            if content is not None and self.parts.held.take(len(content)):
-                self._octets[load.rows[0].id] = len(content)
-                self._put(load.having(content))
-            else:
-                self._put(load)
-        self._call()
-        if len(self._ready) > len(self.idle):
+            self.stock.add_by_priority(load, content)
+        if self.stock.short:
             self._poke.set()
         return True
-
-    def _put(self, load: Load) -> None:
-        """Behind those of its priority or a higher one."""
-        at = len(self._ready)
-        while at and self._ready[at - 1].parcel.priority < load.parcel.priority:
-            at -= 1
-        self._ready.insert(at, load)
-
-    def _forget(self, row_id: int) -> None:
-        """It is settled, or somebody else's."""
-        self.in_hand.pop(row_id, None)
-        self.parts.held.release(self._octets.pop(row_id, 0))
 
     # What lanes ask and say.
 
@@ -205,18 +175,18 @@ class Run:
             return None
         if self.parts.clock() > self.lease_until - GRACE:  # it may be another's by now
             return None
-        if not self._ready or len(self._lanes) > self.pace.lanes:
+        if len(self._lanes) > self.pace.lanes or (load := self.stock.take()) is None:
             return None
-        load = self._ready.popleft()
-        if len(self._ready) <= len(self._lanes) and not self._dry:
+        if len(self.stock) <= len(self._lanes) and not self._dry:
             self._poke.set()
         return load
 
     async def still_ours(self, load: Load) -> Load | None:
         """What of a parcel is to be sent. Behind a slow server it may have waited for minutes since it was claimed, and
         an operator may have held, moved or deleted rows meanwhile."""
-        rows = [row for row in load.rows if row.id in self.in_hand]
-        if rows and asyncio.get_running_loop().time() - min(self.in_hand[row.id] for row in rows) >= STALE:
+        claimed = self.stock.rows
+        rows = [row for row in load.rows if row.id in claimed]
+        if rows and asyncio.get_running_loop().time() - min(claimed[row.id] for row in rows) >= STALE:
             ids = [row.id for row in rows]
             try:
                 ours = await self.parts.store.read(queue_upkeep.claimed, ids, self.parts.holder)
@@ -225,7 +195,7 @@ class Run:
             else:
                 for row_id in ids:
                     if not ours.get(row_id):
-                        self._forget(row_id)
+                        self.stock.forget(row_id)
                 rows = [row for row in rows if ours.get(row.id)]
         if len(rows) == len(load.rows):
             return load
@@ -241,8 +211,7 @@ class Run:
 
     def put_back(self, load: Load) -> None:
         """Nothing was tried after all; it is the first in line again."""
-        self._ready.appendleft(load)
-        self._call()
+        self.stock.put_back(load)
         self._poke.set()
 
     def came(self, load: Load, outcomes: Sequence[Outcome], began: float, mail_from: str, *, tried: bool) -> None:
@@ -283,7 +252,7 @@ class Run:
         self.resume_at = asyncio.get_running_loop().time() + min(self.pace.failures, 5) * (0.5 + parts.chance())
         if self.pace.blocked:
             self._down = reply
-            self._call_all()
+            self.stock.call_all()
             if not was_blocked:
                 failures = self.pace.failures
                 log.warning("Destination is left alone: %s", self.last_error, destination=self.name, failures=failures)
@@ -321,14 +290,14 @@ class Run:
     def _finished(self) -> bool:
         if self._leaving:
             return True
-        if self._dry and not self._ready and not self._tail:
+        if self._dry and not self.stock and not self._tail:
             return asyncio.get_running_loop().time() >= self._stay_until
         return self.parts.clock() > self.lease_until - GRACE  # what is left is another's
 
     async def _wait(self) -> None:
         """Until somebody pokes. The interval catches what nobody told of."""
         pause = self.parts.policy().flush_interval
-        if self._ready and (rest := self.resume_at - asyncio.get_running_loop().time()) > 0:
+        if self.stock and (rest := self.resume_at - asyncio.get_running_loop().time()) > 0:
             pause = min(pause, rest + 0.001)
         if not self._lanes and (rest := self._stay_until - asyncio.get_running_loop().time()) > 0:
             pause = min(pause, rest + 0.001)
@@ -365,7 +334,7 @@ class Run:
         if self._down is not None:
             return ANSWERED
         batch = self.parts.policy().batch
-        if len(self._ready) > len(self._lanes):
+        if len(self.stock) > len(self._lanes):
             return 0
         # A slow destination has no claim to memory, and one that may be down none to more than a look.
         if self.pace.probing:
@@ -380,7 +349,7 @@ class Run:
         ids = [parts.ids() for _, verdict in came if verdict.report]
         try:
             settled, rows, hastened = await parts.store.write(
-                _turn, self.id, parts.holder, came, policy, ids, parts.clock(), want, back
+                turn, self.id, parts.holder, came, policy, ids, parts.clock(), want, back
             )
         except Temporary as error:
             log.warning("The queue cannot be settled yet: %s", error, destination=self.name)
@@ -417,7 +386,7 @@ class Run:
             except Exception as error:
                 parts.counters.add(Field.ERRORS)
                 log.error("A row of the queue cannot be settled: %r", error, queue_id=row_id, destination=self.name)
-                self._forget(row_id)  # the lease brings it back
+                self.stock.forget(row_id)  # the lease brings it back
                 if one[0].outcome.result == "delivered":
                     with suppress(StoreError):
                         await parts.store.write(queue_settle.remove, [row_id])
@@ -425,7 +394,7 @@ class Run:
 
     def _settled(self, came: list[Judged], settled: Settled) -> None:
         for attempt, _ in came:
-            self._forget(attempt.row.id)
+            self.stock.forget(attempt.row.id)
         journal.note(self.parts.counters, came, settled)
 
     def _take(self, rows: list[QueuedMessage]) -> None:
@@ -434,16 +403,14 @@ class Run:
         self._tail = []
         if made and not self._dry and len(made[-1].rows) < MOST_RECIPIENTS:
             self._tail = list(made.pop().rows)
-        self._ready.extend(made)
-        self._call()
+        self.stock.add(made)
 
     def _begun(self, rows: list[QueuedMessage]) -> list[QueuedMessage]:
         """Those of what is our claim since this moment that are to be sent; the others are answered for."""
         now = int(self.parts.clock())
-        claimed = asyncio.get_running_loop().time()
         good: list[QueuedMessage] = []
         for row in rows:
-            self.in_hand[row.id] = claimed
+            self.stock.begin(row.id)
             over = overdue(row, now)
             if over is None:
                 good.append(row)
@@ -453,8 +420,8 @@ class Run:
 
     def _open_lanes(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._ready and self._may_open():
-            if loop.time() < self.resume_at or len(self._ready) <= len(self.idle):
+        while self.stock and self._may_open():
+            if loop.time() < self.resume_at or not self.stock.short:
                 return
             slot = self.parts.slots.take(self.name, further=bool(self._lanes))
             if slot is None:
@@ -472,16 +439,15 @@ class Run:
         """It is left alone: rows that are due were tried, as far as they are concerned."""
         now = self.parts.clock()
         if self._tail:
-            self._ready.extend(loads(self._tail))
+            self.stock.add(loads(self._tail))
             self._tail = []
-        for load in self._ready:
+        for load in self.stock.take_all():
             outcomes = [Outcome(row.id, "deferred", reply) for row in load.rows]
             self.came(load, outcomes, now, load.parcel.sender, tried=False)
-        self._ready.clear()
 
     def _drop_ready(self) -> None:
         """They are given back at the end."""
-        self._ready.clear()
+        self.stock.take_all()
         self._tail = []
 
     async def _end(self) -> None:
@@ -497,14 +463,14 @@ class Run:
             kept = {attempt.row.id for attempt, _ in came}
             try:
                 settled = await parts.store.write(
-                    _leave,
+                    leave,
                     self.id,
                     parts.holder,
                     came,
                     parts.policy(),
                     ids,
                     parts.clock(),
-                    [row_id for row_id in self.in_hand if row_id not in kept],
+                    [row_id for row_id in self.stock.rows if row_id not in kept],
                     (pace.failures, pace.lanes, pace.blocked_until, self.last_error[:500]) if self.leased else None,
                 )
             except Exception as error:
@@ -518,8 +484,7 @@ class Run:
                 self._settled(came, settled)
                 break
         self._came = []
-        for row_id in tuple(self.in_hand):
-            self._forget(row_id)
+        self.stock.forget_all()
 
 
 def _storable(outcome: Outcome) -> Outcome:
@@ -529,50 +494,3 @@ def _storable(outcome: Outcome) -> Outcome:
     if (text, host) == (reply.text, reply.host):
         return outcome
     return structs.replace(outcome, reply=structs.replace(reply, text=text, host=host))
-
-
-def _turn(
-    tx: Tx,
-    destination_id: int,
-    holder: str,
-    came: Sequence[Judged],
-    policy: Policy,
-    ids: Sequence[str],
-    at: float,
-    want: int,
-    back: bool,
-) -> tuple[Settled, list[QueuedMessage], int]:
-    settled = settle(tx, came, holder, policy, ids, at)
-    # Nothing that is due waited longer than the destination was left alone.
-    hastened = queue_upkeep.hasten(tx, destination_id, HASTENED, tx.now - 2 * LONGEST_BLOCK) if back else 0
-    rows = queue_claim.claim(tx, destination_id, holder, want, LEASE) if want else []
-    return settled, rows, hastened
-
-
-def _leave(
-    tx: Tx,
-    destination_id: int,
-    holder: str,
-    came: Sequence[Judged],
-    policy: Policy,
-    ids: Sequence[str],
-    at: float,
-    untried: Sequence[int],
-    learnt: tuple[int, int, float | None, str] | None,
-) -> Settled:
-    """`learnt` of a destination that is leased."""
-    settled = settle(tx, came, holder, policy, ids, at)
-    queue_settle.give_back(tx, holder, untried)
-    if learnt is None:
-        return settled
-    failures, lanes, blocked_until, last_error = learnt
-    queue_claim.leave(
-        tx,
-        destination_id,
-        holder,
-        failures=failures,
-        concurrency=lanes,
-        blocked_until=None if blocked_until is None else int(blocked_until),
-        last_error=last_error,
-    )
-    return settled

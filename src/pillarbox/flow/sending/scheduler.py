@@ -196,7 +196,7 @@ class Scheduler:
             await asyncio.sleep(RENEW)
             began = self._parts.clock()
             for run in tuple(self._runs.values()):
-                ids, leased = list(run.in_hand), [run.id] if run.leased else []
+                ids, leased = list(run.stock.rows), [run.id] if run.leased else []
                 try:
                     for at in range(0, max(len(ids), 1), RENEWED):
                         await self._parts.store.write(
