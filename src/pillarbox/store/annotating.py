@@ -20,7 +20,7 @@ MAX_VALUE = 64 * 1024  # octets
 MAX_ENTRIES = 100  # of one message, everybody's; and of each account
 MAX_OCTETS = 100 << 20  # of all mailboxes of an account: values and names of entries
 COMPARED = 2048  # octets of a value that SORT looks at
-_PAGE = 500
+_PAGE = 500  # rows read at a time, more than an account can see at two messages
 
 _OCTETS = "SELECT coalesce(sum(length(value) + length(entry)), 0) FROM annotations WHERE mailbox_id = ? AND "
 _OF_MESSAGES = "SELECT uid FROM messages WHERE mailbox_id = ? AND "
@@ -31,9 +31,10 @@ _CHANGED = (
     "AND (user_id IS NULL OR user_id = ?) ORDER BY modseq, id"
 )
 _SEARCH = (
-    "SELECT id, uid, entry, user_id, value FROM annotations WHERE mailbox_id = ? AND id > ? "
-    "AND (user_id IS NULL OR user_id = ?) AND value IS NOT NULL ORDER BY id LIMIT ?"
+    "SELECT uid, entry, user_id, value FROM annotations WHERE mailbox_id = ? AND uid > ? "
+    "AND (user_id IS NULL OR user_id = ?) AND value IS NOT NULL ORDER BY uid LIMIT ?"
 )
+_HELD = "SELECT coalesce(sum(annotation_octets), 0) FROM mailboxes WHERE user_id = ?"
 _FLAGGED = "SELECT uid, flags, keywords, modseq FROM messages WHERE mailbox_id = ? AND "
 _PUT = (
     "INSERT INTO annotations (mailbox_id, uid, user_id, entry, value, modseq) "
@@ -132,12 +133,11 @@ def found(tx: Tx, mailbox_id: int, user_id: int, test: Callable[[Note], bool]) -
     uids: set[int] = set()
     last = 0
     while rows := tx.rows(_SEARCH, (mailbox_id, last, user_id, _PAGE)):
-        uids.update(
-            uid
-            for _, uid, entry, who, value in rows
-            if uid not in uids and test(Note(uid, entry, who is None, bytes(value)))
-        )
-        last = rows[-1][0]
+        for uid, entry, who, value in rows:
+            if uid not in uids and test(Note(uid, entry, who is None, bytes(value))):
+                uids.add(uid)
+        # The last message of a full page may go on: it is looked at again.
+        last = rows[-1][0] - (len(rows) == _PAGE)
     return uids
 
 
@@ -280,8 +280,6 @@ def _count(tx: Tx, mailbox_id: int, owner_id: int, octets: int, *, beyond: bool 
     tx.run("UPDATE mailboxes SET annotation_octets = annotation_octets + ? WHERE id = ?", (octets, mailbox_id))
     if octets < 0 or beyond:
         return
-    (all_of_them,) = tx.row(
-        "SELECT coalesce(sum(annotation_octets), 0) FROM mailboxes WHERE user_id = ?", (owner_id,)
-    ) or (0,)
+    (all_of_them,) = tx.row(_HELD, (owner_id,)) or (0,)
     if all_of_them > MAX_OCTETS:
         raise OverQuota(f"annotations of an account have at most {MAX_OCTETS} octets")

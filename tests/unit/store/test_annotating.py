@@ -158,7 +158,7 @@ async def test_an_account_that_goes_takes_its_own_along(store: Store, alice: Use
 
 
 async def test_what_a_search_finds(store: Store, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(annotating, "_PAGE", 2)
+    monkeypatch.setattr(annotating, "_PAGE", 3)
     inbox, _ = await three(store, alice)
     await store.write(annotating.store, inbox.id, alice.id, [1, 2, 3], [HERS])
     await store.write(annotating.store, inbox.id, alice.id, [3], [ALL])

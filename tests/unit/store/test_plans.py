@@ -6,6 +6,7 @@ from store_samples import message
 from pillarbox.store import (
     Store,
     Tx,
+    annotating,
     copying,
     delivery,
     destinations,
@@ -51,6 +52,12 @@ STATEMENTS = {
     directory._BY_EMAIL: "idx_users_email",
     resolution._ANY_USER_IN: "idx_users_email_domain",
     resolution._ALIASES: "sqlite_autoindex_aliases_1 (address=?)",
+    annotating._SEARCH: "idx_annotations_once (mailbox_id=? AND uid>?)",
+    annotating._CHANGED: "idx_annotations_modseq (mailbox_id=? AND modseq>?)",
+    f"{annotating._SEEN} AND {UIDS}": "idx_annotations_once (mailbox_id=? AND uid=?)",
+    annotating._OCTETS + UIDS: "idx_annotations_once (mailbox_id=? AND uid=?)",
+    annotating._CARRY + "user_id IS NULL": "idx_annotations_once (mailbox_id=? AND uid=?",
+    annotating._HELD: "sqlite_autoindex_mailboxes_1 (user_id=?)",
 }
 
 # With a million rows each of these must be a few seeks.
