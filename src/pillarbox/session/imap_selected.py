@@ -18,7 +18,7 @@ import msgspec
 from pillarbox.imap import flags as imap_flags
 from pillarbox.imap import responses
 from pillarbox.imap.sequence import SequenceSet, compact
-from pillarbox.store.records import Changes, Flagged, Mailbox, StoredFlags, View
+from pillarbox.store.records import Changes, Expunged, Flagged, Mailbox, StoredFlags, View
 
 if TYPE_CHECKING:
     from pillarbox.session.imap_contexts import Context
@@ -215,6 +215,12 @@ class Selected:
         if stored.before == self.highestmodseq:
             self.highestmodseq = stored.modseq
 
+    def expunged_by_us(self, done: Expunged) -> None:
+        """This session has removed messages; the same."""
+        if done.before == self.highestmodseq:
+            self._gone.update(done.uids)
+            self.highestmodseq = done.modseq
+
     def take(self, changes: Changes) -> None:
         """Bring in what `store.changes` found. With its `vanished` None, use `reload` in its place."""
         for uid, bits, keywords, modseq in changes.changed:
@@ -374,7 +380,7 @@ class Selected:
     def _expunged(self, vanished: bool) -> Iterator[bytes]:
         gone, self._gone = sorted(self._gone), set()
         self._changed.difference_update(gone)
-        indexes = [at for uid in gone if (at := self.index(uid)) >= 0]
+        indexes = [at for at in self.indexes(gone) if at >= 0]
         if not indexes:
             return
         told = [at for at in indexes if at < self._told]

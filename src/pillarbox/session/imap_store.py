@@ -112,4 +112,5 @@ async def expunge(session: ImapSession, command: Command) -> Answer:
         if not uids:
             return Answer("EXPUNGE completed")
     done = await session.write(messages.expunge, selected.mailbox_id, uids)
+    selected.expunged_by_us(done)
     return Answer("EXPUNGE completed", expunged=bool(done.uids))

@@ -30,10 +30,11 @@ _SUMS = (
 def expunge(tx: Tx, mailbox_id: int, uids: Sequence[int] | None = None) -> Expunged:
     """Remove the messages with \\Deleted: all of them, or those among `uids` (UID EXPUNGE, RFC 4315).
 
-    `modseq` is that of the expunge, HIGHESTMODSEQ when there was nothing to do. Raises NotFound.
+    Raises NotFound.
     """
+    tx.lock([get(tx, mailbox_id).user_id])
     mailbox = get(tx, mailbox_id)
-    tx.lock([mailbox.user_id])
+    before = mailbox.highestmodseq
     sql = "SELECT id, uid FROM messages WHERE mailbox_id = ? AND (flags & 8) <> 0"
     if uids is None:
         rows = tx.rows(sql + " ORDER BY uid", (mailbox_id,))
@@ -41,9 +42,9 @@ def expunge(tx: Tx, mailbox_id: int, uids: Sequence[int] | None = None) -> Expun
         condition, values = tx.among("uid", uids)
         rows = tx.rows(f"{sql} AND {condition} ORDER BY uid", (mailbox_id, values))
     if not rows:
-        return Expunged([], get(tx, mailbox_id).highestmodseq)
+        return Expunged([], before, before)
     modseq = _remove(tx, mailbox, [row[0] for row in rows])
-    return Expunged([row[1] for row in rows], modseq)
+    return Expunged([row[1] for row in rows], before, modseq)
 
 
 def copy(tx: Tx, mailbox_id: int, uids: Sequence[int], target_mailbox_id: int, carried: Carried = EVERYTHING) -> Copied:

@@ -193,7 +193,10 @@ class StoredFlags(msgspec.Struct, frozen=True):
 
 
 class Expunged(msgspec.Struct, frozen=True):
+    """`before` is HIGHESTMODSEQ before the expunge, `modseq` that of the expunge or the same when there was nothing."""
+
     uids: list[int]
+    before: int
     modseq: int
 
 
