@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 _PAGE = 200  # messages whose parts are read at a time
 
+HELD = 256 * 1024  # octets of annotations that FETCH has in memory, or those of one message
+
 T = TypeVar("T")
+Values = dict[tuple[str, bool], bytes]  # annotations by entry, and whether everybody's
 
 
 async def store_any(session: ImapSession, command: Command) -> Answer:
@@ -109,16 +112,42 @@ def carried(user_id: int, rights: str) -> Carried:
     return Carried(user_id, "n" in rights, "r" in rights)
 
 
-async def of_page(session: ImapSession, selected: Selected, page: Sequence[int]) -> set[int]:
-    """UIDs of those messages of a page that have any annotation."""
-    uids = [selected.uids[at] for at in page]
-    return await session.store.read(annotating.annotated, selected.mailbox_id, session.user_id, uids)
+class Notes:
+    """The annotations of messages of a page, asked for one after the other: read a few at a time, however large."""
 
+    def __init__(self, session: ImapSession, selected: Selected, sizes: dict[int, int]) -> None:
+        self._session = session
+        self._mailbox_id = selected.mailbox_id
+        self._sizes = sizes  # octets by UID, of those that have any
+        self._read: dict[int, Values] = {}
 
-async def of(session: ImapSession, selected: Selected, uid: int) -> dict[tuple[str, bool], bytes]:
-    """The annotations of a message by entry and whether they are everybody's."""
-    notes = await session.store.read(annotating.of, selected.mailbox_id, session.user_id, [uid])
-    return {(note.entry, note.shared): note.value for note in notes}
+    @classmethod
+    async def of_page(cls, session: ImapSession, selected: Selected, page: Sequence[int]) -> Notes:
+        uids = [selected.uids[at] for at in page]
+        return cls(
+            session,
+            selected,
+            await session.store.read(annotating.annotated, selected.mailbox_id, session.user_id, uids),
+        )
+
+    async def of(self, uid: int) -> Values:
+        """By entry and whether it is everybody's."""
+        if uid not in self._sizes:
+            return {}
+        if uid not in self._read:
+            await self._read_from(uid)
+        return self._read.pop(uid, {})
+
+    async def _read_from(self, first: int) -> None:
+        uids, octets = [first], self._sizes[first]
+        for uid, size in self._sizes.items():
+            if uid > first and octets + size <= HELD:
+                uids.append(uid)
+                octets += size
+        self._read.clear()
+        read = self._session.store.read
+        for note in await read(annotating.of, self._mailbox_id, self._session.user_id, uids, octets):
+            self._read.setdefault(note.uid, {})[note.entry, note.shared] = note.value
 
 
 async def news(session: ImapSession, selected: Selected) -> list[tuple[int, str, int]]:

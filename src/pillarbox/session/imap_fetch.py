@@ -24,7 +24,7 @@ from pillarbox.imap.fetch import FetchItem, Item, Section
 from pillarbox.imap.partial import positions
 from pillarbox.imap.responses import string
 from pillarbox.imap.sequence import SequenceSet, compact
-from pillarbox.session import imap_annotations
+from pillarbox.session.imap_annotations import Notes, Values
 from pillarbox.session.imap_answers import Answer, Refuse, gone
 from pillarbox.session.imap_fetch_lines import Lines, fits, pages
 from pillarbox.session.imap_sections import Cut, Piece, Sections
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
 
 log = structlog.get_logger()
-
-Notes = dict[tuple[str, bool], bytes]  # annotations by entry, and whether everybody's
 
 _PAGE = 200  # messages of one read of rendered bytes
 PAGE_OCTETS = 1 << 20  # octets of them: what was computed, and waits here for the client, may be twice as large
@@ -140,9 +138,7 @@ async def _from_store(
         threads: dict[int, str] = {}
         if Item.THREADID in items:
             threads = await session.store.read(object_ids.thread_ids, [row.blob_id for row in rows.values()])
-        annotated: set[int] = set()
-        if notes_wanted:
-            annotated = await imap_annotations.of_page(session, selected, page)
+        notes = await Notes.of_page(session, selected, page) if notes_wanted else None
         found: list[tuple[int, Rendered, list[Piece]]] = []
         for at in page:
             row = rows.get(selected.ids[at])
@@ -160,10 +156,8 @@ async def _from_store(
             if at in marked:  # \Seen was set by this very command: tell it with the octets (RFC 9051 section 6.4.5)
                 told = (Item.FLAGS, Item.MODSEQ) if session.condstore else (Item.FLAGS,)
                 shown = (*items, *(item for item in told if item not in items))
-            notes: Notes = {}
-            if selected.uids[at] in annotated:  # one by one: they may be large
-                notes = await imap_annotations.of(session, selected, selected.uids[at])
-            pieces = _pieces(session, selected, at, row, shown, cuts, threads, notes)
+            values = {} if notes is None else await notes.of(selected.uids[at])
+            pieces = _pieces(session, selected, at, row, shown, cuts, threads, values)
             if len(pieces) > 2:  # ANNOTATION of what is not there says nothing
                 await batch.add(row, pieces)
         await batch.done()
@@ -209,7 +203,7 @@ def _pieces(
     items: Sequence[FetchItem],
     cuts: list[Piece],
     threads: dict[int, str],
-    notes: Notes,
+    notes: Values,
 ) -> list[Piece]:
     """The values of one message in the order asked for, sections (`cuts`, in the same order) not read yet."""
     begin = b"* %d UIDFETCH (" % selected.uids[at] if session.uid_only else b"* %d FETCH (" % (at + 1)

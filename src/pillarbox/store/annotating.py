@@ -90,12 +90,9 @@ class Carried(NamedTuple):
 EVERYTHING = Carried()
 
 
-def of(tx: Tx, mailbox_id: int, user_id: int, uids: Sequence[int]) -> list[Note]:
-    """What an account sees at these messages, in the order of UIDs and entries."""
-    (octets,) = tx.row("SELECT annotation_octets FROM mailboxes WHERE id = ?", (mailbox_id,)) or (0,)
-    if not octets:
-        return []
-    tx.heavy(octets=octets)
+def of(tx: Tx, mailbox_id: int, user_id: int, uids: Sequence[int], octets: int = 0) -> list[Note]:
+    """What an account sees at these messages, in the order of UIDs and entries; `octets`: how much that may be."""
+    tx.heavy(rows=len(uids), octets=octets)
     condition, values = tx.among("uid", uids)
     rows = tx.rows(
         f"{_SEEN} AND {condition} AND value IS NOT NULL ORDER BY uid, entry, coalesce(user_id, 0) DESC",
@@ -104,13 +101,16 @@ def of(tx: Tx, mailbox_id: int, user_id: int, uids: Sequence[int]) -> list[Note]
     return [Note(uid, entry, who is None, bytes(value)) for uid, entry, who, value in rows]
 
 
-def annotated(tx: Tx, mailbox_id: int, user_id: int, uids: Sequence[int]) -> set[int]:
-    """Those of these messages at which an account sees an annotation."""
+def annotated(tx: Tx, mailbox_id: int, user_id: int, uids: Sequence[int]) -> dict[int, int]:
+    """Those of these messages at which an account sees an annotation, and how many octets of them."""
     if not _has_any(tx, mailbox_id):
-        return set()
+        return {}
     condition, values = tx.among("uid", uids)
-    sql = f"SELECT DISTINCT uid FROM annotations WHERE {_VISIBLE} AND value IS NOT NULL AND {condition}"
-    return {row[0] for row in tx.rows(sql, (mailbox_id, user_id, values))}
+    sql = f"SELECT uid, sum(length(value) + length(entry)) FROM annotations WHERE {_VISIBLE} AND value IS NOT NULL "
+    return {
+        uid: int(octets)
+        for uid, octets in tx.rows(f"{sql} AND {condition} GROUP BY uid", (mailbox_id, user_id, values))
+    }
 
 
 def values(tx: Tx, mailbox_id: int, user_id: int, entry: str, shared: bool) -> dict[int, bytes]:

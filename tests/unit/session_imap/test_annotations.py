@@ -278,3 +278,22 @@ async def test_a_message_that_goes_meanwhile(pair):
         b'1 FETCH (UID 2 ANNOTATION (/comment (value.priv "x")))',
         b"2 FETCH (UID 3 ANNOTATION (/comment (value.priv NIL)))",
     ]
+
+
+@pytest.mark.parametrize(("held", "reads"), [(1, 3), (25, 2), (1000, 1)])
+async def test_few_are_in_memory_at_a_time(pair, monkeypatch, held, reads):
+    h, c, _ = pair
+    for number in (1, 2, 3):
+        await c.ok(COMMENT.format(number, number))
+    monkeypatch.setattr("pillarbox.session.imap_annotations.HELD", held)
+    read, seen = h.node.store.read, []
+
+    async def noted(function, *args):
+        seen.append(function)
+        return await read(function, *args)
+
+    monkeypatch.setattr(h.node.store, "read", noted)
+    assert await c.ok("FETCH 1:3 ANNOTATION (/comment value.priv)") == [
+        b'%d FETCH (ANNOTATION (/comment (value.priv "%d")))' % (n, n) for n in (1, 2, 3)
+    ]
+    assert seen.count(annotating.of) == reads

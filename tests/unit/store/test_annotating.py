@@ -39,7 +39,7 @@ async def test_an_account_sees_its_own_and_everybodys(store: Store, alice: User,
         (2, "/altsubject", False, b"\0"),
         (2, "/comment", True, b"everybody's"),
     ]
-    assert await store.read(annotating.annotated, inbox.id, bob.id, [1, 2, 3]) == {1, 2}
+    assert await store.read(annotating.annotated, inbox.id, bob.id, [1, 2, 3]) == {1: 19, 2: 19 + 12}
     assert await store.read(annotating.values, inbox.id, alice.id, "/comment", False) == {1: b"mine", 2: b"mine"}
     assert await store.read(annotating.values, inbox.id, bob.id, "/comment", False) == {}
     assert await octets(store, inbox.id) == 2 * (len("/comment") * 2 + 4 + 11) + len("/altsubject") + 1
@@ -92,7 +92,7 @@ async def test_limits(store: Store, alice: User, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(TooMany):
         await store.write(annotating.store, inbox.id, alice.id, [1, 2], [HERS])
     await store.write(annotating.store, inbox.id, alice.id, [1], [some[0]._replace(value=b"2")])
-    assert await store.read(annotating.annotated, inbox.id, alice.id, [1, 2]) == {1}
+    assert await store.read(annotating.annotated, inbox.id, alice.id, [1, 2]) == {1: 4 * 12}
     monkeypatch.setattr(annotating, "MAX_OCTETS", await octets(store, inbox.id) + 20)
     with pytest.raises(OverQuota):
         await store.write(annotating.store, inbox.id, alice.id, [2, 3], [HERS])
