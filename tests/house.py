@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 import pytest
 from argon2 import PasswordHasher
 
+from empty_store import put_empty_store
 from pillarbox.access.ledger import Ledger
 from pillarbox.access.limits import Caps, Limiter
 from pillarbox.access.passwords import HashGate
@@ -216,7 +217,9 @@ def house(tmp_path, certificate, monkeypatch):
         server_tls.load_cert_chain(*certificate)
         client_tls = ssl.create_default_context(cafile=certificate[0])
         settings = Settings.of("development", db_path=str(tmp_path / "smtp.db"), hostname="mx.example.com", **changes)
-        database = database or settings.db_path
+        if database is None:
+            database = settings.db_path
+            put_empty_store(database)
         store = await open_store(database)
         slot = Ledger(2).attach(1)
         node = Node.build(

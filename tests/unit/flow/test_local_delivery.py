@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from empty_store import put_empty_store
 from pillarbox.flow import local_delivery
 from pillarbox.flow.destination import LOCAL, Destinations, adopt
 from pillarbox.flow.local_delivery import LocalCarrier, LocalLane
@@ -22,6 +23,7 @@ LATER = 4_000_000_000
 
 @pytest.fixture
 async def store(tmp_path):
+    put_empty_store(tmp_path / "smtp.db")
     made = await open_store(tmp_path / "smtp.db")
     for name in ("ada@example.com", "bob@example.com"):
         await made.write(directory.create_user, name, name, "!")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from empty_store import put_empty_store
 from pillarbox.flow.quota_warning import due, in_words, level_of, thresholds_of, warn
 from pillarbox.mime.analysis import analyse
 from pillarbox.store import blobs, directory, mailboxes, messages, open_store, quota
@@ -12,6 +13,7 @@ THRESHOLDS = thresholds_of("80 95")
 
 @pytest.fixture
 async def store(tmp_path):
+    put_empty_store(tmp_path / "smtp.db")
     opened = await open_store(tmp_path / "smtp.db")
     await opened.write(directory.create_user, "ada@example.com", "ada@example.com", "!")
     yield opened

@@ -6,9 +6,10 @@ import asyncio
 import ipaddress
 from pathlib import Path
 
+from empty_store import put_empty_store
 from pillarbox.dns import Answer, Kind
 from pillarbox.flow.reverse_names import EVERY, FIRST, ReverseNames, own_addresses
-from pillarbox.store import migrate, open_store
+from pillarbox.store import open_store
 from pillarbox.store.routes import create_route
 
 PUBLIC, PUBLIC6, OTHER = "8.8.8.8", "2606:4700::1", "8.8.4.4"
@@ -33,7 +34,7 @@ class Names:
 
 
 async def test_each_fault_is_said_once_and_a_new_one_again(tmp_path: Path) -> None:
-    migrate(tmp_path / "smtp.db")
+    put_empty_store(tmp_path / "smtp.db")
     store = await open_store(tmp_path / "smtp.db")
     names, said = Names(), []
     look = ReverseNames(
@@ -55,7 +56,7 @@ async def test_each_fault_is_said_once_and_a_new_one_again(tmp_path: Path) -> No
 
 
 async def test_routes_have_addresses_and_names_of_their_own(tmp_path: Path) -> None:
-    migrate(tmp_path / "smtp.db")
+    put_empty_store(tmp_path / "smtp.db")
     store = await open_store(tmp_path / "smtp.db")
     await store.write(lambda tx: create_route(tx, "a", "mx", source_ipv4=OTHER))
     await store.write(lambda tx: create_route(tx, "b", "mx", ehlo_name="b.example"))
@@ -76,7 +77,7 @@ async def test_routes_have_addresses_and_names_of_their_own(tmp_path: Path) -> N
 
 
 async def test_it_looks_after_the_start_and_once_a_day_and_survives_faults(tmp_path: Path) -> None:
-    migrate(tmp_path / "smtp.db")
+    put_empty_store(tmp_path / "smtp.db")
     store = await open_store(tmp_path / "smtp.db")
     slept: list[float] = []
     turns = asyncio.Semaphore(0)

@@ -1,5 +1,6 @@
 import pytest
 
+from empty_store import put_empty_store
 from pillarbox.flow import route
 from pillarbox.flow.route import Refusal, Route, Routes, find
 from pillarbox.store import directory
@@ -9,6 +10,7 @@ from pillarbox.store.opening import open_store
 
 @pytest.fixture
 async def store(tmp_path):
+    put_empty_store(tmp_path / "smtp.db")
     store = await open_store(tmp_path / "smtp.db")
     await store.write(directory.create_user, "ada@example.com", "ada@example.com", "!")
     yield store

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from empty_store import put_empty_store
 from examples import examples
 from pillarbox.flow import spool as module
 from pillarbox.flow.memory import DiskGauge, MemoryBudget
@@ -23,6 +24,7 @@ HEADER = b"Subject: x\r\nReceived: a\r\nReceived: b\r\n\r\n"
 
 @pytest.fixture
 async def host(tmp_path):
+    put_empty_store(tmp_path / "smtp.db")
     store = await open_store(tmp_path / "smtp.db")
     await store.write(directory.create_user, "ada@example.com", "ada@example.com", "!")
     threads = ThreadPoolExecutor(2)

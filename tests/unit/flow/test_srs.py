@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from empty_store import put_empty_store
 from pillarbox.flow.srs import BadReturn, Rewriter, is_rewritten, open_rewriter
 from pillarbox.smtp.address import MAX_PATH, AddressError, parse_path
 from pillarbox.store.opening import open_store
@@ -123,6 +124,7 @@ def test_separators_of_the_published_scheme() -> None:
 
 
 async def test_the_key_of_a_store_is_made_at_first_use(tmp_path: Path) -> None:
+    put_empty_store(tmp_path / "smtp.db")
     store = await open_store(tmp_path / "smtp.db")
     first, second = await open_rewriter(store), await open_rewriter(store)
     rewritten = first.rewrite("ada@example.org", "our.example", NOW)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from empty_store import put_empty_store
 from pillarbox.access.ledger import Field, Ledger
 from pillarbox.flow.owner import this_process
 from pillarbox.server.jobs import JOBS, Job, Jobs
@@ -29,6 +30,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
+    put_empty_store(tmp_path / "smtp.db")
     opened = await open_store(tmp_path / "smtp.db", clock=clock)
     yield opened
     assert await opened.check() == []

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from empty_store import put_empty_store
 from pillarbox.access.ledger import Ledger
 from pillarbox.flow.owner import this_process
 from pillarbox.mime.analysis import analyse
@@ -18,6 +19,7 @@ RAW = b"Subject: x\r\n\r\nHow about lunch?\r\n"
 
 @pytest.fixture
 async def store(tmp_path):
+    put_empty_store(tmp_path / "smtp.db")
     opened = await open_store(tmp_path / "smtp.db")
     yield opened
     await opened.close()

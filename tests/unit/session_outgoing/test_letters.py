@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from empty_store import put_empty_store
 from going_out import carrier, hop, parcel, told
 from pillarbox.mime.analysis import analyse
 from pillarbox.store import blobs
@@ -24,6 +25,7 @@ SIGNED = (
 @pytest.fixture
 async def send(tmp_path):
     """`await send(peer, content, ...)` through a real store."""
+    put_empty_store(tmp_path / "smtp.db")
     store = await open_store(tmp_path / "smtp.db")
 
     async def work(peer, content, **changes):

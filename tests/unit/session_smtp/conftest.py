@@ -8,6 +8,7 @@ import pytest
 import uvloop
 from argon2 import PasswordHasher
 
+from empty_store import put_empty_store
 from house import at_once
 from pillarbox.access.ledger import Ledger
 from pillarbox.access.limits import Caps, Limiter, Role
@@ -134,6 +135,7 @@ def house(tmp_path):
         path = tmp_path / "smtp.db"
         changes.setdefault("hostname", "mx.example.com")
         settings = Settings.of("development", db_path=str(path), **changes)
+        put_empty_store(path)
         store = await open_store(path)
         slot = Ledger(2).attach(1)
         limiter = Limiter(

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import pytest
 
+from empty_store import put_empty_store
 from pillarbox.store import Store, directory, migrate, open_store
 from pillarbox.store.records import User
 
@@ -118,8 +119,9 @@ def used_schema(postgres_server: str) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, folder: Path) -> str:
-    """Where an empty store of either engine is or will be."""
+    """Where an empty store of either engine is."""
     if request.param == "sqlite":
+        put_empty_store(folder / "smtp.db")
         return str(folder / "smtp.db")
     url: str = request.getfixturevalue("used_schema")
     import psycopg
@@ -144,6 +146,7 @@ async def store(place: str, clock: Clock) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def sqlite_store(folder: Path, clock: Clock) -> AsyncIterator[Store]:
+    put_empty_store(folder / "smtp.db")
     opened = await open_store(folder / "smtp.db", clock=clock)
     yield opened
     problems = await opened.check()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from empty_store import put_empty_store
 from pillarbox.access.ledger import Ledger
 from pillarbox.config import Settings
 from pillarbox.mime.analysis import analyse
@@ -74,6 +75,7 @@ class Api:
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    put_empty_store(tmp_path / "smtp.db")
     store = await open_store(tmp_path / "smtp.db")
     made = Api(store)
     await made.start()
