@@ -261,9 +261,13 @@ class Copy:
 
 @dataclass(slots=True)
 class UrlAuth:
-    """GENURLAUTH and URLFETCH, RFC 4467: URLs as the client wrote them."""
+    """GENURLAUTH and URLFETCH, RFC 4467: URLs as the client wrote them.
+
+    `wanted`: if any of them has parameters (RFC 5524), those of each, or None: of BODY BINARY BODYPARTSTRUCTURE.
+    """
 
     urls: tuple[str, ...]
+    wanted: tuple[frozenset[str] | None, ...] = ()
 
 
 @dataclass(slots=True)

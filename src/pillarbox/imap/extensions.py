@@ -132,7 +132,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     _missing("2193", "MAILBOX-REFERRALS", "MAILBOX-REFERRALS", "there is no other server to refer to", "RLIST,RLSUB"),
     _missing("2221", "LOGIN-REFERRALS", "LOGIN-REFERRALS", "there is no other server to refer to"),
     _missing("5259", "CONVERT", "CONVERT", "the server converts no media", "CONVERT,UID CONVERT,CONVERSIONS"),
-    _missing("5524", "URLAUTH=BINARY", "URLAUTH=BINARY", _LATER),
+    _have("5524", "URLAUTH=BINARY", "URLAUTH=BINARY"),
     _missing("5738", "UTF8 (first version)", "UTF8=ALL UTF8=APPEND UTF8=USER UTF8=ONLY", "replaced by RFC 6855"),
     _missing("6785", "IMAPSIEVE", "IMAPSIEVE=", "needs Sieve, which is not there yet"),
     Extension(

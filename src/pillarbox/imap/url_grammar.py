@@ -1,4 +1,4 @@
-"""GENURLAUTH, RESETKEY and URLFETCH (RFC 4467 section 9)."""
+"""GENURLAUTH, RESETKEY and URLFETCH (RFC 4467 section 9, RFC 5524 section 5)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pillarbox.imap.commands import Mailbox, UrlAuth
 from pillarbox.imap.syntax import BadSyntax, Cursor
 
 MAX_URLS = 100  # of one command
+PARAMETERS = frozenset({"BODY", "BINARY", "BODYPARTSTRUCTURE"})
 
 
 def generate(cursor: Cursor) -> UrlAuth:
@@ -20,11 +21,30 @@ def generate(cursor: Cursor) -> UrlAuth:
 
 
 def fetch(cursor: Cursor) -> UrlAuth:
+    """URLs, each by itself or in parentheses with what is wanted of it."""
     urls: list[str] = []
+    wanted: list[frozenset[str] | None] = []
     while not urls or cursor.skip(b" "):
+        extended = cursor.skip(b"(")
         urls.append(_url(cursor, len(urls)))
+        wanted.append(_parameters(cursor) if extended else None)
     cursor.end()
-    return UrlAuth(tuple(urls))
+    return UrlAuth(tuple(urls), tuple(wanted) if any(one is not None for one in wanted) else ())
+
+
+def _parameters(cursor: Cursor) -> frozenset[str]:
+    found: list[str] = []
+    while not cursor.skip(b")"):
+        cursor.space()
+        name = cursor.word("BODY, BINARY or BODYPARTSTRUCTURE")
+        if name not in PARAMETERS:
+            raise BadSyntax(f"there is no URLFETCH parameter {name[:40]}")
+        if name in found:
+            raise BadSyntax("a parameter is given once, RFC 5524 section 3.1")
+        found.append(name)
+    if {"BODY", "BINARY"} <= set(found):
+        raise BadSyntax("BODY and BINARY exclude each other, RFC 5524 section 3.1")
+    return frozenset(found)
 
 
 def reset(cursor: Cursor) -> Mailbox | None:

@@ -28,10 +28,14 @@ async def stream(session: ImapSession, blob_id: int, cut: Cut, size: int) -> Non
     """Write the item with its literal of `size` octets. Raises StoreError when it cannot go on."""
     tilde = b"~" if cut.binary else b""
     session.core.write(b"%b %b{%d}\r\n" % (cut.section.label, tilde, size))
-    pieces = _decoded(session, blob_id, cut) if cut.encoding else _read(session, blob_id, cut)
-    async for piece in pieces:
+    async for piece in pieces_of(session, blob_id, cut):
         session.core.write(piece if cut.binary else without_nul(piece))
         await session.drained()
+
+
+def pieces_of(session: ImapSession, blob_id: int, cut: Cut) -> AsyncIterator[bytes]:
+    """The content of a cut without its transfer encoding, in pieces (not for header fields)."""
+    return _decoded(session, blob_id, cut) if cut.encoding else _read(session, blob_id, cut)
 
 
 async def _read(session: ImapSession, blob_id: int, cut: Cut) -> AsyncIterator[bytes]:

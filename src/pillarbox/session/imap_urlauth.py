@@ -1,4 +1,5 @@
-"""URLAUTH (RFC 4467): URLs that let somebody else read one message or part of it, until their key is reset.
+"""URLAUTH (RFC 4467): URLs that let somebody else read one message or part of it, until their key is reset. With
+RFC 5524 without its transfer encoding, and with its structure.
 
 A token is an HMAC of the URL by the key of its mailbox; the key is made when the first URL is, kept by the store, and
 never shown. The one mechanism is INTERNAL.
@@ -7,13 +8,16 @@ never shown. The one mechanism is INTERNAL.
 from __future__ import annotations
 
 import hmac
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from pillarbox.imap.body_structure import decoded_structure, part_structure
 from pillarbox.imap.commands import Mailbox, UrlAuth
 from pillarbox.imap.events import Command
-from pillarbox.imap.responses import nstring, string
+from pillarbox.imap.responses import literal8, nstring, string
 from pillarbox.imap.url import BadUrl, MessageUrl, parse
 from pillarbox.session.imap_answers import Answer, Refuse, bad, no_mailbox
+from pillarbox.session.imap_sections import without_nul
 from pillarbox.session.imap_urls import content, find_message
 from pillarbox.store import Tx, directory, mailboxes, secrets
 from pillarbox.store.records import Mailbox as Box
@@ -59,31 +63,57 @@ async def fetch(session: ImapSession, command: Command) -> Answer:
     """Answer URLFETCH: the octets of each URL, NIL for every one that is not good, whatever the reason (section 7)."""
     args = command.args
     assert isinstance(args, UrlAuth)
-    for text in args.urls:
-        octets = await _octets(session, text)
+    for text, wanted in zip_longest(args.urls, args.wanted):
         quoted = string(text.encode("utf-8", "replace"), session.utf8)
-        session.core.untagged(b"URLFETCH ", quoted, b" ", nstring(octets))
+        session.core.untagged(b"URLFETCH ", quoted, b" ", *await _told(session, text, wanted))
         await session.drained()
     return Answer("URLFETCH completed")
 
 
-async def _octets(session: ImapSession, text: str) -> bytes | None:
+async def _told(session: ImapSession, text: str, wanted: frozenset[str] | None) -> list[bytes]:
+    """What follows the URL: its octets, or with parameters an element for each of these (RFC 5524 section 3.2)."""
     try:
         url = parse(text)
         row = await session.store.read(_authorized, url) if _may(session, url) else None
         if row is None:
-            return None
-        pieces: list[bytes] = []
-        size = 0
-        async for piece in content(session, row, url):
-            size += len(piece)
-            if size > session.core.limits.append:
-                raise Refuse("The part is too large for one answer: ask with PARTIAL", "LIMIT")
-            pieces.append(piece)
+            return [b"NIL"]
+        if wanted is None:
+            return [nstring(without_nul(await _octets(session, row, url)))]
+        return await _elements(session, row, url, wanted or frozenset({"BODY"}))
     except BadUrl:
-        return None
-    joined = b"".join(pieces)
-    return joined.replace(b"\0", b"\x80")  # as in every literal, see `imap_sections.without_nul`
+        return [b"NIL"]
+
+
+async def _elements(session: ImapSession, row: Rendered, url: MessageUrl, wanted: frozenset[str]) -> list[bytes]:
+    found: list[bytes] = []
+    octets: bytes | None = None
+    if "BINARY" in wanted:
+        try:
+            octets = await _octets(session, row, url, decoded=True)
+        except Refuse as refused:
+            if refused.answer.code != "UNKNOWN-CTE":
+                raise
+        found = [b"(BINARY ", b"NIL" if octets is None else literal8(octets), b")"]
+    elif "BODY" in wanted:
+        found = [b"(BODY ", nstring(without_nul(await _octets(session, row, url))), b")"]
+    if "BODYPARTSTRUCTURE" in wanted:
+        section = url.section
+        structure = part_structure(row.bodystructure, section.part) if not section.text else None
+        if structure is not None and octets is not None and section.part and section.partial is None:
+            structure = decoded_structure(structure, octets)
+        found = [b"(BODYPARTSTRUCTURE ", structure or b"NIL", b")", b" " * bool(found), *found]
+    return found
+
+
+async def _octets(session: ImapSession, row: Rendered, url: MessageUrl, *, decoded: bool = False) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in content(session, row, url, decoded=decoded):
+        size += len(piece)
+        if size > session.core.limits.append:
+            raise Refuse("The part is too large for one answer: ask with PARTIAL", "LIMIT")
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _may(session: ImapSession, url: MessageUrl) -> bool:

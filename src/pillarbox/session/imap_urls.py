@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pillarbox.imap.url import BadUrl, MessageUrl, parse
 from pillarbox.session.imap_answers import Refuse, shown
 from pillarbox.session.imap_sections import Cut, Sections
-from pillarbox.session.imap_stream import PIECE
+from pillarbox.session.imap_stream import pieces_of
 from pillarbox.store import Tx, blobs, messages, sharing
 from pillarbox.store.records import Rendered
 
@@ -36,20 +37,25 @@ async def octets_of(session: ImapSession, text: str) -> AsyncIterator[bytes]:
         raise Refuse(f"No part of a message: {error}", f'BADURL "{quoted}"') from None
 
 
-async def content(session: ImapSession, row: Rendered, url: MessageUrl) -> AsyncIterator[bytes]:
-    """The octets of the section of a message, in pieces. Raises BadUrl when there is no such section."""
-    cut = Sections(row).cut(url.section)
+async def content(
+    session: ImapSession, row: Rendered, url: MessageUrl, *, decoded: bool = False
+) -> AsyncIterator[bytes]:
+    """The octets of the section of a message, in pieces; `decoded`: of a part without its transfer encoding.
+
+    Raises BadUrl when there is no such section, Refuse when its transfer encoding is not known.
+    """
+    section = url.section
+    if decoded and section.part and not section.text:
+        section = replace(section, kind="BINARY")
+    cut = Sections(row).cut(section)
     if not isinstance(cut, Cut):
         raise BadUrl("the message has no such part")
     if cut.fields:
         octets = await session.store.scan(blobs.read_slice, row.blob_id, cut.start, cut.length)
         yield cut.content(octets)
         return
-    if cut.head:
-        yield cut.head
-    end = cut.start + cut.length
-    for start in range(cut.start, end, PIECE):
-        yield await session.store.scan(blobs.read_slice, row.blob_id, start, min(PIECE, end - start))
+    async for piece in pieces_of(session, row.blob_id, cut):
+        yield piece
         session.active()
 
 

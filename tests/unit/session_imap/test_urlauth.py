@@ -56,3 +56,38 @@ async def test_what_cannot_be_authorized(house):
         assert b"[NONEXISTENT]" in await c.refused(f'GENURLAUTH "{elsewhere}" INTERNAL')
         assert b"[NONEXISTENT]" in await c.refused("RESETKEY Nowhere")
         assert await fetched(c, "what") == b"NIL"
+
+
+LETTER = (
+    b'From: a@example.com\r\nContent-Type: multipart/mixed; boundary="x"\r\n\r\n--x\r\n\r\nhello\r\n'
+    b"--x\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\nYQBi\r\n"
+    b"--x\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: rot13\r\n\r\nuryyb\r\n--x--\r\n"
+)
+
+
+async def test_a_part_without_its_encoding(house):
+    """RFC 5524."""
+    async with house() as h:
+        await h.put(LETTER)
+        c = await h.login()
+        url = await made(c, BASE + "/;SECTION=2;URLAUTH=anonymous")
+
+        async def told(parameters, url=url):
+            (one,) = await c.ok(f'URLFETCH ("{url}"{parameters})')
+            return one.removeprefix(f'URLFETCH "{url}" '.encode())
+
+        assert await told(" BINARY") == b"(BINARY ~{3}\r\na\0b)"
+        assert await told(" BODY") == b'(BODY "YQBi")' == await told("")
+        assert await told(" BODYPARTSTRUCTURE body") == (
+            b'(BODYPARTSTRUCTURE ("IMAGE" "PNG" NIL NIL NIL "BASE64" 4 NIL NIL NIL NIL)) (BODY "YQBi")'
+        )
+        assert await told(" BINARY BODYPARTSTRUCTURE") == (
+            b'(BODYPARTSTRUCTURE ("IMAGE" "PNG" NIL NIL NIL "BINARY" 3 NIL NIL NIL NIL)) (BINARY ~{3}\r\na\0b)'
+        )
+        unknown = await made(c, BASE + "/;SECTION=3;URLAUTH=anonymous")
+        assert await told(" BINARY", unknown) == b"(BINARY NIL)"
+        assert await told(" BODY", url[:-1] + "g") == b"NIL"
+        header = await made(c, BASE + "/;SECTION=HEADER;URLAUTH=anonymous")
+        assert (await told(" BODYPARTSTRUCTURE", header)) == b"(BODYPARTSTRUCTURE NIL)"
+        for wrong in (" BODY BINARY", " BODY BODY", " TEXT", " "):
+            assert (await c.refused(f'URLFETCH ("{url}"{wrong})')).startswith(b"BAD")
