@@ -6,7 +6,7 @@ import asyncio
 import os
 
 from pillarbox.flow.sending.parts import HELD
-from pillarbox.store import queue, queue_claim
+from pillarbox.store import queue, queue_claim, routes
 from pillarbox.store.records import QueueFilter
 from world import LATER, MESSAGE, TAKEN
 
@@ -305,5 +305,30 @@ def test_a_sibling_takes_the_lease_while_it_sends(run):
         assert "grey" in taken(office)
         assert [run.leased for run in second._runs.values()] == [True]
         await office.empty(seconds=10)
+
+    run(body)
+
+
+def test_a_route_that_changes_counts_for_what_is_accepted_from_then_on(run):
+    async def body(office):
+        store = office.store
+        route = await store.write(routes.create_route, "hub", "smarthost", host="old.example")
+        await store.write(routes.add_rule, "recipient", "*", "hub")
+        scheduler, hosts = office.start(), []
+        opening = office.world.open
+
+        async def opened(hop):
+            hosts.append(hop.host)
+            return await opening(hop)
+
+        office.world.open = opened
+        for number in range(20):
+            await office.accept(scheduler, f"u{number}@example.net", to=f"route {route.id}")
+            await asyncio.sleep(0.5)
+            if number == 10:
+                await store.write(routes.set_route, "hub", host="new.example")
+        await office.empty(seconds=20)
+        assert hosts == ["old.example", "new.example"]
+        assert len(office.world.taken) == 20
 
     run(body)

@@ -141,11 +141,20 @@ class Office:
             await scheduler.stop(patience)
         self.schedulers.clear()
 
-    async def accept(self, scheduler, *recipients, content=MESSAGE, lost=False, sender="ada@example.org", **columns):
-        """One message that the worker of this scheduler accepts; the outcomes. `lost`: nobody hears of the commit."""
+    async def accept(self, scheduler, *recipients, content=MESSAGE, lost=False, to="", **columns):
+        """One message that the worker of this scheduler accepts; the outcomes. `lost`: nobody hears of the commit.
+
+        `to`: the name of its destination, unless it is the MX.
+        """
         plans = [
-            Queued(sender, to, destination=f"mx {to.rpartition('@')[2]}", message_key=self.ids(), **columns)
-            for to in recipients
+            Queued(
+                "ada@example.org",
+                recipient,
+                destination=to or f"mx {recipient.rpartition('@')[2]}",
+                message_key=self.ids(),
+                **columns,
+            )
+            for recipient in recipients
         ]
         message = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
         outcomes = await self.store.write(delivery.deliver, message, plans, scheduler.handover.warm())

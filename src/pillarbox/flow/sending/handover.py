@@ -48,7 +48,8 @@ class Handover:
         self._working: set[asyncio.Task[None]] = set()
 
     def warm(self) -> Warm | None:
-        """For which destinations rows are taken now; None: for none."""
+        """For which destinations rows are taken now; None: for none. Asked by who is about to write."""
+        self._parts.company.leaves()
         now = asyncio.get_running_loop().time()
         if now >= self._known_until:
             self._known_until = now + FRESH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -41,6 +42,40 @@ class Held:
         self.octets -= size
 
 
+LEAST, MOST = 0.004, 0.02  # seconds that outcomes wait for others, so that one commit settles them together
+
+
+class Company:
+    """Who has something to write that can wait a moment goes along with who cannot: one commit for both."""
+
+    def __init__(self) -> None:
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def leaves(self) -> None:
+        """Somebody is about to write."""
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    async def wait(self) -> None:
+        """For somebody, from LEAST to MOST seconds."""
+        await asyncio.sleep(LEAST)
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(MOST - LEAST, _end, waiting)
+        self._waiting.add(waiting)
+        try:
+            await waiting
+        finally:
+            timer.cancel()
+            self._waiting.discard(waiting)
+
+
+def _end(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
 class Senders(Protocol):
     """Says how a sender is written to the next hop when an address of ours forwarded the message."""
 
@@ -67,6 +102,7 @@ class Parts:
     chance: Callable[[], float] = field(default=random.random)
     siblings: int = 0
     held: Held = field(default_factory=Held)
+    company: Company = field(default_factory=Company)
 
     def share(self, most: int) -> int:
         """Lanes of a worker that sends to a destination which another has, of `most` in all; may be none."""

@@ -40,7 +40,6 @@ log = structlog.get_logger()
 
 LINGER = 10.0  # seconds without a parcel and without lanes, after which a run without a lease ends
 AGAIN = 1.0  # seconds until a turn that failed is tried again
-GATHER = 0.01  # seconds that an outcome waits for those of other lanes: one commit settles them together
 READY = 100  # parcels that wait for lanes, beyond which what is accepted waits in the queue
 SETTLE_AT = 500  # attempts that wait for a turn before lanes get nothing more
 BROKEN = 60.0  # seconds that a destination rests whose rows cannot be claimed
@@ -277,7 +276,7 @@ class Run:
                 self._drop_ready()
             want = self._want()
             if self._came and not want and not self._back and not self._leaving and self._lanes:
-                await asyncio.sleep(GATHER)
+                await self.parts.company.wait()
                 want = self._want()
             if self._came or want or self._back:
                 await self._turn(want)

@@ -14,7 +14,7 @@ from contextlib import suppress
 import structlog
 
 from pillarbox.access.ledger import Field
-from pillarbox.store import QUEUE, StoreError, Touched, Tx, queue_claim, queue_upkeep
+from pillarbox.store import DIRECTORY, QUEUE, StoreError, Touched, Tx, queue_claim, queue_upkeep
 from pillarbox.store.errors import Temporary
 from pillarbox.store.records import Destination
 
@@ -52,6 +52,7 @@ class Scheduler:
         self._helpers: list[asyncio.Task[None]] = []
         self._poke = asyncio.Event()
         self._stopping = False
+        self._changed = False  # routes may have
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -96,6 +97,9 @@ class Scheduler:
             await asyncio.wait(tuple(self._tasks.values()), timeout=patience)
 
     def _committed(self, touched: Collection[Touched]) -> None:
+        if DIRECTORY in touched:
+            self._changed = True
+            self._poke.set()
         if QUEUE in touched:
             self._poke.set()
             for run in self._runs.values():
@@ -114,6 +118,8 @@ class Scheduler:
             self._poke.clear()
             pause = parts.policy().flush_interval
             try:
+                if self._changed:
+                    await self._review()
                 due = await parts.store.read(queue_claim.next_due)
                 if due is not None and due <= parts.clock():
                     more = await self._adopt() if due == 0 else False
@@ -132,6 +138,14 @@ class Scheduler:
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(TURN, pause)):
                     await self._poke.wait()
+
+    async def _review(self) -> None:
+        """Who talks to a hop that has changed ends, and what it has goes the new way."""
+        self._changed = False
+        for run in tuple(self._runs.values()):
+            found = await self._parts.store.read(hops.find, run.name)
+            if found.hop != run.hop:
+                run.leave()
 
     async def _adopt(self) -> bool:
         """Route rows that have no destination; whether there may be more."""
