@@ -103,7 +103,7 @@ def _tls(found: _Findings, values: Mapping[str, Value]) -> None:
             )
         return
     enable = "SMTP_ENABLE_TLS"
-    for name in ("SMTP_REQUIRE_TLS", "SMTP_IMAPS_PORT", "SMTP_POP3S_PORT", "SMTP_SMTPS_PORT"):
+    for name in ("SMTP_REQUIRE_TLS", "SMTP_IMAPS_PORT", "SMTP_POP3S_PORT", "SMTP_SMTPS_PORT", "SMTP_TLS_CLIENT_CA"):
         value = values[BY_NAME[name].attribute]
         if value not in (False, None) and name in found.given:
             fix = f"set {enable}=true, or remove {name}"

@@ -69,6 +69,19 @@ def test_what_needs_tls_is_refused_without_it(name: str) -> None:
     assert "SMTP_ENABLE_TLS=true" in problem.fix
 
 
+@pytest.mark.parametrize("name", ["TLS_CLIENT_CA", "DELIVERY_TLS_CA"])
+def test_files_of_authorities_are_read(pair: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    assert not loaded(ENABLE_TLS="true", **{name: pair[0]}).errors
+    for wrong, reason in ((tmp_path / "none", "no such file"), (pair[1], "certificates (")):
+        (problem,) = loaded(ENABLE_TLS="true", **{name: wrong}).errors
+        assert problem.name == f"SMTP_{name}" and reason in problem.allowed
+
+
+def test_clients_have_no_certificates_without_tls(pair: tuple[Path, Path]) -> None:
+    (problem,) = loaded(TLS_CLIENT_CA=pair[0]).errors
+    assert problem.name == "SMTP_TLS_CLIENT_CA"
+
+
 def test_a_profile_may_require_tls_while_the_operator_turns_it_off() -> None:
     assert not loaded(PROFILE="production", ENABLE_TLS="false").errors
 
