@@ -93,3 +93,20 @@ async def test_uid_batches(house):
         assert await batches("UIDBATCHES 2 2:3") == b"UIDBATCHES (TAG) 5:4,2:1"
         assert await batches("UIDBATCHES 2 9:10") == b"UIDBATCHES (TAG)"
         assert await batches("UIDBATCHES 1000") == b"UIDBATCHES (TAG) 7:1"
+
+
+async def test_what_others_share_is_searched_as_long_as_it_may_be_read(house):
+    async with house() as h:
+        await h.put(letter("x", "our lunch"))
+        await h.put(letter("y", "our lunch"), mailbox="Sent")
+        ada, bob = await h.login(), await h.login(user="bob@example.com")
+        await ada.ok("SETACL INBOX bob@example.com lr")
+        await ada.ok("SETACL Sent bob@example.com l")
+        there = "Other Users/ada@example.com"
+        for sources in (f'mailboxes ("{there}/INBOX" "{there}/Sent")', f'subtree "{there}"', 'subtree ""'):
+            assert await searched(bob, f"ESEARCH IN ({sources}) BODY lunch") == [
+                f'ESEARCH (TAG MAILBOX "{there}/INBOX" UIDVALIDITY) UID ALL 1'.encode()
+            ]
+        assert await searched(bob, "ESEARCH IN (personal inboxes) BODY lunch") == []
+        await ada.ok("SETACL INBOX bob@example.com l")
+        assert await searched(bob, 'ESEARCH IN (subtree "") BODY lunch') == []
