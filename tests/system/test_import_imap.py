@@ -248,9 +248,8 @@ def test_connections_that_break(run: Run, old: Dovecot, tmp_path: Path) -> None:
     assert exported(run, tmp_path / "out") == listing(old, "INBOX")[1]
 
 
+@pytest.mark.parametrize("old", ["/"], indirect=True)
 def test_tls_wrong_passwords_and_the_master_user(run: Run, old: Dovecot, pair: tuple[Path, Path]) -> None:
-    if old.imap and name_of(old, "x") != '"x"':
-        pytest.skip("once is enough")
     with client(old) as session:
         session.append("INBOX", "", None, raw("one"))
     common = ("import", "imap", ADA, "--host", "localhost", "--login", "ada@old.test", "--password-stdin")
