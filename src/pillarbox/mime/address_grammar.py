@@ -2,7 +2,7 @@
 
 Of the obsolete syntax of section 4.4 these are taken: dots in a display name, white space and comments around the dots
 and the at-sign of an address, routes, empty elements of a list. Octets beyond ASCII are letters (RFC 6532). Control
-characters are not taken anywhere.
+characters are not taken anywhere. `ada@example.com <ada@example.com>` is taken too: it leaves no doubt.
 
 `address.parse_addresses` reads whatever there is; for a field that passes here it finds exactly what the grammar has.
 """
@@ -17,6 +17,8 @@ _DOT_ATOM = _ATEXT + rb"+(?:\." + _ATEXT + rb"+)*"
 _SPEC = _DOT_ATOM + rb"@" + _DOT_ATOM
 _NAME = rb"(?:\"[ !#-\[\]-~]*+\"|" + _ATEXT + rb"[ .!#$%&'*+/=?^_`{|}~A-Za-z0-9-]*+)"
 _COMMON = re.compile(rb"[ \t]*+(?:" + _NAME + rb"?<" + _SPEC + rb">|" + _SPEC + rb")[ \t]*+(?:\r\n)?\Z")
+# The address as its own name, without the quotes that it needs: not in the grammar, and what many scripts write.
+_TWICE = re.compile(rb"[ \t]*+(" + _SPEC + rb")[ \t]*+<\1>[ \t]*+(?:\r\n)?\Z", re.IGNORECASE)
 
 # Tokens, and the letter that each is in `_LIST`: "a" an atom, "q" a quoted string, "l" a domain literal.
 _TOKEN = re.compile(
@@ -39,7 +41,7 @@ _LIST = re.compile(rf"(?:{_ENTRY})?(?:,(?:{_ENTRY})?)*")
 
 def is_address_list(value: bytes) -> bool:
     """Whether a raw field value, with its folds, is an address list (groups too, RFC 6854); it may be empty. Linear."""
-    if _COMMON.match(value) is not None:
+    if _COMMON.match(value) is not None or _TWICE.match(value) is not None:
         return True
     letters = _letters(value)
     return letters is not None and _LIST.fullmatch(letters) is not None

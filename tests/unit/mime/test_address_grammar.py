@@ -31,6 +31,7 @@ GOOD = [
     b"J\xf6rg <j@example.com>",
     b'""@example.com',
 ]
+TWICE = [b"ada@example.com <ada@example.com>", b"ada@example.com\t<Ada@Example.com>"]
 BAD = [
     b"[<boss@x>] <ada@y>",
     b"boss@x <ada@y>",
@@ -78,6 +79,15 @@ BAD = [
 def test_what_the_grammar_has(value: bytes) -> None:
     assert is_address_list(value)
     assert is_address_list(b" " + value.strip() + b"\r\n")
+
+
+@pytest.mark.parametrize("value", TWICE)
+def test_an_address_may_be_its_own_name(value: bytes) -> None:
+    assert is_address_list(value)
+    assert is_address_list(b" " + value + b"\r\n")
+    assert [(local.lower(), host.lower()) for _, _, local, host in parse_addresses(value)] == [(b"ada", b"example.com")]
+    assert not is_address_list(value + b", bob@example.com")
+    assert not is_address_list(value.replace(b"<", b"<x"))
 
 
 @pytest.mark.parametrize("value", BAD)
@@ -131,6 +141,8 @@ def test_pythons_reader_finds_the_same_in_what_passes(pieces: list[bytes]) -> No
     ours = [(local, host) for _, _, local, host in parse_addresses(value)]
     assert None not in [host for _, host in ours]
     groups = email.headerregistry.AddressHeader.value_parser(value.decode()).mailboxes
+    if not groups and len(ours) == 1 and value.count(b"@") == 2:  # an address that is its own name is none for Python
+        return
     theirs = [(box.local_part.encode(), box.domain.encode()) for box in groups]
     assert ours == theirs
 
