@@ -14,6 +14,8 @@ from pillarbox.store.errors import Busy, Conflict, Corrupt, Full, IoFault, Store
 FOREIGN_LOCK_WAIT = 60.0  # seconds a writer waits for somebody else's `sqlite3`
 PAGE_SIZE = 4096
 
+_OPENING_WAIT_MS = 10_000
+
 Role = Literal["writer", "inline", "reader", "checkpointer"]
 
 _CACHE_KIB: dict[Role, int] = {"writer": 8192, "inline": 4096, "reader": 2048, "checkpointer": 256}
@@ -29,7 +31,8 @@ def connect(path: str, role: Role) -> apsw.Connection:
     """Open an existing database file for one role. Raises StoreError."""
     try:
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=200)
-        connection.set_busy_timeout(_BUSY_WAIT_MS[role])
+        # Who opens the database first reads its log anew after a crash, and the others wait for that.
+        connection.set_busy_timeout(_OPENING_WAIT_MS)
         # "double quotes are a string" hides misspelt column names.
         connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
         connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
@@ -43,6 +46,7 @@ def connect(path: str, role: Role) -> apsw.Connection:
             connection.execute(f"PRAGMA {pragma}")
         if role in ("inline", "reader"):
             connection.execute("PRAGMA query_only=ON")
+        connection.set_busy_timeout(_BUSY_WAIT_MS[role])
     except apsw.Error as error:
         raise translated(error, path) from error
     return connection
