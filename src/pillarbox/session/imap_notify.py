@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pillarbox.imap import metadata_grammar, responses
@@ -17,8 +19,7 @@ from pillarbox.session.imap_notify_interest import Event, Interest
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store.errors import StoreError
 from pillarbox.store.folders import Folder
-from pillarbox.store.mailbox_names import DELIMITER
-from pillarbox.store.sharing import PREFIX
+from pillarbox.store.mailbox_names import DELIMITER, parents
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
@@ -98,20 +99,23 @@ async def push(session: ImapSession, following: Following) -> None:
     if following.doubtful:
         try:
             await following.review()
+            following.limit()
         except TooMuch:
             following.overflow()
+        if following.overflown:
             _overflow(session)
             return
     renamed, names, entries, messages = following.renamed, following.names, following.entries, following.messages
     following.clear()
-    lines = _renamed_lines(session, following, renamed, names) if renamed is not None else []
-    lines += _named_lines(session, following, names)
+    above = _visible_parents(following) if names or renamed is not None else frozenset[str]()
+    lines = _renamed_lines(session, following, renamed, names, above) if renamed is not None else []
+    lines += _named_lines(session, following, names, above)
     lines += _entry_lines(session, following, entries)
-    lines += _message_lines(session, following, messages)
-    for count, line in enumerate(lines, 1):
+    for count, line in enumerate(chain(lines, _message_lines(session, following, messages)), 1):
         session.core.untagged(line)
         if count % _LINES == 0:
             await session.drained()
+            await asyncio.sleep(0)  # others' turn
 
 
 def _overflow(session: ImapSession) -> None:
@@ -122,7 +126,11 @@ def _overflow(session: ImapSession) -> None:
 
 
 def _renamed_lines(
-    session: ImapSession, following: Following, renamed: Renamed, names: dict[tuple[int, str], Named]
+    session: ImapSession,
+    following: Following,
+    renamed: Renamed,
+    names: dict[tuple[int, str], Named],
+    above: frozenset[str],
 ) -> list[bytes]:
     """The LIST response with OLDNAME (section 5.4), of a mailbox of somebody else if it may be seen."""
     owner_id = renamed.owner_id
@@ -131,10 +139,13 @@ def _renamed_lines(
     if owner_id != following.user_id and _find(following, renamed.new) is None:
         return []
     named = names.pop((owner_id, renamed.new), None)  # all is said of it with this
-    return [_listing(session, following, renamed.new, lost=named is not None and named.lost, old=renamed.old)]
+    lost = named is not None and named.lost
+    return [_listing(session, following, renamed.new, above, lost=lost, old=renamed.old)]
 
 
-def _named_lines(session: ImapSession, following: Following, names: dict[tuple[int, str], Named]) -> list[bytes]:
+def _named_lines(
+    session: ImapSession, following: Following, names: dict[tuple[int, str], Named], above: frozenset[str]
+) -> list[bytes]:
     """LIST responses (sections 5.4, 5.5, 5.9). With what was made or is gone goes the name above it."""
     told: dict[str, bytes] = {}
     for (owner_id, name), named in names.items():
@@ -143,23 +154,29 @@ def _named_lines(session: ImapSession, following: Following, names: dict[tuple[i
         visible = _find(following, name) is not None
         if not (visible or named.known or named.lost):
             continue  # of somebody else, and hidden
-        told[name] = _listing(session, following, name, lost=named.lost)
-        above = name.rpartition(DELIMITER)[0]
-        if (named.made or named.ended) and above and above not in told:
-            wanted = following.interest.events(above, following.mine.subscribed, own=owner_id == following.user_id)
+        told[name] = _listing(session, following, name, above, lost=named.lost)
+        parent = name.rpartition(DELIMITER)[0]
+        if (named.made or named.ended) and parent and parent not in told:
+            wanted = following.interest.events(parent, following.mine.subscribed, own=owner_id == following.user_id)
             if wanted & Event.NAME:
-                told[above] = _listing(session, following, above)
+                told[parent] = _listing(session, following, parent, above)
     return list(told.values())
 
 
 def _listing(
-    session: ImapSession, following: Following, name: str, *, lost: bool = False, old: str | None = None
+    session: ImapSession,
+    following: Following,
+    name: str,
+    above: frozenset[str],
+    *,
+    lost: bool = False,
+    old: str | None = None,
 ) -> bytes:
     found = _find(following, name)
     words = [] if found is not None else ["\\NonExistent"]
     if lost or (found is not None and "r" not in following.rights(found[0], found[1].id)):
         words.append("\\NoAccess")
-    if _has_children(following, name):
+    if name in above or following.mine.has_children(name):
         words.append("\\HasChildren")
     elif found is not None:
         words.append("\\HasNoChildren")
@@ -180,16 +197,14 @@ def _find(following: Following, name: str) -> tuple[int, Folder] | None:
     return (following.user_id, folder) if folder is not None else None
 
 
-def _has_children(following: Following, name: str) -> bool:
-    """Something below is visible."""
-    below = name + DELIMITER
-    if not below.startswith(PREFIX):
-        return following.mine.has_children(name)
-    return any(
-        "l" in access.to(folder.id) and (access.prefix + folder.name).startswith(below)
+def _visible_parents(following: Following) -> frozenset[str]:
+    """Names above mailboxes of others that may be seen."""
+    return frozenset(
+        parent
         for owner_id, access in following.access.items()
-        if access.prefix.startswith(below) or below.startswith(access.prefix)
         for folder in following.views[owner_id].folders.values()
+        if "l" in access.to(folder.id)
+        for parent in parents(access.prefix + folder.name)
     )
 
 
@@ -211,9 +226,10 @@ def _entry_lines(
     return lines
 
 
-def _message_lines(session: ImapSession, following: Following, messages: dict[tuple[int, int], Waiting]) -> list[bytes]:
+def _message_lines(
+    session: ImapSession, following: Following, messages: dict[tuple[int, int], Waiting]
+) -> Iterator[bytes]:
     """STATUS responses (sections 5.1 to 5.3)."""
-    lines = []
     for (owner_id, mailbox_id), waiting in messages.items():
         folder = _readable(following, owner_id, mailbox_id)
         if folder is None or _is_selected(session, mailbox_id):
@@ -223,8 +239,7 @@ def _message_lines(session: ImapSession, following: Following, messages: dict[tu
         flags = waiting.flags and (session.condstore or waiting.unseen != folder.unseen)
         if waiting.new or flags:
             items = _status(folder, new=waiting.new, flags=flags, modseq=session.condstore)
-            lines.append(responses.status(following.name_of(owner_id, folder), items, session.utf8))
-    return lines
+            yield responses.status(following.name_of(owner_id, folder), items, session.utf8)
 
 
 def _status(folder: Folder, *, new: bool, flags: bool, modseq: bool) -> Items:

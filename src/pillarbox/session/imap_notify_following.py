@@ -158,10 +158,14 @@ class Following:
                 self._subscribed(news, name)
         for entry in news.entries:
             self._entry(owner_id, entry)
-        if len(self.names) + sum(map(len, self.entries.values())) > MOST_NAMES:
-            self.overflow()
+        self.limit()
         if self.names or self.messages or self.entries or self.renamed is not None:
             self._awake()
+
+    def limit(self) -> None:
+        """So much is told and no more."""
+        if len(self.names) + sum(map(len, self.entries.values())) > MOST_NAMES:
+            self.overflow()
 
     def overflow(self) -> None:
         """It is too much: everything is forgotten, and the client is to hear that (section 5.8)."""

@@ -20,22 +20,26 @@ Numbers = Mapping[int, tuple[int, int]]  # account -> its numbers before and aft
 
 
 class OwnWrites:
-    """Spans of numbers by account, the last ones."""
+    """Spans of numbers by account, the last ones; those of an account ascend."""
 
-    __slots__ = ("_spans",)
+    __slots__ = ("_latest", "_spans")
 
     def __init__(self) -> None:
         self._spans: deque[tuple[int, int, int]] = deque(maxlen=MOST)
+        self._latest: dict[int, int] = {}  # the last number of each account
 
     def note(self, numbers: Numbers) -> None:
         for account, (before, after) in numbers.items():
             if before < after:
                 self._spans.append((account, before, after))
+                self._latest[account] = after
 
     def cover(self, account: int, since: int, until: int) -> bool:
         """Every number over `since` up to `until` was drawn by this session."""
+        if until > self._latest.get(account, -1):
+            return False
         at = since
-        for owner, before, after in sorted(self._spans):
+        for owner, before, after in self._spans:
             if owner == account and before <= at < after:
                 at = after
         return since < until <= at

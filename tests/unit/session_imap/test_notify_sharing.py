@@ -1,5 +1,7 @@
 """NOTIFY and mailboxes of others: as long as they may be read, and not a word of those that may not."""
 
+from pillarbox.session import imap_notify_following
+from pillarbox.store import directory, rights
 from unit.session_imap.notify_client import listening, silent, told
 
 BOB = "bob@example.com"
@@ -119,3 +121,19 @@ async def test_the_rights_are_read_again_before_something_is_told(house):
         session._retry()
         assert await told(bob) == [there('LIST (\\NonExistent \\NoAccess) "/" "THERE/Sent"')]
         assert await silent(h, bob)
+
+
+async def test_too_many_that_are_shared_at_once(house, monkeypatch):
+    async with house() as h:
+        ada, bob = await shared(h, "lr", f'(subtree "" {ALL})')
+        monkeypatch.setattr(imap_notify_following, "MOST_NAMES", 5)
+        for name in "abcdef":
+            await ada.ok(f"CREATE {name}")
+        assert await silent(h, bob)
+        user_id = await h.node.store.read(lambda tx: directory.user(tx, "ada@example.com").id)
+        await h.node.store.write(rights.change, user_id, None, BOB, "=", "lr")
+        assert (await told(bob))[0].startswith(b"OK [NOTIFICATIONOVERFLOW] ")
+        assert len(h.node.accounts._views) == 0
+        await bob.ok(f'NOTIFY SET (subtree "" {ALL})')  # what is there already is not too much
+        await h.put(mailbox="a")
+        assert (await told(bob))[0].startswith(there('STATUS "THERE/a" (MESSAGES 1 '))
