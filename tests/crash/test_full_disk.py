@@ -44,10 +44,10 @@ def send(server: Running, name: str, size: int) -> int:
 
 
 def fill(disk, leave: int) -> None:
-    """Other files take all room but `leave` octets."""
-    room = os.statvfs(disk)
-    with open(disk / "filler", "ab") as filler:
-        filler.write(bytes(max(room.f_bavail * room.f_frsize - leave, 0)))
+    """Other files take all room but `leave` octets. In steps, since the server takes room too meanwhile."""
+    with open(disk / "filler", "ab", buffering=0) as filler:
+        while (spare := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - leave) > 0:
+            filler.write(bytes(min(spare, max(MIB // 4, spare // 2))))
 
 
 def names(server: Running) -> set[str]:
