@@ -177,6 +177,7 @@ async def test_what_left_the_store_is_forgotten(sqlite_store):
     box = await inbox_of(sqlite_store, user)
     await sqlite_store.write(messages.expunge, box.id, [2])
     await sqlite_store.write(lambda tx: tx.run("DELETE FROM expunged"))
+    await sqlite_store.write(lambda tx: tx.run("DELETE FROM blob_chunks WHERE blob_id = 2"))
     await sqlite_store.write(lambda tx: tx.run("DELETE FROM blobs WHERE id = 2"))
     assert await sqlite_store.search.sweep(sqlite_store) == 1
     assert (await sqlite_store.search.status(sqlite_store)).indexed == 4
