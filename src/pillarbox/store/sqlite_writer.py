@@ -239,7 +239,10 @@ class Writer:
     def _alone(self, tx: SqliteTx, request: Request) -> Done:
         """Run the only function of a transaction: its error is the end of that."""
         try:
-            return Done(request.future, request.fn(tx, *request.args, **request.kw), None)
+            value = request.fn(tx, *request.args, **request.kw)
+            if not self._connection.in_transaction:
+                raise StoreError("an error ended the transaction, and the function went on")
+            return Done(request.future, value, None)
         except BaseException as error:
             self._roll_back()
             return Done(request.future, None, error)

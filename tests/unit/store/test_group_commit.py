@@ -341,3 +341,18 @@ async def test_nothing_is_told_before_it_can_be_read(sqlite_store: Store, folder
     assert sqlite_store.peek(present)
     await asyncio.sleep(0)
     assert seen == [True]
+
+
+async def test_an_error_that_ended_the_transaction_and_was_swallowed_is_no_success(
+    sqlite_store: Store, folder: Path
+) -> None:
+    def swallows(tx: Tx, key: str) -> str:
+        put(tx, key)
+        tx.run("ROLLBACK")  # as SQLite does by itself for some errors (SQLITE_FULL)
+        return key
+
+    assert [type(one) for one in await settled(sqlite_store.write(swallows, "alone"))] == [StoreError]
+    with one_group(folder):
+        futures = [sqlite_store.write(swallows, "many"), sqlite_store.write(put, "good")]
+    assert [type(one) for one in await settled(*futures)] == [StoreError, str]
+    assert await keys(sqlite_store) == ["good"]
