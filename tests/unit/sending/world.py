@@ -162,12 +162,12 @@ class Office:
             scheduler.handover.accepted(plans, outcomes, content)
         return outcomes
 
-    async def put(self, *recipients, sender="ada@example.org", content=MESSAGE, key=None, **columns):
-        """One message; the ids of its rows."""
+    async def put(self, *recipients, sender="ada@example.org", content=MESSAGE, key=None, to="", **columns):
+        """One message; the ids of its rows. `to` as in `accept`."""
         key = key or self.ids()
         plans = [
-            Queued(sender, to, destination=f"mx {to.rpartition('@')[2]}", message_key=key, **columns)
-            for to in recipients
+            Queued(sender, one, destination=to or f"mx {one.rpartition('@')[2]}", message_key=key, **columns)
+            for one in recipients
         ]
         message = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
         outcomes = await self.store.write(delivery.deliver, message, plans)

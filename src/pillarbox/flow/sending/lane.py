@@ -11,7 +11,7 @@ from msgspec import structs
 
 from pillarbox.access.ledger import Field
 
-from ..parcel import HopDown, Lane, Outcome, Reply, Result
+from ..parcel import Hop, HopDown, Lane, Outcome, Reply, Result
 from .batch import Load
 from .pace import feeling
 from .slots import Slot
@@ -34,6 +34,7 @@ class LaneRunner:
         self._run = run
         self._slot = slot
         self._lane: Lane | None = None
+        self._hop: Hop | None = None  # where it leads, since it has begun to connect
         self._carried = 0
         self._again: Load | None = None  # was given to a connection that had closed meanwhile
         self._task: asyncio.Task[None] | None = None
@@ -41,7 +42,12 @@ class LaneRunner:
 
     @property
     def connected(self) -> bool:
-        return self._lane is not None and self._carried > 0
+        return self._lane is not None and self._carried > 0 and not self.astray
+
+    @property
+    def astray(self) -> bool:
+        """The route has changed: it ends with the message it is at, and says nothing of the destination."""
+        return self._hop is not None and self._hop != self._run.hop
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._work(), name=f"lane {self._run.name}")
@@ -108,7 +114,7 @@ class LaneRunner:
 
     async def _ready(self, load: Load) -> bool:
         """Have a connection; False when there is none to be had, and the load was answered for or put back."""
-        if self._lane is not None and self._lane.usable:
+        if self._lane is not None and self._lane.usable and not self.astray:
             return True
         await self._close()
         run, counters = self._run, self._run.parts.counters
@@ -116,7 +122,8 @@ class LaneRunner:
         counters.add(Field.OUTGOING_CONNECTIONS)
         watch = self._watch()
         try:
-            self._lane = await run.parts.carrier.open(run.hop)
+            self._hop = run.hop
+            self._lane = await run.parts.carrier.open(self._hop)
             self._carried = 0
             return True
         except HopDown as down:
@@ -134,7 +141,9 @@ class LaneRunner:
 
     def _refused(self, load: Load, down: HopDown, began: float) -> None:
         run = self._run
-        if down.permanent:
+        if self.astray:
+            run.put_back(load)
+        elif down.permanent:
             self._answer(load, "failed", down.reply, began)
         elif others := run.talking(self):
             # It serves us in other lanes: one too many, which is not this message's fault.
@@ -172,8 +181,10 @@ class LaneRunner:
         self._carried += 1
         if parts.clock() - began < SLOW_AFTER / 4:
             parts.slots.forget(run.name)
-        feels = feeling(outcomes)
-        if feels == "good":
+        feels = "" if self.astray else feeling(outcomes)
+        if not feels:
+            pass
+        elif feels == "good":
             run.well()
         elif feels == "bad":
             run.trouble(outcomes[0].reply)

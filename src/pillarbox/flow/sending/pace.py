@@ -56,6 +56,11 @@ class Pace:
     def blocked(self) -> bool:
         return self.blocked_until is not None
 
+    def bound(self, most: int) -> None:
+        """So many lanes at most from now on."""
+        self.most = max(1, most)
+        self.lanes = min(self.lanes, self.most)
+
     def talked(self) -> bool:
         """It answered, whatever it said of a message; whether it is back from being left alone."""
         back = self.probing

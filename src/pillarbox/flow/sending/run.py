@@ -116,12 +116,26 @@ class Run:
         """The lease is ours now; False when this run is ending and cannot have it."""
         if self._leaving:
             return False
-        self.leased, self.hop = True, hop
+        if not self.leased:  # else it had run out: what was learnt meanwhile is newer
+            self.leased, self.pace.failures = True, destination.failures
         self.lease_until = self.parts.clock() + LEASE
-        self.pace.most, self.pace.failures = self._bound(most), destination.failures
+        self.follow(hop, most)
         self._dry = False
         self._poke.set()
         return True
+
+    def follow(self, hop: Hop, most: int) -> None:
+        """The route says this by now: lanes to another hop end with the message they are at."""
+        if hop != self.hop:
+            log.info("The route has changed", destination=self.name)
+        self.hop = hop
+        self.pace.bound(self._bound(most))
+        self._poke.set()
+
+    @property
+    def _at_work(self) -> int:
+        """Lanes to the hop of now."""
+        return sum(not lane.astray for lane in self._lanes)
 
     @property
     def starting(self) -> bool:
@@ -174,7 +188,7 @@ class Run:
             return None
         if self.parts.clock() > self.lease_until - GRACE:  # it may be another's by now
             return None
-        if len(self._lanes) > self.pace.lanes or (load := self.stock.take()) is None:
+        if self._at_work > self.pace.lanes or (load := self.stock.take()) is None:
             return None
         if len(self.stock) <= len(self._lanes) and not self._dry:
             self._poke.set()
@@ -204,7 +218,7 @@ class Run:
     @property
     def worth_waiting(self) -> bool:
         """Whether a lane without work should stay for some: not where others need its slot and nothing is due."""
-        if self._leaving or self._down is not None or len(self._lanes) > self.pace.lanes:
+        if self._leaving or self._down is not None or self._at_work > self.pace.lanes:
             return False
         return not self._dry or not self.parts.slots.pressed
 
@@ -409,6 +423,8 @@ class Run:
         now = int(self.parts.clock())
         good: list[QueuedMessage] = []
         for row in rows:
+            if row.id in self.stock.rows:  # held and released since it was claimed: it is on its way already
+                continue
             self.stock.begin(row.id)
             over = overdue(row, now)
             if over is None:
@@ -432,7 +448,7 @@ class Run:
     def _may_open(self) -> bool:
         if self._stuck or self._leaving or self._down is not None:
             return False
-        return len(self._lanes) < self.pace.lanes
+        return self._at_work < self.pace.lanes
 
     def _answer_for_it(self, reply: Reply) -> None:
         """It is left alone: rows that are due were tried, as far as they are concerned."""

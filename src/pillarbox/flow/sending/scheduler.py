@@ -140,12 +140,18 @@ class Scheduler:
                     await self._poke.wait()
 
     async def _review(self) -> None:
-        """Who talks to a hop that has changed ends, and what it has goes the new way."""
+        """What is in hand goes by the routes of now: a destination that is never idle would keep its hop."""
         self._changed = False
         for run in tuple(self._runs.values()):
-            found = await self._parts.store.read(hops.find, run.name)
-            if found.hop != run.hop:
+            try:
+                found = await self._parts.store.read(hops.find, run.name)
+            except StoreError:
+                self._changed = True
+                raise
+            if found.hop is None:
                 run.leave()
+            else:
+                run.follow(found.hop, found.concurrency)
 
     async def _adopt(self) -> bool:
         """Route rows that have no destination; whether there may be more."""
@@ -178,7 +184,7 @@ class Scheduler:
         run = self._runs.get(destination.id)
         if run is None:
             self._run(Run(self._parts, destination, hop, most))
-        elif not run.leased and not run.take_lease(destination, hop, most):
+        elif not run.take_lease(destination, hop, most):
             self._next[run.id] = Run(self._parts, destination, hop, most)
 
     def _join(self, run: Run) -> None:

@@ -1,0 +1,132 @@
+"""What happens to rows and runs in hand while somebody else changes the queue, a route or the lease."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pillarbox.flow.sending import scheduler as scheduling
+from pillarbox.flow.sending.turn import leave
+from pillarbox.store import queue, routes
+from pillarbox.store.records import QueueFilter
+
+
+def taken(office):
+    return [to.partition("@")[0] for _, to, _ in office.world.taken]
+
+
+def test_what_is_held_and_released_while_it_is_on_its_way_goes_once(run):
+    async def body(office):
+        scheduler = office.start()
+        office.world.servers["mx example.net"].sending = 5
+        for number in range(4):
+            await office.put(f"u{number}@example.net")
+        await asyncio.sleep(1)  # two on their way, two wait
+        await office.store.write(queue.hold, QueueFilter())
+        await office.store.write(queue.release, QueueFilter())
+        await office.empty(seconds=60)
+        assert sorted(taken(office)) == ["u0", "u1", "u2", "u3"]
+        assert scheduler._parts.held.octets == 0
+
+    run(body)
+
+
+def test_what_is_held_and_released_while_it_waits_for_long_goes_once(run):
+    async def body(office):
+        office.settings = office.settings.replace(destination_connections=1)
+        scheduler = office.start()
+        await office.put("first@example.net")
+        await office.empty()
+        await asyncio.sleep(0.5)
+        office.world.servers["mx example.net"].sending = 3
+        for number in range(3):
+            await office.accept(scheduler, f"u{number}@example.net")
+        await office.store.write(queue.hold, QueueFilter())
+        await asyncio.sleep(2)
+        await office.store.write(queue.release, QueueFilter())
+        await office.empty(seconds=60)
+        assert sorted(taken(office)) == ["first", "u0", "u1", "u2"]
+        assert scheduler._parts.held.octets == 0
+
+    run(body)
+
+
+def test_a_route_that_changes_is_followed_at_once_where_the_old_hop_stalls(run):
+    async def body(office):
+        route = await office.store.write(routes.create_route, "hub", "smarthost", host="old.test")
+        name, hosts, opening = f"route {route.id}", [], office.world.open
+        server = office.world.servers[name]
+
+        async def opened(hop):
+            hosts.append(hop.host)
+            return await opening(hop)
+
+        office.world.open = opened
+        scheduler = office.start()
+        server.sending = 600
+        for number in range(4):
+            await office.put(f"u{number}@example.net", to=name)
+        await asyncio.sleep(2)
+        assert hosts == ["old.test"] * 2
+        server.sending = 0.1
+        await office.store.write(routes.set_route, "hub", host="new.test", concurrency=1)
+        await asyncio.sleep(5)
+        assert sorted(taken(office)) == ["u2", "u3"]
+        assert hosts == ["old.test"] * 2 + ["new.test"]
+        await office.accept(scheduler, "u4@example.net", to=name)
+        await office.empty()
+        assert sorted(taken(office)) == ["u0", "u1", "u2", "u3", "u4"]
+        assert set(hosts[2:]) == {"new.test"}
+
+    run(body)
+
+
+def test_a_route_that_is_gone_is_left(run):
+    async def body(office):
+        route = await office.store.write(routes.create_route, "smart", "smarthost", host="old.test")
+        scheduler = office.start()
+        server = office.world.servers[f"route {route.id}"]
+        server.sending = 10
+        for number in range(6):
+            await office.put(f"u{number}@example.net", to=f"route {route.id}")
+        await asyncio.sleep(2)
+        await office.store.write(routes.delete_route, "smart")
+        await office.empty(seconds=100)
+        assert len(server.parcels) == 2
+        assert len(office.world.taken) == 6
+        assert all(run.name != f"route {route.id}" for run in scheduler._runs.values())
+
+    run(body)
+
+
+def test_a_lease_that_is_given_back_and_taken_again_by_one_commit_is_used(run):
+    async def body(office):
+        scheduler = office.start()
+        await office.put("first@example.net")
+        await office.empty()
+        (one,) = scheduler._runs.values()
+        real, given_back = office.store.write, []
+
+        def write(fn, *args, **kw):
+            """While the run gives it back somebody puts a message there; the scheduler leases it in the same commit."""
+            if fn is not leave or given_back:
+                return real(fn, *args, **kw)
+
+            def together(tx):
+                settled = fn(tx, *args, **kw)
+                tx.run("UPDATE destinations SET due_at = ?", (tx.now,))
+                given_back.append(scheduling._lease(tx, scheduler._parts.holder, 16))
+                return settled
+
+            done = real(together)
+            done.add_done_callback(lambda _: [scheduler._have(at, found.hop, 0) for at, found in given_back[0]])
+            return done
+
+        office.store.write = write
+        await office.until(lambda: given_back)
+        assert given_back[0]
+        await office.until(lambda: one not in scheduler._runs.values(), seconds=5)
+        await office.put("next@example.net")
+        await office.empty(seconds=20)
+        assert taken(office) == ["first", "next"]
+
+    run(body)
