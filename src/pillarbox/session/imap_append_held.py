@@ -7,14 +7,12 @@ are freed at once; after a crash the sweep of blobs that nobody has finds them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-
 import structlog
 
 from pillarbox.flow.spool import Spool
 from pillarbox.imap.commands import Append
 from pillarbox.mime.analysis import Analysis
-from pillarbox.store import Store, Tx, blobs
+from pillarbox.store import Store, blobs
 from pillarbox.store.errors import StoreError
 from pillarbox.store.records import NewMessage
 
@@ -22,6 +20,7 @@ log = structlog.get_logger()
 
 MOST_HELD = 4 << 20  # octets in memory: contents, and what was computed of them
 OVERHEAD = 1000  # octets that a message takes besides
+_OWNER = "append"
 
 New = tuple[Append, NewMessage]
 
@@ -53,7 +52,7 @@ class Held:
     async def _put_away(self, store: Store) -> None:
         fresh = [message for _, message in self.messages[self._fresh :]]
         size = sum(len(message.packed) for message in fresh if message.packed is not None)
-        ids = await store.write(_stored, fresh, size=size)
+        ids = await store.write(blobs.put_away, fresh, _OWNER, size=size)
         self._stored += ids
         for at, blob_id in enumerate(ids, self._fresh):
             args, message = self.messages[at]
@@ -95,10 +94,6 @@ def _octets_of(message: NewMessage) -> int:
 def _only_size(size: int) -> Analysis:
     """What is asked for of a message whose blob is complete."""
     return Analysis(size, b"", b"", b"", b"", 0, "", (), (), "", "", None, "")
-
-
-def _stored(tx: Tx, fresh: Sequence[NewMessage]) -> list[int]:
-    return [blobs.store(tx, message) for message in fresh]
 
 
 def _freed(done: asyncio.Future[int]) -> None:

@@ -13,7 +13,7 @@ few at a time) and freed a day later, so rows may vanish by anybody's hand and a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import zstandard
@@ -87,6 +87,15 @@ def store(tx: Tx, message: NewMessage) -> int:
     if not row[0]:
         finish(tx, message.blob_id, message.analysis)
     return message.blob_id
+
+
+def put_away(tx: Tx, messages: Iterable[NewMessage], owner: str) -> list[int]:
+    """The blobs of whole messages that no mailbox has yet. `owner` has them: the search index waits for what becomes of
+    them, as it does not for others that nobody refers to."""
+    ids = [store(tx, message) for message in messages]
+    condition, values = tx.among("id", ids)
+    tx.run(f"UPDATE blobs SET owner = ? WHERE {condition}", (owner, values))
+    return ids
 
 
 _COMPUTED = (

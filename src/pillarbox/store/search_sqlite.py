@@ -3,9 +3,9 @@
 The texts in it are words between spaces already (`mime.words`), so its tokenizer only cuts at ASCII; nothing but words
 and their places is kept (`content=''`). `mark` is the greatest blob that was looked at; blobs below it that could not
 be indexed then (unfinished, unreadable) are in `pending`, and those of the last minutes that only the queue has. A blob
-that nothing refers to is passed over: what was relayed has left the queue, and no mailbox can get it any more. An index
-of another store, of the same store before it went back in time, or of other rules for words is removed and made anew;
-so is one that SQLite finds broken.
+that nothing refers to and nobody owns is passed over: what was relayed has left the queue, and no mailbox can get it
+any more. An index of another store, of the same store before it went back in time, or of other rules for words is
+removed and made anew; so is one that SQLite finds broken.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _IN_MAILBOX = (
 )
 # Mail on its way through is gone before anybody could search it: it has the time for that.
 _PASSING = f"complete = 1 AND created_at > ? AND NOT {_IN_MAILBOX}"
-_LOOK = f"SELECT id, size, complete AND NOT ({_PASSING}), {UNREFERENCED} FROM blobs WHERE "
+_LOOK = f"SELECT id, size, complete AND NOT ({_PASSING}), owner = '' AND {UNREFERENCED} FROM blobs WHERE "
 _TIME_TO_PASS = 120  # seconds
 _SWEEP = 2000  # entries looked at in one step
 

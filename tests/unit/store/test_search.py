@@ -146,6 +146,23 @@ async def test_what_was_only_relayed_is_passed_over_on_sqlite(sqlite_store, cloc
     assert (await store.search.status(store)).indexed == len(TEXTS) + 2  # it has been waiting for long
 
 
+async def test_a_message_that_waits_for_others_of_its_append_is_indexed(store, alice):
+    raw = message("held", "lunch\r\n")
+    await fill(store, alice)
+    (blob_id,) = await store.write(blobs.put_away, [raw], "me")
+    await feed_all(store)
+    await store.write(messages.deliver, NewMessage(None, blob_id, raw.analysis), [to(alice)])
+    assert set(sum((await find(store, alice, "lunch"))[0], [])) == {0, 1, 5}
+    await feed_all(store)
+    assert await find(store, alice, "lunch") == [([0, 1, 5], [])]
+    (unwanted,) = await store.write(blobs.put_away, [raw], "me")
+    await feed_all(store)
+    assert await store.write(blobs.free_unwanted, [unwanted]) == 1
+    await feed_all(store)
+    assert not await store.search.behind(store)
+    assert (await store.search.status(store)).waiting == 0
+
+
 async def test_rebuild_and_status(store, alice):
     await fill(store, alice)
     await feed_all(store)
