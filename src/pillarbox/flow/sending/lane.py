@@ -143,6 +143,9 @@ class LaneRunner:
         run = self._run
         if self.astray:
             run.put_back(load)
+        elif not run.leased and not down.permanent:  # who has the lease may be connected
+            run.put_back(load)
+            run.trouble(down.reply)
         elif down.permanent:
             self._answer(load, "failed", down.reply, began)
         elif others := run.talking(self):
