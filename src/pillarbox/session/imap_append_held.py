@@ -7,6 +7,7 @@ are freed at once; after a crash the sweep of blobs that nobody has finds them.
 from __future__ import annotations
 
 import asyncio
+
 import structlog
 
 from pillarbox.flow.spool import Spool
