@@ -186,7 +186,8 @@ class Following:
         if before is None or after is None:
             anew = self._appeared(news, name, now.id, gone=after is None)
         elif before.name != after.name:
-            anew = self._rename(news, self.name_of(owner_id, before), name)
+            hidden = "l" not in self.rights(owner_id, now.id)
+            anew = self._rename(news, self.name_of(owner_id, before), name, hidden=hidden)
         else:
             anew = False
         if after is None:
@@ -223,13 +224,16 @@ class Following:
             named.known = gone and "l" in self.rights(owner_id, mailbox_id)
         return anew
 
-    def _name(self, news: News, name: str) -> Named:
-        named = self.names.setdefault((news.owner_id, name), Named(news.since, news.until))
+    def _name(self, news: News, name: str, *, known: bool = True) -> Named:
+        named = self.names.setdefault((news.owner_id, name), Named(news.since, news.until, known=known))
         named.until = news.until
         return named
 
-    def _rename(self, news: News, old: str, new: str) -> bool:
-        """Note that a mailbox has another name; whether the client cannot know what it is under that."""
+    def _rename(self, news: News, old: str, new: str, *, hidden: bool) -> bool:
+        """Note that a mailbox has another name; whether the client cannot know what it is under that.
+
+        Of one that is hidden nothing is said, so that what may be seen below it is told name by name.
+        """
         owner_id, earlier = news.owner_id, self.renamed
         if not (self._wanted(owner_id, old) | self._wanted(owner_id, new)) & Event.NAME:
             self._every_name(news, old, new)
@@ -237,6 +241,9 @@ class Following:
         for (owner, name), named in list(self.names.items()):
             if owner == owner_id and _is_at(name, old):  # what was to be told of it is now true of another name
                 self.names.setdefault((owner, new + name[len(old) :]), replace(named, until=news.until))
+        if hidden:
+            self._every_name(news, old, new)
+            return True
         if earlier is None:
             self.renamed = Renamed(owner_id, old, new, news.since, news.until)
         elif earlier.owner_id == owner_id and earlier.new == old:
@@ -255,8 +262,9 @@ class Following:
             before = old + name[len(new) :]
             wanted = self._wanted(news.owner_id, name)
             if (wanted | self._wanted(news.owner_id, before)) & Event.NAME:
-                self._name(news, before)
-                self._name(news, name)
+                visible = "l" in self.rights(news.owner_id, folder.id)
+                self._name(news, before, known=visible)
+                self._name(news, name, known=visible)
                 if wanted & Event.MESSAGES:
                     self._waits(news, folder, folder, new=True, flags=False)
 

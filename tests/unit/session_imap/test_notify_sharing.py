@@ -84,6 +84,40 @@ async def test_rights_that_are_taken_away(house):
         assert (await told(bob))[0].startswith(there('STATUS "THERE/Sent" (MESSAGES 4 '))
 
 
+async def test_a_hidden_mailbox_that_is_renamed_after_another_one_stays_hidden(house):
+    async with house() as h:
+        ada = await h.login()
+        await ada.ok("CREATE secret/below")
+        _, bob = await shared(h)
+        (session,) = (one for one in h.node.sessions if one.notify is not None)
+        for renamed in (("Sent Gone", "secret hidden"), ("hidden secret", "Gone Sent")):
+            session._held = True
+            for names in renamed:
+                await ada.ok(f"RENAME {names}")
+                for view in session.notify.views.values():
+                    await view.settle()
+            session._retry()
+            lines = await bob.ok("CAPABILITY")
+            assert len(lines) > 1
+            assert not [line for line in lines if b"secret" in line or b"hidden" in line]
+
+
+async def test_what_may_be_seen_below_a_hidden_mailbox_is_told_when_that_is_renamed(house):
+    async with house() as h:
+        ada = await h.login()
+        await ada.ok("CREATE secret/seen")
+        await ada.ok("CREATE secret/unseen")
+        await ada.ok(f"SETACL secret/seen {BOB} lr")
+        _, bob = await shared(h, "")
+        await ada.ok("RENAME secret hidden")
+        assert sorted(await told(bob, 2)) == [
+            there('LIST (\\HasNoChildren) "/" "THERE/hidden/seen"'),
+            there('LIST (\\NonExistent) "/" "THERE/secret/seen"'),
+        ]
+        assert (await told(bob))[0].startswith(there('STATUS "THERE/hidden/seen" (MESSAGES 0 '))
+        assert await silent(h, bob)
+
+
 async def test_what_is_shared_later_is_followed(house):
     async with house() as h:
         ada, bob = await shared(h, "")
