@@ -7,6 +7,7 @@ copied. A view knows up to which modification number it is true, so that the sto
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pillarbox.session.imap_selected import Selected
@@ -16,7 +17,10 @@ from pillarbox.store.records import Mailbox, View
 if TYPE_CHECKING:
     from pillarbox.store import Store
 
-MOST = 800_000  # messages in all views of a worker that rest; 45 octets each
+MOST = 800_000 * 45  # octets of memory for all views of a worker that rest, about
+MANY = 5000  # changes since a view was let go; with more it is read anew, in a thread
+
+_MESSAGE, _VIEW, _KEYWORDS, _WORD = 45, 2000, 160, 60  # octets: of a message, of a view without any, of keywords
 
 
 class Views:
@@ -24,22 +28,25 @@ class Views:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._resting: OrderedDict[int, View] = OrderedDict()
-        self._messages = 0
+        self._resting: OrderedDict[int, tuple[View, int]] = OrderedDict()  # with their octets
+        self._octets = 0
 
     @property
     def messages(self) -> int:
         """How many messages the views have that rest here."""
-        return self._messages
+        return sum(len(view.uids) for view, _ in self._resting.values())
 
     def give(self, view: View) -> None:
         """Let a view rest. It is not the giver's any more."""
         self._take(view.mailbox.id)
-        self._resting[view.mailbox.id] = view
-        self._messages += len(view.uids)
-        while self._messages > self._most:
-            _, oldest = self._resting.popitem(last=False)
-            self._messages -= len(oldest.uids)
+        octets = weight(view)
+        if octets > self._most:
+            return
+        self._resting[view.mailbox.id] = view, octets
+        self._octets += octets
+        while self._octets > self._most:
+            _, (_, freed) = self._resting.popitem(last=False)
+            self._octets -= freed
 
     async def open(self, store: Store, box: Mailbox) -> View:
         """The view of a mailbox as it is now. Raises NotFound."""
@@ -50,7 +57,10 @@ class Views:
         changes = await store.read(messages.changes, box.id, known.highestmodseq, known.uidnext)
         if changes.vanished is None or changes.mailbox.uidvalidity != box.uidvalidity:
             return await store.read(messages.open_view, box.id)
-        if not (changes.new or changes.changed or changes.vanished):
+        many = len(changes.new) + len(changes.changed) + len(changes.vanished)
+        if many > MANY:
+            return await store.read(messages.open_view, box.id)
+        if not many:
             view.mailbox = changes.mailbox
             return view
         selected = Selected(view, box.name, read_only=True, recent_from=box.uidnext)
@@ -58,7 +68,13 @@ class Views:
         return selected.rest()
 
     def _take(self, mailbox_id: int) -> View | None:
-        view = self._resting.pop(mailbox_id, None)
-        if view is not None:
-            self._messages -= len(view.uids)
+        view, octets = self._resting.pop(mailbox_id, (None, 0))
+        self._octets -= octets
         return view
+
+
+def weight(view: View) -> int:
+    """How many octets of memory a view has, about: many small mailboxes and many keywords count as well."""
+    words = view.keywords.values()
+    letters = sum(map(len, chain.from_iterable(words)))
+    return _VIEW + _MESSAGE * len(view.uids) + _KEYWORDS * len(words) + _WORD * sum(map(len, words)) + letters

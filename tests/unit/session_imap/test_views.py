@@ -1,9 +1,11 @@
 """A view that rested is brought up to date; who selects it sees what anybody sees who begins anew."""
 
+import tracemalloc
 from array import array
 from contextlib import suppress
 
-from pillarbox.session.imap_views import Views
+from pillarbox.session import imap_views
+from pillarbox.session.imap_views import Views, weight
 from pillarbox.store import messages
 from pillarbox.store.mailboxes import new_uidvalidity
 from pillarbox.store.records import Mailbox, View
@@ -64,10 +66,12 @@ async def test_a_mailbox_of_the_same_name_or_number_made_anew_is_read_anew(house
 
 async def test_those_that_rest_longest_make_room(house):
     async with house() as h:
-        views = Views(most=5)
+        views = Views(most=weight(view(1, 3)) + weight(view(3, 2)))
         for number, count in ((1, 2), (2, 2), (1, 3), (3, 2)):
             views.give(view(number, count))
         assert views.messages == 5  # 1 with 3 and 3 with 2
+        views.give(view(4, 200))  # more than may rest at all: nobody makes room for it
+        assert views.messages == 5
         read = []
 
         async def noted(function, *args):
@@ -75,9 +79,55 @@ async def test_those_that_rest_longest_make_room(house):
             raise NotImplementedError
 
         h.node.store.read = noted
-        for number in (2, 3):
+        for number in (2, 3, 4):
             with suppress(NotImplementedError):
                 await views.open(h.node.store, view(number, 2).mailbox)
-        assert read == [messages.open_view, messages.changes]
-        views.give(view(4, 9))  # more than may rest at all
-        assert views.messages == 0
+        assert read == [messages.open_view, messages.changes, messages.open_view]
+        assert views.messages == 3
+
+
+def test_empty_mailboxes_and_keywords_make_room_too():
+    tracemalloc.start()
+    try:
+        views, keywords = Views(most=1_000_000), Views(most=1_000_000)
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(2000):
+            views.give(view(number, 0))
+        for number in range(100):
+            one = view(number, 10)
+            one.keywords.update((uid, tuple(f"{word:x>200}" for word in range(uid * 10))) for uid in one.uids)
+            keywords.give(one)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0 < keywords.messages < 100
+    assert 1_000_000 < after - before < 3_000_000
+
+
+async def test_a_view_that_missed_very_much_is_read_anew(house, monkeypatch):
+    monkeypatch.setattr(imap_views, "MANY", 3)
+    async with house() as h:
+        await h.put(b"a: 1\r\n\r\n", b"a: 2\r\n\r\n")
+        c, other = await h.login("INBOX"), await h.login("INBOX")
+        for flag, read_anew in (("$A", False), ("$B", True)):
+            await c.ok("UNSELECT")
+            await h.put(b"a: 3\r\n\r\n")
+            await other.ok(f"STORE 1:2 +FLAGS.SILENT {flag}")
+            if read_anew:
+                await h.put(b"a: 4\r\n\r\n")
+            read = []
+            with monkeypatch.context() as patched:
+                store_read = h.node.store.read
+
+                async def noted(function, *args, _read=read, _on=store_read, **kw):
+                    _read.append(function)
+                    return await _on(function, *args, **kw)
+
+                patched.setattr(h.node.store, "read", noted)
+                await c.ok("SELECT INBOX")
+            assert (messages.open_view in read) == read_anew
+            fresh = await h.login()
+            await fresh.ok("EXAMINE INBOX")
+            assert [line.replace(b"\\Recent", b"") for line in await c.ok(ALL)] == [
+                line.replace(b"\\Recent", b"") for line in await fresh.ok(ALL)
+            ]
