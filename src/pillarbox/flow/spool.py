@@ -47,9 +47,11 @@ from .memory import DiskGauge, MemoryBudget
 log = structlog.get_logger()
 
 SMALL = 256 * 1024  # octets that are kept in memory whole
-# Octets that are analysed and compressed on the loop: 0.2 ms for an ordinary message, 5 ms for the worst that we know.
-# Handing it to a thread costs as much as that work, and makes both wait for the interpreter.
+# Octets that are analysed and compressed on the loop: 0.2 ms for an ordinary message. Handing it to a thread costs as
+# much as that work, and makes both wait for the interpreter. Of a header so many: a hostile one takes a millisecond for
+# each KiB.
 INLINE = 128 * 1024
+INLINE_HEADER = 16 * 1024
 CHUNK = 1 << 20  # octets of a chunk before compression
 CHUNK_DUE = CHUNK - 256 * 1024  # octets at which one goes out: with one more read it would be too large
 PRESSED_CHUNK = 128 * 1024  # octets at which a chunk goes out while memory is short
@@ -140,7 +142,7 @@ class Spool:
         """The message, when it is so small that this needs no waiting; None: use `finish`. Raises as that does."""
         if self._fault is not None:
             raise self._fault
-        if self._blob_id is not None or self._held > INLINE or self._flight is not None:
+        if self._blob_id is not None or self._flight is not None or not self._is_light():
             return None
         return self._whole()
 
@@ -153,7 +155,7 @@ class Spool:
         if self._flight is not None:
             await asyncio.shield(self._flight)
         if self._fault is None and self._blob_id is None and self._held <= SMALL:
-            if self._held <= INLINE:
+            if self._is_light():
                 return self._whole()
             self._host.memory.holders.discard(self)  # it stays whole now
             return await loop.run_in_executor(self._host.threads, self._whole)
@@ -196,6 +198,14 @@ class Spool:
             last += data
         else:
             pieces.append(bytearray(data))
+
+    def _is_light(self) -> bool:
+        """Whether analysing what is held is nothing that the loop would notice."""
+        if not INLINE_HEADER < self._held <= INLINE:
+            return self._held <= INLINE_HEADER
+        if len(self._pieces) > 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0].find(b"\r\n\r\n", 0, INLINE_HEADER) >= 0
 
     def _whole(self) -> NewMessage:
         pieces = self._pieces

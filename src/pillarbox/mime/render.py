@@ -13,7 +13,6 @@ import re
 NIL = b"NIL"
 
 _SAFE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-!#-\[\]-\x7f]*+")
-_SPECIAL = re.compile(rb'(["\\])')
 
 
 def string(value: bytes) -> bytes:
@@ -22,7 +21,7 @@ def string(value: bytes) -> bytes:
         return b'"' + value + b'"'
     value = value.replace(b"\0", b"")
     if value.isascii() and b"\r" not in value and b"\n" not in value:
-        return b'"' + _SPECIAL.sub(rb"\\\1", value) + b'"'
+        return b'"' + value.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
     return b"{%d}\r\n%b" % (len(value), value)
 
 

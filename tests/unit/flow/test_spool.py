@@ -64,6 +64,18 @@ async def stored(host, message):
     return await host.store.scan(blobs.read_slice, blob_id, 0, message.analysis.size)
 
 
+@pytest.mark.parametrize("step", [1 << 30, 3000])
+async def test_a_large_header_is_not_analysed_on_the_loop(host, step):
+    for header, body, light in ((10, 100, True), (20, 0, False), (100, 10, False), (0, 120, True)):
+        data = HEADER[:-2] + (b'To: "\\\r\n' * (header << 10))[: header << 10] + b"\r\n\r\n" + b"x" * (body << 10)
+        spool = Spool(host, len(data))
+        await feed(spool, data, step)
+        message = spool.finish_now()
+        assert (message is not None) == light
+        assert await stored(host, message or await spool.finish()) == data
+        spool.close(stored=True)
+
+
 @pytest.mark.parametrize("size", [0, 1, INLINE, INLINE + 1, SMALL, SMALL + 1, CHUNK, 3 * CHUNK + 17])
 @pytest.mark.parametrize("step", [1 << 30, 100_000])
 async def test_a_message_of_any_size_comes_out_as_it_went_in(host, size, step):
