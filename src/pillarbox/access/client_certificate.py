@@ -7,15 +7,17 @@ has verified the certificate before, or it is not here.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
 MOST = 20  # addresses of one certificate; each is looked up
 
 
-def addresses(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """The addresses of what `ssl.SSLObject.getpeercert` gives, in the certificate's order; () without a certificate."""
-    if not certificate:
+def addresses(certificate: Mapping[str, Any] | None, now: float) -> tuple[str, ...]:
+    """The addresses of what `ssl.SSLObject.getpeercert` gives, in the certificate's order; () without a certificate,
+    and when it has ended by `now` (epoch seconds)."""
+    if not certificate or ssl.cert_time_to_seconds(certificate["notAfter"]) < now:
         return ()
     found = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "email"]
     if not found:

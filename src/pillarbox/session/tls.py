@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 
 from pillarbox.access.channel_binding import END_POINT, UNIQUE
 from pillarbox.access.client_certificate import addresses
@@ -88,7 +89,7 @@ def channel(transport: asyncio.BaseTransport, peer: Peer) -> Channel:
     if tls is None or peer.proxied:
         return NO_CHANNEL
     # Only a certificate that was verified is told (`CERT_OPTIONAL`).
-    return Channel(_bindings(tls), addresses(tls.getpeercert()) if tls.context.verify_mode else ())
+    return Channel(_bindings(tls), addresses(tls.getpeercert(), time.time()) if tls.context.verify_mode else ())
 
 
 def _bindings(tls: ssl.SSLObject) -> dict[str, bytes]:

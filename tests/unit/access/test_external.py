@@ -7,9 +7,13 @@ from pillarbox.access.exchange import Channel, offered
 from pillarbox.access.sasl import Certified, Challenge, Failure
 from pillarbox.access.sasl_external import External
 
+NOW = 1795332124.0  # Nov 22 07:22:04 2026 GMT
+
 
 def test_the_addresses_of_a_certificate():
+    dated = {"notAfter": "Nov 22 07:22:04 2026 GMT"}
     both = {
+        **dated,
         "subject": ((("commonName", "c@x.example"),), (("emailAddress", "old@x.example"), ("emailAddress", "o2@x"))),
         "subjectAltName": (
             ("DNS", "x.example"),
@@ -18,12 +22,13 @@ def test_the_addresses_of_a_certificate():
             ("email", "a@x.example"),
         ),
     }
-    assert addresses(both) == ("a@x.example", "b@x.example")
-    assert addresses({"subject": both["subject"]}) == ("old@x.example", "o2@x")
-    assert addresses({"subject": ((("commonName", "c@x.example"),),)}) == ()
-    assert addresses({"subjectAltName": (("email", "a@x\0.example"), ("email", "nobody"))}) == ()
-    assert len(addresses({"subjectAltName": tuple(("email", f"{n}@x") for n in range(50))})) == MOST
-    assert addresses({}) == addresses(None) == ()
+    assert addresses(both, NOW) == ("a@x.example", "b@x.example")
+    assert addresses({**dated, "subject": both["subject"]}, NOW) == ("old@x.example", "o2@x")
+    assert addresses({**dated, "subject": ((("commonName", "c@x.example"),),)}, NOW) == ()
+    assert addresses({**dated, "subjectAltName": (("email", "a@x\0.example"), ("email", "nobody"))}, NOW) == ()
+    assert len(addresses({**dated, "subjectAltName": tuple(("email", f"{n}@x") for n in range(50))}, NOW)) == MOST
+    assert addresses({}, NOW) == addresses(None, NOW) == ()
+    assert addresses(both, NOW + 1) == ()  # it has ended
 
 
 def test_it_is_offered_first_and_only_with_a_certificate():

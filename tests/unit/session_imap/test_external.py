@@ -5,6 +5,8 @@ import ipaddress
 import poplib
 import smtplib
 import ssl
+import time
+from contextlib import suppress
 
 import pytest
 
@@ -12,6 +14,8 @@ from client_certificates import Authority
 from pillarbox.access import authenticate
 from pillarbox.access.limits import Role
 from pillarbox.server.certificates import context, read
+from pillarbox.session import tls
+from pillarbox.session.peer import Peer
 from pillarbox.session.pop3 import Pop3Session
 from pillarbox.session.smtp import SmtpSession
 
@@ -101,6 +105,44 @@ def ssl_usage():
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
     return ExtendedKeyUsageOID.SERVER_AUTH
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_resumed_session_does_not_outlive_the_certificate(version, certificate, authority, monkeypatch):
+    chain, key = certificate
+    server = context(read(key, chain), clients=authority.file.read_bytes())
+    client = ssl.create_default_context()
+    client.check_hostname, client.verify_mode, client.maximum_version = False, ssl.CERT_NONE, version
+    client.load_cert_chain(authority.issue("ada@example.com"))
+    session = None
+    for later, reused, addresses in ((0, False, ("ada@example.com",)), (0, True, ("ada@example.com",)), (2, True, ())):
+        now = time.time() + later * 86400
+        ours, theirs = shaken_hands(client, server, session)
+        session = ours.session
+        assert ours.session_reused == reused
+        with monkeypatch.context() as patched:
+            patched.setattr(tls.time, "time", lambda now=now: now)
+            assert tls.channel(Extra(theirs), Peer("192.0.2.1", 5000, "192.0.2.2")).addresses == addresses
+
+
+class Extra:
+    """A transport that has nothing but its TLS."""
+
+    def __init__(self, ssl_object):
+        self.get_extra_info = {"ssl_object": ssl_object}.get
+
+
+def shaken_hands(client, server, session):
+    """Both ends of a TLS connection in memory, after the server has said something (TLS 1.3 brings tickets with it)."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(down, up, session=session)
+    theirs = server.wrap_bio(up, down, server_side=True)
+    for end in (ours, theirs) * 3:
+        with suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    theirs.write(b"x")
+    assert ours.read(1) == b"x"
+    return ours, theirs
 
 
 async def test_a_certificate_shown_to_a_proxy_is_none(house, certificate, authority):
