@@ -67,8 +67,10 @@ def last_id(tx: Tx) -> int:
 
 
 def dead_since(tx: Tx, before: int, limit: int) -> list[int]:
-    """Dead letters to which nothing happened since `before`, at most `limit` ids. Reads all dead letters."""
+    """Dead letters to which nothing happened since `before`, at most `limit` ids, and nothing does before the end of
+    the transaction (PostgreSQL). Reads all dead letters."""
     sql = "SELECT id FROM message_queue WHERE status = 'failed' AND updated_at < ? LIMIT ?"
+    sql += tx.locking("FOR UPDATE SKIP LOCKED")
     return [row[0] for row in tx.rows(sql, (before, limit))]
 
 

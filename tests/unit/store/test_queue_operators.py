@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from pillarbox.store import (
     QUEUE,
     Store,
     Touched,
+    Tx,
     directory,
     messages,
     queue,
@@ -220,6 +223,29 @@ async def test_dead_letters_end_some_day(store: Store, clock: Clock, monkeypatch
     forgotten = "SELECT recipient FROM message_events WHERE kind = 'forgotten' ORDER BY 1"
     told = await store.scan(lambda tx: tx.rows(forgotten))
     assert told == [("1@x",), ("2@x",), ("3@x",)]
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+async def test_a_dead_letter_that_is_tried_again_just_now_does_not_end(store: Store, clock: Clock) -> None:
+    began, ended = threading.Event(), threading.Event()
+    (dead,) = await put(store, "1@x")
+    await claim_all(store)
+    await store.write(queue_settle.fail, [(dead, "550 no", "mx.x")])
+    clock.now += 31 * dead_letters.DAY
+
+    def retry(tx: Tx) -> int:
+        changed = queue.retry_now(tx, ALL)
+        began.set()
+        ended.wait(2)
+        return changed
+
+    retried = asyncio.ensure_future(store.write(retry))
+    await asyncio.to_thread(began.wait, 5)
+    trimmed = asyncio.ensure_future(store.write(dead_letters.trim, 30))
+    await asyncio.wait([trimmed], timeout=1)
+    ended.set()
+    assert (await retried, await trimmed) == (1, 0)
+    assert [row.status for row in (await rows(store)).values()] == ["retry"]
 
 
 async def test_many_rows_go_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
