@@ -262,9 +262,8 @@ class Following:
             before = old + name[len(new) :]
             wanted = self._wanted(news.owner_id, name)
             if (wanted | self._wanted(news.owner_id, before)) & Event.NAME:
-                visible = "l" in self.rights(news.owner_id, folder.id)
-                self._name(news, before, known=visible)
-                self._name(news, name, known=visible)
+                self._name(news, before, known="l" in self.rights(news.owner_id, folder.id))
+                self._name(news, name, known=news.owner_id == self.user_id)
                 if wanted & Event.MESSAGES:
                     self._waits(news, folder, folder, new=True, flags=False)
 
@@ -335,6 +334,11 @@ class Following:
             if before == after or "l" not in before | after:
                 continue
             name = one.prefix + folder.name
+            if "l" not in after:  # a name that it was given since is not for this client
+                name = self._before_rename(owner_id, name)
+                waits = self.names.get((owner_id, name))
+                if waits is not None and not waits.known:
+                    continue  # nor this one; what it was called before waits already
             wanted = self._wanted(owner_id, name)
             lost = not {"l", "r"} <= after
             if wanted and (lost or wanted & Event.NAME or folder.id in self.denied):
@@ -345,6 +349,13 @@ class Following:
                 self.denied.add(folder.id)
             else:
                 self.denied.discard(folder.id)
+
+    def _before_rename(self, owner_id: int, name: str) -> str:
+        """What the client knows a mailbox as, when a rename of it waits to be told."""
+        renamed = self.renamed
+        if renamed is None or renamed.owner_id != owner_id or not _is_at(name, renamed.new):
+            return name
+        return renamed.old + name[len(renamed.new) :]
 
     async def _join(self, owner_id: int) -> None:
         try:

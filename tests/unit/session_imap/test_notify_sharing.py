@@ -1,5 +1,7 @@
 """NOTIFY and mailboxes of others: as long as they may be read, and not a word of those that may not."""
 
+import pytest
+
 from pillarbox.session import imap_notify_following
 from pillarbox.store import directory, rights
 from unit.session_imap.notify_client import listening, silent, told
@@ -116,6 +118,27 @@ async def test_what_may_be_seen_below_a_hidden_mailbox_is_told_when_that_is_rena
         ]
         assert (await told(bob))[0].startswith(there('STATUS "THERE/hidden/seen" (MESSAGES 0 '))
         assert await silent(h, bob)
+
+
+@pytest.mark.parametrize("another", [False, True])
+async def test_a_name_that_is_given_after_the_rights_were_taken_away_is_not_told(house, another):
+    async with house() as h:
+        ada = await h.login()
+        await ada.ok("CREATE other")
+        await ada.ok(f"SETACL other {BOB} lr")
+        _, bob = await shared(h)
+        (session,) = (one for one in h.node.sessions if one.notify is not None)
+        session._held = True
+        commands = [f"DELETEACL Sent {BOB}", "RENAME Sent secret"]
+        for command in ["RENAME other thing"] * another + commands:
+            await ada.ok(command)
+            for view in session.notify.views.values():
+                await view.settle()
+        session._retry()
+        *lines, _ = await bob.ok("CAPABILITY")
+        assert not [line for line in lines if b"secret" in line]
+        assert [line for line in lines if b"\\NonExistent" in line and b"/Sent" in line]
+        assert another == any(b"/thing" in line and b"\\NonExistent" not in line for line in lines)
 
 
 async def test_what_is_shared_later_is_followed(house):
