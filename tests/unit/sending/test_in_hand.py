@@ -142,3 +142,18 @@ def test_what_a_sibling_gets_no_connection_for_goes_by_those_of_who_has_the_leas
         assert sorted(taken(office)) == sorted(f"u{number}" for number in range(20))
 
     run(body)
+
+
+def test_settings_are_followed_by_a_destination_that_never_rests(run_sqlite):
+    async def body(office):
+        scheduler = office.start()
+        for number in range(240):
+            if number == 10:
+                office.settings = office.settings.replace(destination_connections=3)
+            await office.accept(scheduler, f"u{number}@example.net")
+            await asyncio.sleep(0.5)
+        assert [run.pace.most for run in scheduler._runs.values()] == [3]
+        await office.empty()
+        assert len(office.world.taken) == 240
+
+    run_sqlite(body)

@@ -52,7 +52,7 @@ class Scheduler:
         self._helpers: list[asyncio.Task[None]] = []
         self._poke = asyncio.Event()
         self._stopping = False
-        self._changed = False  # routes may have
+        self._changed = False  # routes or settings may have
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -214,6 +214,7 @@ class Scheduler:
         """Prolong the leases of what is in hand."""
         while True:
             await asyncio.sleep(RENEW)
+            self._changed = True  # the settings may say other bounds, and not every change of a route is heard of
             began = self._parts.clock()
             for run in tuple(self._runs.values()):
                 ids, leased = list(run.stock.rows), [run.id] if run.leased else []
