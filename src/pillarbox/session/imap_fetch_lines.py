@@ -16,6 +16,7 @@ from pillarbox.imap.dates import internal_date
 from pillarbox.imap.fetch import FetchItem, Item, Section
 from pillarbox.imap.responses import string
 from pillarbox.mime.header import LISTED, select_fields
+from pillarbox.session.imap_sections import without_nul
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store import messages
 from pillarbox.store.tx import Row
@@ -102,7 +103,7 @@ class Lines:
         prefix, listed = self._stored("prefix"), self._stored("listed")
 
         def values(_: Page, rows: Sequence[Row]) -> list[bytes]:
-            chosen = [select_fields(row[prefix] + row[listed], section.fields) for row in rows]
+            chosen = [without_nul(select_fields(row[prefix] + row[listed], section.fields)) for row in rows]
             return [b"{%d}\r\n%b" % (len(octets), octets) for octets in chosen]
 
         return section.label.replace(b"%", b"%%") + b" %b", values

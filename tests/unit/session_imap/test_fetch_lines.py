@@ -43,6 +43,25 @@ async def test_long_values_and_rows_of_older_versions_are_told_all_the_same(hous
         assert await c.ok(f"FETCH 1:* {ITEMS}") == every
 
 
+async def test_odd_fields_are_told_as_message_by_message(house):
+    """One item more, which no line has, takes the other way."""
+    headers = (
+        b"Subject: n\0ul\r\nTo: \xff\xe9@x\r\n",
+        b"SUBJECT :\r\n \r\n\tfolded\r\nsubject: twice\r\nSubject:\r\n",
+        b" no field\r\nSubject: second line\r\n",
+        b"no field either\r\n folded\r\nTo: a\nSubject: bare\n more\n",
+        b"Subject: cr\rTo: no field\r\nX-To: x\r\nTo:x\r\n",
+    )
+    async with house() as h:
+        await h.put(*(header + b"\r\nbody\r\n" for header in headers))
+        c = await h.login("INBOX")
+        item = "BODY.PEEK[HEADER.FIELDS (To SUBJECT)]"
+        for number in range(1, len(headers) + 1):
+            (line,) = await c.ok(f"FETCH {number} ({item})")
+            (told,) = await c.ok(f"FETCH {number} ({item} EMAILID)")
+            assert line == told.partition(b" EMAILID")[0] + b")" and b"\0" not in line
+
+
 async def test_a_section_without_peek_sets_seen_and_one_with_it_does_not(house):
     async with house() as h:
         await h.put(b"Subject: a\r\n\r\n")
