@@ -34,6 +34,7 @@ from pillarbox.web.interfaces import api_interface, health_interface
 from pillarbox.web.serve import HttpServer
 
 from . import certificates
+from .allocator import give_back
 from .hints import Hints, Pair
 from .jobs import JOBS, Job, Jobs, keeping_jobs, warning_job
 from .listeners import BACKLOG
@@ -48,6 +49,7 @@ log = structlog.get_logger()
 THREADS = 2  # of the loop's own executor and of health checks
 MINDING = 1.0  # seconds between two looks for what other processes did
 LOGINS = 5  # looks between two checks of all logins, even when nobody told of a change
+MEMORY = 30  # looks after which free memory is given back
 HTTP_PATIENCE = 10.0  # seconds that HTTP connections go on in a worker that was replaced
 DAY = 86_400  # seconds
 _SMTP_ROLES = frozenset({"smtp", "submission", "submissions", "lmtp", "sendmail"})
@@ -268,7 +270,8 @@ class MailApplication:
         slot.add(_GROUPS[min((functions - 1).bit_length() + 1 >> 1, len(_GROUPS) - 1)] if functions else _GROUPS[0])
 
     async def _mind(self, store: Store) -> None:
-        """Once a second: what others did and no hint told, and logins that are no longer good."""
+        """Once a second: what others did and no hint told, and logins that are no longer good. Now and then: memory
+        that is free and could be others'."""
         node, looks = self._node, 0
         while True:
             with suppress(TimeoutError):
@@ -276,6 +279,8 @@ class MailApplication:
                     await self._check_logins.wait()
             looks += 1
             self._slot.set(Field.SPOOL_BYTES, node.memory.used)
+            if looks % MEMORY == 0:
+                asyncio.get_running_loop().run_in_executor(self._threads, give_back)
             try:
                 store.notice_changes(node.watch.mailboxes())
                 if self._check_logins.is_set() or looks % LOGINS == 0:
