@@ -99,6 +99,8 @@ class Following:
         if self.interest.others:
             self.accounts.directory(self, self._directory_changed)
             await self.review()
+        if self.overflown:
+            raise TooMuch
         self._forget()
 
     def end(self) -> None:
@@ -305,17 +307,19 @@ class Following:
     async def review(self) -> None:
         """Read the rights at other accounts, follow these, and note what became accessible or inaccessible.
 
-        Raises StoreError, TooMuch.
+        Raises StoreError, TooMuch. What is heard meanwhile may be too much: then nothing is followed any more.
         """
         self.stale = False
         try:
             access = await self.store.read(sharing.access, self.user_id)
             for owner_id in access:
-                if owner_id not in self.views:
+                if owner_id not in self.views and not self.overflown:
                     await self._join(owner_id)
         except BaseException:
             self.stale = True
             raise
+        if self.overflown:
+            return
         before, self.access = self.access, {owner: one for owner, one in access.items() if owner in self.views}
         for owner_id in before.keys() | self.access.keys():
             had, has = before.get(owner_id), self.access.get(owner_id)
@@ -364,6 +368,9 @@ class Following:
             if owner_id == self.user_id:
                 raise
             return  # it was deleted just now
+        if self.overflown:
+            self.accounts.leave(owner_id, self)
+            return
         self.views[owner_id] = view
         if sum(len(one.folders) for one in self.views.values()) > MOST_FOLLOWED:
             raise TooMuch

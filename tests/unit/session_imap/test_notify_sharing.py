@@ -3,7 +3,7 @@
 import pytest
 
 from pillarbox.session import imap_notify_following
-from pillarbox.store import directory, rights
+from pillarbox.store import directory, rights, sharing
 from unit.session_imap.notify_client import listening, silent, told
 
 BOB = "bob@example.com"
@@ -139,6 +139,25 @@ async def test_a_name_that_is_given_after_the_rights_were_taken_away_is_not_told
         assert not [line for line in lines if b"secret" in line]
         assert [line for line in lines if b"\\NonExistent" in line and b"/Sent" in line]
         assert another == any(b"/thing" in line and b"\\NonExistent" not in line for line in lines)
+
+
+async def test_too_much_that_is_heard_while_rights_are_read(house, monkeypatch):
+    async with house() as h:
+        ada, bob = await shared(h)
+        (session,) = (one for one in h.node.sessions if one.notify is not None)
+        following, read = session.notify, h.node.store.read
+
+        async def crowded(function, *args, **kw):
+            if function is sharing.access:
+                monkeypatch.setattr(h.node.store, "read", read)
+                following.overflow()
+            return await read(function, *args, **kw)
+
+        monkeypatch.setattr(h.node.store, "read", crowded)
+        await ada.ok(f"SETACL INBOX {BOB} lr")
+        assert (await told(bob))[0].startswith(b"OK [NOTIFICATIONOVERFLOW]")
+        assert await silent(h, bob)
+        assert not h.node.accounts._views and not following.views
 
 
 async def test_what_is_shared_later_is_followed(house):
