@@ -175,11 +175,15 @@ def put(
     tx: Tx, mailbox_id: int, owner_id: int, user_id: int, uids: Sequence[int], changes: Sequence[Change], modseq: int
 ) -> None:
     """Change entries of messages that have this modification number already. Raises TooLarge, TooMany, OverQuota."""
+    if any(len(one.value or b"") > MAX_VALUE for one in changes):
+        raise TooLarge(f"a value has at most {MAX_VALUE} octets")
+    last = {(entry, shared): value for entry, shared, value in changes}
+    each = sum(len(entry) + len(value) for (entry, _), value in last.items() if value is not None)
+    if each * len(uids) > MAX_OCTETS:  # a small command could write for hours before that is counted
+        raise OverQuota(f"annotations of an account have at most {MAX_OCTETS} octets")
     condition, values = tx.among("uid", uids)
     before = _octets(tx, mailbox_id, condition, values)
-    for entry, shared, value in changes:
-        if value is not None and len(value) > MAX_VALUE:
-            raise TooLarge(f"a value has at most {MAX_VALUE} octets")
+    for (entry, shared), value in last.items():
         who = None if shared else user_id
         same = f"mailbox_id = ? AND {condition} AND coalesce(user_id, 0) = ? AND entry = ?"
         key = (mailbox_id, values, who or 0, entry)

@@ -3,7 +3,7 @@
 import pytest
 from store_samples import inbox_of, message, to
 
-from pillarbox.store import NotFound, OverQuota, Store, annotating, directory, mailboxes, messages, undelete
+from pillarbox.store import NotFound, OverQuota, Store, Tx, annotating, directory, mailboxes, messages, undelete
 from pillarbox.store.annotating import Carried, Change, Note, TooLarge, TooMany
 from pillarbox.store.records import Mailbox, User
 
@@ -80,6 +80,25 @@ async def test_removals_are_not_remembered_without_end(
     rows = await store.read(lambda tx: tx.row("SELECT count(*) FROM annotations"))
     assert rows[0] <= 2 * 4
     assert await octets(store, inbox.id) == 0
+
+
+async def test_what_cannot_fit_is_not_written_first(store: Store, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox, _ = await three(store, alice)
+    monkeypatch.setattr(annotating, "MAX_OCTETS", 3 * (len("/comment") + 10) - 1)
+    one, written = Change("/comment", False, b"x" * 10), []
+
+    def noted(tx: Tx, uids: list[int]) -> None:
+        with monkeypatch.context() as patched:
+            run = type(tx).run
+            patched.setattr(type(tx), "run", lambda tx, sql, *rest: (written.append(sql), run(tx, sql, *rest))[1])
+            annotating.put(tx, inbox.id, alice.id, alice.id, uids, [one._replace(value=b"y"), one], 7)
+
+    with pytest.raises(OverQuota):
+        await store.write(noted, [1, 2, 3])
+    assert not written
+    await store.write(noted, [1, 2])
+    assert len([sql for sql in written if sql.startswith("INSERT")]) == 1  # an entry that is named twice: the last one
+    assert await octets(store, inbox.id) == 2 * (len("/comment") + 10)
 
 
 async def test_limits(store: Store, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
