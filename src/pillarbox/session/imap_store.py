@@ -45,6 +45,9 @@ async def store(session: ImapSession, command: Command) -> Answer:
     )
     surprising = _take(selected, args, stored)
     refused = sorted(stored.refused)
+    every = args.operation == "set"
+    if (flags.ALL if every else args.flags) & ~mask or (not words and (every or args.keywords)):
+        surprising = sorted(set(uids).difference(refused))  # some flags stayed: the client takes them for changed
     if args.silent:
         selected.note(surprising)  # RFC 9051 section 6.4.6: what others did is told even then
         if session.condstore:  # and so is the new mod-sequence, RFC 7162 section 3.1.3

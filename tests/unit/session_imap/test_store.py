@@ -2,7 +2,9 @@
 
 import re
 
-from pillarbox.imap.flags import DELETED, SEEN
+import pytest
+
+from pillarbox.imap.flags import DELETED, FLAGGED, SEEN
 
 
 def five():
@@ -154,3 +156,20 @@ async def test_silent_hides_nothing_that_others_did(house):
         assert await a.ok("STORE 1:4 -FLAGS.SILENT (\\Seen Todo)") == []
         assert await a.ok("STORE 5 +FLAGS.SILENT (todo)") == []
         assert await a.ok("NOOP") == []
+
+
+@pytest.mark.parametrize("operation", ["FLAGS", "+FLAGS", "-FLAGS"])
+async def test_silent_hides_no_flag_that_may_not_be_changed(house, operation):
+    """RFC 4314 section 4: the others are changed, and the client takes all of them for changed."""
+    async with house() as h:
+        await h.put(b"a: 1\r\n\r\n", mailbox="Sent", flags=SEEN | FLAGGED, keywords=("$Hers",))
+        ada = await h.login("Sent")
+        await ada.ok("SETACL Sent bob@example.com lrs")
+        bob = await h.login('"Other Users/ada@example.com/Sent"', user="bob@example.com")
+        expected = {"FLAGS": b"\\Flagged \\Seen", "+FLAGS": b"\\Flagged \\Seen", "-FLAGS": b"\\Flagged"}[operation]
+        (told,) = await bob.ok(f"STORE 1 {operation}.SILENT (\\Seen \\Deleted \\Flagged $Other)")
+        assert b"FLAGS (" + expected + b" $Hers" in told
+        await ada.ok("SETACL Sent bob@example.com lrswte")
+        assert await bob.ok("NOOP") == []
+        told = await bob.ok(f"STORE 1 {operation}.SILENT (\\Seen \\Deleted $Other)")
+        assert not [line for line in told if b"FETCH" in line]
