@@ -51,6 +51,11 @@ class Hop(Struct, frozen=True):
     source_ipv4: str = ""
     source_ipv6: str = ""
 
+    @property
+    def by_domain(self) -> bool:
+        """Whether its hosts are those of the recipient's domain."""
+        return self.kind in ("mx", "backup")
+
 
 class ParcelRecipient(Struct, frozen=True, gc=False):
     """A row of the queue; `notify` ("NEVER" or "SUCCESS,FAILURE,DELAY" or less) and `orcpt` as RFC 3461 has them."""

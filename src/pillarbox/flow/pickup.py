@@ -203,7 +203,7 @@ class Pickup:
 
     async def _take_in(self, claimed: Claim, mark: str, policy: Policy) -> None:
         host = self._host
-        spool = Spool(host, claimed.envelope.size)
+        spool = Spool(host)
         stored = False
         try:
             await self._feed(claimed, spool)

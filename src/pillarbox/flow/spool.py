@@ -4,7 +4,7 @@ A small message (at most 256 KiB) is collected in memory. A larger one goes to t
 chunks of at most 1 MiB of an unfinished blob, and who feeds it pauses reading while a chunk is on its way. The same
 spool takes SMTP DATA, BDAT and IMAP APPEND:
 
-    spool = Spool(node, declared_size)
+    spool = Spool(node)
     if (pause := spool.feed(data)) is not None:
         await pause                     # reading is paused until then; feed nothing meanwhile
     try:
@@ -102,7 +102,7 @@ class Spool:
         "size",
     )
 
-    def __init__(self, host: SpoolHost, declared_size: int = 0) -> None:
+    def __init__(self, host: SpoolHost) -> None:
         self._host = host
         self._pieces: list[bytes | bytearray] = []
         self._held = 0  # octets in _pieces that the budget counts

@@ -88,7 +88,7 @@ async def another(session: ImapSession, appending: Appending, event: AppendStart
         raise Refuse(f"One command takes at most {most} messages", f"MESSAGELIMIT {most}")
     if session.node.disk.is_low():
         raise Refuse("The server's disk is almost full, try again later", "UNAVAILABLE")
-    appending.spool = Spool(session.node, args.size)
+    appending.spool = Spool(session.node)
     if args.catenate:
         session.core.go_on()
     else:

@@ -114,7 +114,7 @@ class OutgoingCarrier:
                 self._note_unreachable(host.name)
         raise HopDown(
             attempt.worst("DNS", "4.4.4", f"no host of {hop.domain or hop.host or hop.name} has an address"),
-            permanent=attempt.refused_by_all and hop.kind in ("mx", "backup"),
+            permanent=attempt.refused_by_all and hop.by_domain,
         )
 
     def _reachable_first(self, hosts: Sequence[MailHost]) -> list[MailHost]:

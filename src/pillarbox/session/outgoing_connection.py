@@ -6,16 +6,12 @@ import asyncio
 import ssl
 from typing import cast
 
-import structlog
-
 from pillarbox.flow.parcel import Reply, Stage
 from pillarbox.smtp.answer import Answer, enhanced_of
 from pillarbox.smtp.client import ClientCore, Event
 
 from . import tls
 from .outgoing_timeouts import BLOCK, Timeouts
-
-log = structlog.get_logger()
 
 UNREAD = 64 * 1024  # octets that may arrive while nobody reads; then the transport is paused
 MAX_TEXT = 1000  # characters of a reply that are kept

@@ -18,7 +18,7 @@ def hosts_by(resolver: Resolver, self_names: Callable[[], Collection[str]]) -> H
     """A function that finds the hosts of a hop, best first, and raises NoHosts. `self_names` are our own names."""
 
     async def hosts(hop: Hop) -> Sequence[MailHost]:
-        if hop.kind in ("mx", "backup"):
+        if hop.by_domain:
             return await mail_hosts(resolver, hop.domain, self_names=self_names(), backup=hop.kind == "backup")
         return [MailHost(hop.host, 0, await _addresses(resolver, hop.host))]
 

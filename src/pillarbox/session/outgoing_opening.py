@@ -62,7 +62,7 @@ async def _hello(connection: Connection, hop: Hop, own: Collection[str], until: 
     hello = await _expect(connection, until, Introduced)
     assert isinstance(hello, Introduced)
     connection.namesakes = frozenset(own) if hello.name.lower() in own else frozenset()
-    if hop.kind in ("mx", "backup") and connection.namesakes:
+    if hop.by_domain and connection.namesakes:
         text = f"mail for {hop.domain or hop.name} loops back: {connection.host} greets with our own name"
         raise Trouble(connection.said("POLICY", 554, "5.4.6", text), final=True)
     return hello

@@ -286,7 +286,7 @@ class SmtpSession(LoginSession):
             self.core.reply(*say.NO_ROOM)
             self.end_transaction()
             return
-        self._spool = Spool(self.node, self._mail.size or 0)
+        self._spool = Spool(self.node)
         self.core.accept()
 
     def _on_content(self, event: Content) -> Work | None:

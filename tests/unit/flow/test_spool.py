@@ -68,7 +68,7 @@ async def stored(host, message):
 async def test_a_large_header_is_not_analysed_on_the_loop(host, step):
     for header, body, light in ((10, 100, True), (20, 0, False), (100, 10, False), (0, 120, True)):
         data = HEADER[:-2] + (b'To: "\\\r\n' * (header << 10))[: header << 10] + b"\r\n\r\n" + b"x" * (body << 10)
-        spool = Spool(host, len(data))
+        spool = Spool(host)
         await feed(spool, data, step)
         message = spool.finish_now()
         assert (message is not None) == light
@@ -80,7 +80,7 @@ async def test_a_large_header_is_not_analysed_on_the_loop(host, step):
 @pytest.mark.parametrize("step", [1 << 30, 100_000])
 async def test_a_message_of_any_size_comes_out_as_it_went_in(host, size, step):
     data = (HEADER + b"0123456789abcdef\r\n" * (size // 18 + 1))[:size]
-    spool = Spool(host, size)
+    spool = Spool(host)
     await feed(spool, data, step)
     message = spool.finish_now() or await spool.finish()
     assert message.analysis == analyse(data)
