@@ -97,6 +97,7 @@ async def test_login_with_literals(house):
         c = await h.connect()
         await c.response()
         await c.ok("LOGIN {} {}", b"ada@example.com", b"secret")
+        assert await c.ok('LIST "" INBOX') == [b'LIST (\\HasNoChildren) "/" INBOX']
 
 
 async def test_cancelling_authenticate(house):
