@@ -1,8 +1,8 @@
 """Listening sockets: which the settings ask for, opening them, and which worker serves which.
 
-Each TCP listener is as many SO_REUSEPORT sockets as there are workers, so that every worker has a queue of its own.
-The supervisor keeps all of them open while workers come and go: a connection that waits in the queue of a worker that
-died is taken by the next one.
+Each listener is one socket that all workers accept from. With a socket for each of them (SO_REUSEPORT) the kernel
+chooses the worker by a hash, and a connection may wait for a busy one while another is idle: that was a tenth slower
+and took more processor time. The supervisor keeps the sockets open while workers come and go, so that no queue is lost.
 """
 
 from __future__ import annotations
@@ -201,37 +201,27 @@ class Listeners:
             for address, listener in self.by_address.items()
         ]
 
-    def extend(self, addresses: Iterable[Address], workers: int, *, listen: bool = True) -> None:
-        """Open what is not open yet, so that each address has a socket for each worker. All of it or nothing.
+    def extend(self, addresses: Iterable[Address], *, listen: bool = True) -> None:
+        """Open what is not open yet. All of it or nothing.
 
         Without `listen` the new sockets are only bound until `listen` is called: else connections would wait in a
         queue that nobody serves, if the workers that they are for do not become ready. Raises ListenError.
         """
-        opened: list[socket.socket] = []
-        fresh: list[Address] = []
+        opened: dict[Address, Listener] = {}
         try:
             for address in addresses:
-                listener = self.by_address.get(address)
-                if listener is None:
-                    listener = Listener(address, passed := self._take_passed(address), bool(passed))
-                    fresh.append(address)
-                    if not listener.passed:
-                        listener.sockets.append(first := self._open(address, address.port, listen, first=True))
-                        opened.append(first)
-                    self.by_address[address] = listener
-                if listener.passed or address.path:
+                if address in self.by_address or address in opened:
                     continue
-                while len(listener.sockets) < workers:
-                    listener.sockets.append(more := self._open(address, listener.port, listen))
-                    opened.append(more)
+                passed = self._take_passed(address)
+                opened[address] = Listener(address, passed or [self._open(address, listen)], bool(passed))
         except ListenError:
-            for sock in opened:
-                sock.close()
-            for address in fresh:
-                self.by_address.pop(address, None)
-            for listener in self.by_address.values():
-                listener.sockets[:] = [sock for sock in listener.sockets if sock.fileno() >= 0]
+            for address, listener in opened.items():
+                if listener.passed:  # systemd's stay for the next try
+                    self._passed += [(address.role, sock) for sock in listener.sockets]
+                else:
+                    listener.close()
             raise
+        self.by_address |= opened
 
     def listen(self) -> None:
         """All of them."""
@@ -246,7 +236,10 @@ class Listeners:
             self.by_address.pop(address).close()
 
     def share(self, index: int, workers: int) -> list[tuple[Address, socket.socket]]:
-        """The sockets that worker `index` of `workers` serves; together the workers serve all."""
+        """The sockets that worker `index` of `workers` serves; together the workers serve all.
+
+        Only systemd passes more than one for an address.
+        """
         mine: list[tuple[Address, socket.socket]] = []
         for address, listener in self.by_address.items():
             sockets = listener.sockets
@@ -278,14 +271,12 @@ class Listeners:
         self._passed = [entry for entry in self._passed if entry not in mine]
         return [sock for _, sock in mine]
 
-    def _open(self, address: Address, port: int, listen: bool, *, first: bool = False) -> socket.socket:
+    def _open(self, address: Address, listen: bool) -> socket.socket:
         try:
             if address.path:
                 sock = _open_unix(address.path, self._owner, public=address.role == "sendmail")
             else:
-                if first and port:
-                    _open_tcp(address.host, port, shared=False).close()  # fails when another server listens there
-                sock = _open_tcp(address.host, port, shared=True)
+                sock = _open_tcp(address.host, address.port)
             if listen:
                 sock.listen(BACKLOG)
             return sock
@@ -293,13 +284,11 @@ class Listeners:
             raise ListenError(_explain(address, error)) from error
 
 
-def _open_tcp(host: str, port: int, *, shared: bool) -> socket.socket:
+def _open_tcp(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
         sock.bind((host, port))

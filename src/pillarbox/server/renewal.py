@@ -129,7 +129,7 @@ class Renewal:
     def _bring_new_workers(self, settings: Settings, pair: KeyPair | None) -> None:
         ours = self._supervisor
         size = worker_count(settings)
-        ours.commons.listeners.extend(wanted(settings), size, listen=False)
+        ours.commons.listeners.extend(wanted(settings), listen=False)
         generation = max([ours.generation, *(worker.generation for worker in ours.crew.workers)]) + 1
         ours.crew.make_room(size, ours.generation)
         log.info(f"Starting {size} new worker(s); the running ones go on until they are ready")

@@ -137,7 +137,7 @@ class Supervisor:
         listeners = Listeners(owner_of(self._user))
         listeners.adopt(self._environ)
         try:
-            listeners.extend(wanted(settings), self.size)
+            listeners.extend(wanted(settings))
             for name in listeners.unused():
                 log.warning("systemd passed a socket that no setting asks for", socket=name)
             log.info(f"Initializing database at: {settings.db_path}")

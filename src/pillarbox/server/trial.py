@@ -85,7 +85,7 @@ class Trial:
         self._size = worker_count(settings)
         owner = owner_of(self._user)
         self._commons = Commons.inherit(self._handed.estate, owner, settings, self._size, self._parts.share)
-        self._commons.listeners.extend(wanted(settings), self._size, listen=False)
+        self._commons.listeners.extend(wanted(settings), listen=False)
         self._say("step", "bringing the database to this version", MIGRATION)
         in_child(lambda: self._parts.prepare(settings), self._user)
 

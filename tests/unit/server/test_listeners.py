@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pillarbox.server.listeners import Address, ListenError, Listeners, wanted
+from pillarbox.server.listeners import Address, Listener, ListenError, Listeners, wanted
 
 SMTP = Address("smtp", "127.0.0.1", 0)
 IMAP = Address("imap", "127.0.0.1", 0)
@@ -67,43 +68,49 @@ def test_what_settings_ask_for() -> None:
     assert str(wanted(settings(host="::"))[0]) == "[::]:2525"
 
 
-def test_a_socket_for_each_worker_on_one_port(listeners: Listeners) -> None:
-    listeners.extend([SMTP, IMAP], 3)
-    names = {sock.getsockname() for sock in listeners.by_address[SMTP].sockets}
-    assert len(names) == 1 and len(listeners.by_address[SMTP].sockets) == 3
+def test_one_socket_for_an_address(listeners: Listeners) -> None:
+    listeners.extend([SMTP, IMAP, SMTP])
+    assert [len(listener.sockets) for listener in listeners.by_address.values()] == [1, 1]
     assert listeners.ports()["smtp"] != listeners.ports()["imap"]
-    assert listeners.ports()["smtp"] == names.pop()[1] != 0
+    assert listeners.ports()["smtp"] == listeners.by_address[SMTP].sockets[0].getsockname()[1] != 0
+
+
+def test_all_workers_accept_from_it(listeners: Listeners) -> None:
+    listeners.extend([SMTP])
+    shares = [listeners.share(n, 3) for n in range(3)]
+    assert shares[0] == shares[1] == shares[2] == [(SMTP, listeners.by_address[SMTP].sockets[0])]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
-def test_the_workers_share_all_sockets(listeners: Listeners, workers: int) -> None:
-    listeners.extend([SMTP], 3)
+def test_the_workers_share_what_systemd_passed(listeners: Listeners, workers: int) -> None:
+    """It may pass several sockets for one address (ReusePort=)."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    listeners.by_address[SMTP] = Listener(SMTP, sockets, passed=True)
     shares = [[sock for _, sock in listeners.share(n, workers)] for n in range(workers)]
     assert all(shares)
-    assert {id(s) for share in shares for s in share} == {id(s) for s in listeners.by_address[SMTP].sockets}
+    assert {id(s) for share in shares for s in share} == {id(s) for s in sockets}
     if workers <= 3:
         assert sum(map(len, shares)) == 3
 
 
 def test_extending_keeps_what_is_open(listeners: Listeners) -> None:
-    listeners.extend([SMTP], 1)
+    listeners.extend([SMTP])
     old = listeners.by_address[SMTP].sockets[0]
-    listeners.extend([SMTP, IMAP], 2)
-    assert listeners.by_address[SMTP].sockets[0] is old
-    assert len(listeners.by_address[SMTP].sockets) == 2
+    listeners.extend([SMTP, IMAP])
+    assert listeners.by_address[SMTP].sockets == [old]
     listeners.keep([IMAP])
     assert list(listeners.by_address) == [IMAP] and old.fileno() == -1
 
 
 def test_another_server_on_the_port_is_noticed(listeners: Listeners) -> None:
     other = Listeners()
-    other.extend([SMTP], 2)
+    other.extend([SMTP])
     taken = Address("smtp", "127.0.0.1", other.ports()["smtp"])
-    listeners.extend([IMAP], 1)
+    listeners.extend([IMAP])
     with pytest.raises(
         ListenError, match=r"SMTP_PORT: cannot listen on 127\.0\.0\.1:\d+: address already in use\. Fix"
     ):
-        listeners.extend([IMAP, Address("api", "127.0.0.1", 0), taken], 2)
+        listeners.extend([IMAP, Address("api", "127.0.0.1", 0), taken])
     assert list(listeners.by_address) == [IMAP]
     assert len(listeners.by_address[IMAP].sockets) == 1
     other.close()
@@ -111,7 +118,7 @@ def test_another_server_on_the_port_is_noticed(listeners: Listeners) -> None:
 
 def test_ipv6(listeners: Listeners) -> None:
     try:
-        listeners.extend([Address("smtp", "::", 0)], 1)
+        listeners.extend([Address("smtp", "::", 0)])
     except ListenError as error:
         pytest.skip(f"no IPv6 here: {error}")
     with socket.create_connection(("127.0.0.1", listeners.ports()["smtp"]), 5) as client:
@@ -123,15 +130,15 @@ def test_unix_sockets(tmp_path: Path) -> None:
     path = tmp_path / "lmtp"
     address = Address("lmtp", path=str(path))
     first = Listeners((os.getuid(), os.getgid()))
-    first.extend([address], 2)
+    first.extend([address])
     assert path.stat().st_mode & 0o777 == 0o660
     assert first.share(0, 2)[0][1] is first.share(1, 2)[0][1]
     second = Listeners()
     with pytest.raises(ListenError, match="SMTP_LMTP_SOCKET"):
-        second.extend([address], 1)
+        second.extend([address])
     for sock in first.by_address[address].sockets:
         sock.close()  # as when it is killed: the file stays
-    second.extend([address], 1)
+    second.extend([address])
     assert second.ports() == {}
     second.close()
     assert not path.exists()
@@ -140,17 +147,17 @@ def test_unix_sockets(tmp_path: Path) -> None:
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path, listeners: Listeners) -> None:
     (tmp_path / "lmtp").write_text("mine")
     with pytest.raises(ListenError, match="address already in use"):
-        listeners.extend([Address("lmtp", path=str(tmp_path / "lmtp"))], 1)
+        listeners.extend([Address("lmtp", path=str(tmp_path / "lmtp"))])
     assert (tmp_path / "lmtp").read_text() == "mine"
     with pytest.raises(ListenError, match="make the folder"):
-        listeners.extend([Address("lmtp", path=str(tmp_path / "no" / "lmtp"))], 1)
+        listeners.extend([Address("lmtp", path=str(tmp_path / "no" / "lmtp"))])
 
 
 def test_sockets_of_systemd(tmp_path: Path) -> None:
     """In a child, since the descriptors have fixed numbers."""
     smtp, api = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
     other = socket.create_server(("127.0.0.1", 0))
-    ports = smtp.getsockname()[1], api.getsockname()[1]
+    ports = smtp.getsockname()[1], api.getsockname()[1], other.getsockname()[1]
     if not (pid := os.fork()):
         try:
             kept = [os.dup(s.fileno()) for s in (smtp, api, other)]
@@ -159,10 +166,17 @@ def test_sockets_of_systemd(tmp_path: Path) -> None:
             environ = {"LISTEN_FDS": "3", "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "smtp:unknown:unknown"}
             listeners = Listeners()
             listeners.adopt(environ)
-            listeners.extend([Address("smtp", "127.0.0.1", 25), Address("api", "127.0.0.1", ports[1])], 4)
+            listeners.extend([Address("smtp", "127.0.0.1", 25), Address("api", "127.0.0.1", ports[1])])
             good = listeners.ports() == {"smtp": ports[0], "api": ports[1]} and not environ
             good = good and all(len(listener.sockets) == 1 for listener in listeners.by_address.values())
             good = good and len(listeners.unused()) == 1 and len(listeners.share(3, 4)) == 2
+            more, busy = Address("imap", "127.0.0.1", ports[2]), Address("pop3", "127.0.0.1", ports[0])
+            with suppress(ListenError):
+                listeners.extend([more, busy])
+                good = False
+            good = good and len(listeners.unused()) == 1  # what a failed reload took is there for the next
+            listeners.extend([more])
+            good = good and listeners.ports()["imap"] == ports[2] and not listeners.unused()
             os._exit(0 if good else 1)
         finally:
             os._exit(2)
