@@ -20,6 +20,7 @@ from pillarbox.store.migrations import (
     m0008_metadata_changes,
     m0009_listed,
     m0010_annotations,
+    m0011_past,
 )
 
 Words = Mapping[str, str]
@@ -62,4 +63,5 @@ ALL: tuple[Migration, ...] = (
     Migration(8, "metadata_changes", m0008_metadata_changes.up, m0008_metadata_changes.down),
     Migration(9, "listed", m0009_listed.up, m0009_listed.down),
     Migration(10, "annotations", m0010_annotations.up, m0010_annotations.down),
+    Migration(11, "past", m0011_past.up, m0011_past.down),
 )
