@@ -1,4 +1,4 @@
-"""`pillarbox undelete`: expunged messages and deleted mailboxes come back."""
+"""`pillarbox undelete`: expunged messages and deleted mailboxes come back, and what there was at a moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pillarbox.cli.command_line import AsJson, Database, Refused, group, read, w
 from pillarbox.cli.flags import UsageError
 from pillarbox.cli.moments import moment
 from pillarbox.cli.tables import print_done, print_rows, shown
-from pillarbox.store import mailbox_lookup, mailboxes, undelete
+from pillarbox.store import mailbox_lookup, mailboxes, past, undelete
+from pillarbox.store.mailbox_names import DELIMITER
+from pillarbox.store.past import Named
 from pillarbox.store.records import DeletedMailbox, Gone, Mailbox
 from pillarbox.store.tx import Tx
 
@@ -108,38 +110,85 @@ def restore_mailbox(
             "--into", help="A new mailbox for what comes back; with --at for all that was there.", metavar="MAILBOX"
         ),
     ] = "",
+    flags: Annotated[
+        bool, typer.Option("--flags", help="With --at: what is still there gets the flags and keywords of then.")
+    ] = False,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring back a deleted mailbox, or all that was expunged in one.
 
-    With --at what was in it at that moment, also what was moved elsewhere since; what came later stays. With --at and
-    --into a new mailbox gets just what was there, and the old one stays as it is.
+    With --at what was in the mailbox that had this name at that moment, with the flags it had then, also what was moved
+    elsewhere since; what came later stays. With --at and --into a new mailbox gets just what was there, and the old one
+    stays as it is.
     """
     if since and at:
         raise UsageError("Error: --since and --at exclude each other")
+    if flags and (into or not at):
+        raise UsageError("Error: --flags goes with --at, without --into")
     after, then = moment(since), moment(at) if at else None
 
-    def work(tx: Tx) -> tuple[Mailbox, int]:
+    def work(tx: Tx) -> tuple[Mailbox, int, int]:
         user = find(tx, username)
         mailbox_id, deleted = undelete.mailbox_at(tx, user.id, mailbox, then)
         if then is not None and into:
             target = _new(tx, user.id, into)
-            return mailbox_lookup.get(tx, target.id), undelete.copy_state(tx, mailbox_id, then, target)
+            return mailbox_lookup.get(tx, target.id), undelete.copy_state(tx, mailbox_id, then, target), 0
+        count = 0
         if deleted:
-            box = undelete.revive(tx, user.id, mailbox_id, into)
+            box = undelete.revive(tx, user.id, mailbox_id, into or mailbox)
             mailboxes.subscribe(tx, user.id, box.name)
             count = box.message_count
-            if then is not None:
-                count += undelete.restore_mailbox(tx, box, at=then)
-            return box, count
-        box = mailbox_lookup.get(tx, mailbox_id)
-        target = _target(tx, user.id, into) if into else box
-        return target, undelete.restore_mailbox(tx, box, since=after, at=then, into=target)
+            if then is None:
+                return box, count, 0
+            into_box = box
+        else:
+            box = mailbox_lookup.get(tx, mailbox_id)
+            into_box = _target(tx, user.id, into) if into else box
+        flagged = undelete.restore_flags(tx, box, then) if flags and then is not None else 0
+        return into_box, count + undelete.restore_mailbox(tx, box, since=after, at=then, into=into_box), flagged
 
-    box, count = write(db, work)
-    row = {"mailbox": box.name, "messages": count}
-    print_done(f"{_messages(count)} came back in {box.name}", row, as_json=as_json)
+    box, count, flagged = write(db, work)
+    row = {"mailbox": box.name, "messages": count} | ({"flagged": flagged} if flags else {})
+    told = f"{_messages(count)} came back in {box.name}"
+    if flags:
+        told += f", {_messages(flagged)} there got the flags of then"
+    print_done(told, row, as_json=as_json)
+
+
+@app.command("account")
+def restore_account(
+    username: Username,
+    at: Annotated[str, typer.Option("--at", help="The moment: 2h, 3d, or a date and time.", metavar="WHEN")],
+    into: Annotated[str, typer.Option("--into", help="A new mailbox, below which they are put.", metavar="MAILBOX")],
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy all mailboxes as they were at a moment, by the names they had, deleted ones too.
+
+    Nothing else changes. Each mailbox is one step: when the quota ends it, those before are there.
+    """
+    then = moment(at)
+
+    def begin(tx: Tx) -> tuple[int, list[Named]]:
+        user = find(tx, username)
+        boxes = past.mailboxes_at(tx, user.id, then)
+        if not boxes:
+            raise Refused(f"{username} had no mailboxes then")
+        _new(tx, user.id, into)
+        return user.id, boxes
+
+    user_id, boxes = write(db, begin)
+    rows = []
+    for box in boxes:
+
+        def work(tx: Tx, box: Named = box) -> dict[str, Any]:
+            name = f"{into}{DELIMITER}{box.name}"
+            target = mailbox_lookup.find(tx, user_id, name) or _new(tx, user_id, name)
+            return {"mailbox": target.name, "messages": undelete.copy_state(tx, box.id, then, target)}
+
+        rows.append(write(db, work))
+    print_rows(rows, ["mailbox", "messages"], as_json=as_json)
 
 
 def _messages(count: int) -> str:

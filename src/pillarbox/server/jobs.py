@@ -27,6 +27,8 @@ from pillarbox.store import (
     leases,
     mailboxes,
     messages,
+    past,
+    past_annotations,
     space,
     tokens,
     undelete,
@@ -70,6 +72,8 @@ JOBS = (
     Job("free-unreferenced-blobs", 60.0, free_unreferenced),
     Job("free-unfinished-blobs", 300.0, free_unfinished),
     Job("trim-expunge-history", 3600.0, messages.trim_history, messages.long_histories),
+    Job("trim-past-flags", 3600.0, past.trim_flags, past.restless),
+    Job("drop-past-annotations", 24 * 3600.0, past_annotations.drop, past_annotations.orphans),
     Job("give-back-space", 3600.0, space.give_back),
     Job("mend-queue", 300.0, destinations.sweep),
     Job("trim-sending-usage", 3600.0, usage.trim),
@@ -85,7 +89,8 @@ def keeping_jobs(days: Callable[[], int]) -> tuple[Job, ...]:
     """
 
     def forget(tx: Tx) -> int:
-        return undelete.forget(tx, tx.now - days() * DAY)
+        before = tx.now - days() * DAY
+        return undelete.forget(tx, before) + past.forget(tx, before)
 
     def purge(tx: Tx) -> int:
         return mailboxes.purge_deleted(tx, before=tx.now - days() * DAY)

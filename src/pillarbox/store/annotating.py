@@ -1,8 +1,9 @@
 """What clients note about single messages (RFC 5257): entries by name, each with octets, everybody's or one account's.
 
 A change stamps the message as a change of its flags does. A removed entry stays as a row without a value as long as
-there is room, so that others are told of it. Annotations go with COPY and MOVE, and end with the message: an expunged
-one that is brought back has none. Octets are counted with the mailbox, and all mailboxes of an account have a limit.
+there is room, so that others are told of it. Annotations go with COPY and MOVE, and leave with the message, with which
+they may come back (`past_annotations`). Octets are counted with the mailbox, and all mailboxes of an account have a
+limit.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from pillarbox.store import past_annotations
 from pillarbox.store.errors import Invalid, OverQuota
 from pillarbox.store.mailbox_lookup import get
 from pillarbox.store.records import Flagged
@@ -230,19 +232,27 @@ def carry(
     _count(tx, target_id, owner_id, _octets(tx, target_id, condition, values), beyond=beyond)
 
 
-def remove(tx: Tx, mailbox_id: int, ids: Sequence[int]) -> None:
-    """The messages of these row ids go: so do their annotations."""
+def remove(tx: Tx, mailbox_id: int, owner_id: int, ids: Sequence[int]) -> None:
+    """The messages of these row ids go: so do their annotations, until they come back."""
     if not _has_any(tx, mailbox_id):
         return
     condition, values = tx.among("id", ids)
     uids = f"uid IN ({_OF_MESSAGES}{condition})"
     (octets,) = tx.row(_OCTETS + uids, (mailbox_id, mailbox_id, values)) or (0,)
+    past_annotations.keep(tx, mailbox_id, owner_id, *tx.among("m.id", ids), octets=octets, limit=MAX_OCTETS)
     tx.run(f"DELETE FROM annotations WHERE mailbox_id = ? AND {uids}", (mailbox_id, mailbox_id, values))
     _count(tx, mailbox_id, 0, -octets)
 
 
+def bring_back(tx: Tx, target_id: int, base: int, modseq: int, numbered: str, params: tuple[object, ...]) -> None:
+    """Those of expunged messages that came back, see `past_annotations.bring_back`; whatever the limit is."""
+    octets = past_annotations.bring_back(tx, target_id, base, modseq, numbered, params)
+    _count(tx, target_id, 0, octets, beyond=True)
+
+
 def forget_user(tx: Tx, user_id: int) -> None:
     """Remove what an account has noted for itself, in the mailboxes of others too."""
+    past_annotations.forget_user(tx, user_id)
     rows = tx.rows(
         "SELECT mailbox_id, coalesce(sum(length(value) + length(entry)), 0) FROM annotations WHERE user_id = ? "
         "GROUP BY mailbox_id",

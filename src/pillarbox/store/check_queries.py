@@ -225,6 +225,18 @@ QUERIES: tuple[tuple[str, str], ...] = (
         "GROUP BY m.id, m.name, m.annotation_octets) AS counted WHERE n <> annotation_octets",
     ),
     (
+        "Mailbox {} ({}) says {} octets of annotations of expunged messages; its rows say {}.",
+        "SELECT id, name, past_octets, n FROM (SELECT m.id, m.name, m.past_octets, "
+        "coalesce(sum(length(p.value) + length(p.entry)), 0) AS n FROM mailboxes m "
+        "LEFT JOIN past_annotations p ON p.mailbox_id = m.id WHERE m.deleted_at IS NULL "
+        "GROUP BY m.id, m.name, m.past_octets) AS counted WHERE n <> past_octets",
+    ),
+    (
+        "Annotation {} of mailbox {} is kept for expunged message {}, which cannot be brought back.",
+        "SELECT p.id, p.mailbox_id, p.message_id FROM past_annotations p LEFT JOIN expunged e ON e.id = p.message_id "
+        "JOIN mailboxes m ON m.id = p.mailbox_id WHERE e.expunged_at IS NULL AND m.deleted_at IS NULL",
+    ),
+    (
         "Annotation {} of mailbox {} belongs to UID {}, which is not there.",
         "SELECT a.id, a.mailbox_id, a.uid FROM annotations a LEFT JOIN messages m "
         "ON m.mailbox_id = a.mailbox_id AND m.uid = a.uid JOIN mailboxes b ON b.id = a.mailbox_id "

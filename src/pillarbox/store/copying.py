@@ -141,7 +141,7 @@ def _remove(tx: Tx, mailbox: Mailbox, ids: list[int], *, moved: bool = False, un
         f"internal_date, save_date, ?, ? FROM messages WHERE {condition}",
         (modseq, tx.now, int(moved), values),
     )
-    annotating.remove(tx, mailbox.id, ids)
+    annotating.remove(tx, mailbox.id, mailbox.user_id, ids)
     tx.run(f"DELETE FROM messages WHERE {condition}", (values,))
     tx.run(
         "UPDATE mailboxes SET highestmodseq = ?, message_count = message_count - ?, unseen_count = unseen_count - ?, "

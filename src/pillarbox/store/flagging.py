@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from pillarbox.store import past
 from pillarbox.store.errors import Invalid
 from pillarbox.store.flags import ALL, DELETED, SEEN, join_keywords, split_keywords
 from pillarbox.store.mailbox_lookup import get
+from pillarbox.store.past import Flags
 from pillarbox.store.records import Flagged, StoredFlags
 from pillarbox.store.tx import Tx
 
@@ -17,6 +19,11 @@ MAX_KEYWORD_LENGTH = 200
 
 Op = Literal["set", "add", "remove"]
 
+Step = tuple[Flags, Flags, list[int]]  # what these messages had and are to have
+
+_FEW = 4  # groups that get a statement each, whatever their size
+_SMALL = 20  # messages: a group of fewer is no statement of its own, where there are many
+_ONE = "UPDATE messages SET flags = ?, keywords = ?, modseq = ? WHERE mailbox_id = ? AND uid = ?"
 _SELECT = "SELECT uid, flags, keywords, modseq FROM messages WHERE mailbox_id = ? AND "
 
 
@@ -52,13 +59,9 @@ def store_flags(
     modseq = tx.next_modseq(mailbox.user_id)
     unseen = deleted = 0
     changed: list[Flagged] = []
-    for (old, old_text), (new, text), group in steps:
-        condition, values = tx.among("uid", group)
-        keep, texts = ("", ()) if text == old_text else (", keywords = ?", (text,))
-        tx.run(
-            f"UPDATE messages SET flags = ?, modseq = ?{keep} WHERE mailbox_id = ? AND {condition}",
-            (new, modseq, *texts, mailbox_id, values),
-        )
+    put(tx, mailbox_id, modseq, steps)
+    past.note_flags(tx, mailbox_id, ((had, group) for had, _, group in steps))
+    for (old, _), (new, text), group in steps:
         unseen += len(group) * (bool(old & SEEN) - bool(new & SEEN))
         deleted += len(group) * (bool(new & DELETED) - bool(old & DELETED))
         split = split_keywords(text)
@@ -72,6 +75,22 @@ def store_flags(
     if len(steps) > 1:
         changed.sort()
     return StoredFlags(before, modseq, changed, refused)
+
+
+def put(tx: Tx, mailbox_id: int, modseq: int, steps: Sequence[Step]) -> None:
+    """Write them, and no counts: a statement for each of few or large groups, one for all of many small ones."""
+    small = [step for step in steps if len(step[2]) < _SMALL] if len(steps) > _FEW else []
+    if small:
+        tx.many(_ONE, [(new, text, modseq, mailbox_id, uid) for _, (new, text), group in small for uid in group])
+    for (_, old_text), (new, text), group in steps:
+        if small and len(group) < _SMALL:
+            continue
+        condition, values = tx.among("uid", group)
+        keep, texts = ("", ()) if text == old_text else (", keywords = ?", (text,))
+        tx.run(
+            f"UPDATE messages SET flags = ?, modseq = ?{keep} WHERE mailbox_id = ? AND {condition}",
+            (new, modseq, *texts, mailbox_id, values),
+        )
 
 
 def _groups(

@@ -6,7 +6,7 @@ the account's next modification number.
 
 from __future__ import annotations
 
-from pillarbox.store import copying, quota
+from pillarbox.store import copying, past, quota
 from pillarbox.store.errors import Conflict, Invalid
 from pillarbox.store.mailbox_lookup import find, get, list_mailboxes, status
 from pillarbox.store.mailbox_names import DELIMITER, INBOX, normalised, parents
@@ -84,6 +84,7 @@ def rename(tx: Tx, user_id: int, old: str, new: str) -> Mailbox:
     modseq = tx.next_modseq(user_id)
     make_parents(tx, user_id, new, modseq)
     below = old + DELIMITER
+    past.note_names(tx, user_id, "(name = ? OR substr(name, 1, ?) = ?)", (old, len(below), below))
     for table, stamp in (("mailboxes", ", highestmodseq = ?"), ("subscriptions", "")):
         stamped = (modseq,) if stamp else ()
         named = tx.run(
@@ -168,7 +169,9 @@ def purge_deleted(tx: Tx, limit: int = 1000, before: int | None = None) -> int:
     )
     if row is None:
         return 0
-    for table in ("annotations", "messages", "expunged"):
+    # A mailbox of which rows are gone must not be brought back.
+    tx.run("UPDATE mailboxes SET deleted_owner = NULL WHERE id = ? AND deleted_owner IS NOT NULL", (row[0],))
+    for table in ("annotations", "past_annotations", "past_flags", "past_names", "messages", "expunged"):
         gone = tx.run(
             f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE mailbox_id = ? LIMIT ?)", (row[0], limit)
         )

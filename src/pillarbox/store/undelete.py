@@ -1,8 +1,9 @@
 """Bringing back what was expunged, and mailboxes that were deleted, for as long as they are kept.
 
 An expunged message counts for nobody's quota; when it comes back it is charged again and gets a new UID (RFC 9051
-section 2.3.1.1: UIDs never return), with the flags, keywords and dates it had, but without \\Deleted. What was moved to
-another mailbox is still there and only comes back, as a copy, when the state of a mailbox at a moment is asked for.
+section 2.3.1.1: UIDs never return), with the flags, keywords, dates and annotations it had, but without \\Deleted. What
+was moved to another mailbox is still there and only comes back, as a copy, when the state of a mailbox at a moment is
+asked for; then flags are those of that moment (`past`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pillarbox.store import annotating, flagging, past, past_annotations
+from pillarbox.store.annotating import EVERYTHING
 from pillarbox.store.errors import Conflict, Invalid, NotFound
-from pillarbox.store.flags import DELETED
+from pillarbox.store.flags import ALL, DELETED, split_keywords
 from pillarbox.store.mailbox_lookup import find, get, list_mailboxes
 from pillarbox.store.mailbox_names import normalised
 from pillarbox.store.mailboxes import make_parents, new_uidvalidity, require_room
+from pillarbox.store.past import Flags
 from pillarbox.store.quota import charge
 from pillarbox.store.records import DeletedMailbox, Gone, Mailbox
 from pillarbox.store.tx import Row, Tx
@@ -29,16 +33,18 @@ _BACK = (
     f"SELECT ?, ? + row_number() OVER (ORDER BY save_date, uid), blob_id, flags - (flags & {DELETED}), keywords, ?, "
     "internal_date, coalesce(?, save_date), size, prefix FROM "
 )
-_SUMS = "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(CASE WHEN flags & 1 = 0 THEN 1 ELSE 0 END), 0) FROM "
+_SUMS = "SELECT count(*), coalesce(sum(size), 0) FROM "
+_UNSEEN = "SELECT count(*) FROM messages WHERE mailbox_id = ? AND uid >= ? AND flags & 1 = 0"
+_HERE = "SELECT uid FROM messages WHERE mailbox_id = ? AND save_date <= ?"
 _COUNT = (
     "UPDATE mailboxes SET uidnext = uidnext + ?, highestmodseq = ?, message_count = message_count + ?, "
     "unseen_count = unseen_count + ?, total_size = total_size + ? WHERE id = ?"
 )
 # What was in a mailbox at a moment and still has its octets: (id, moment) twice.
 _THEN = (
-    "(SELECT uid, blob_id, flags, keywords, internal_date, save_date, size, prefix FROM messages "
+    "(SELECT id, uid, blob_id, flags, keywords, internal_date, save_date, size, prefix FROM messages "
     "WHERE mailbox_id = ? AND save_date <= ? UNION ALL "
-    "SELECT uid, blob_id, flags, keywords, internal_date, save_date, size, prefix FROM expunged "
+    "SELECT id, uid, blob_id, flags, keywords, internal_date, save_date, size, prefix FROM expunged "
     "WHERE mailbox_id = ? AND blob_id IS NOT NULL AND save_date <= ? AND expunged_at > ?) AS past"
 )
 
@@ -86,15 +92,15 @@ def restore(tx: Tx, user_id: int, ids: Sequence[int], into: str = "") -> list[in
             by_mailbox.setdefault(mailbox_id, []).append(message_id)
     for mailbox_id, some in by_mailbox.items():
         back = target or get(tx, mailbox_id)
-        _bring_back(tx, some, back, keep_date=back.id == mailbox_id)
+        _bring_back(tx, mailbox_id, some, back)
     return [message_id for some in by_mailbox.values() for message_id in some]
 
 
 def restore_mailbox(
     tx: Tx, mailbox: Mailbox, *, since: int = 0, at: int | None = None, into: Mailbox | None = None
 ) -> int:
-    """Bring back all that was expunged in a mailbox since a time; with `at` what was there at that moment, also what
-    was moved elsewhere since; how many. What came later stays. Raises OverQuota.
+    """Bring back all that was expunged in a mailbox since a time; with `at` what was there at that moment, with
+    the flags of then, also what was moved elsewhere since; how many. What came later stays. Raises OverQuota.
     """
     tx.lock([mailbox.user_id])
     condition = "expunged_at >= ? AND moved = 0" if at is None else "expunged_at > ? AND save_date <= ?"
@@ -103,31 +109,43 @@ def restore_mailbox(
         f"SELECT id FROM expunged WHERE mailbox_id = ? AND blob_id IS NOT NULL AND {condition}", (mailbox.id, *moments)
     )
     if rows:
-        target = into or mailbox
-        _bring_back(tx, [row[0] for row in rows], target, keep_date=target.id == mailbox.id)
+        _bring_back(tx, mailbox.id, [row[0] for row in rows], into or mailbox, at)
     return len(rows)
+
+
+def restore_flags(tx: Tx, mailbox: Mailbox, at: int) -> int:
+    """Give the messages that were in a mailbox at a moment, and still are, the flags and keywords of then; how many are
+    different now. \\Deleted stays as it is."""
+    tx.lock([mailbox.user_id])
+    here = [uid for (uid,) in tx.rows(_HERE, (mailbox.id, at))]
+    groups: dict[Flags, list[int]] = {}
+    for uid, flags in past.flags_at(tx, mailbox.id, at, here).items():
+        groups.setdefault(flags, []).append(uid)
+    changed = 0
+    for (bits, text), uids in groups.items():
+        words = split_keywords(text)
+        changed += len(
+            flagging.store_flags(tx, mailbox.id, sorted(uids), "set", bits, words, mask=ALL & ~DELETED).changed
+        )
+    return changed
 
 
 def copy_state(tx: Tx, mailbox_id: int, at: int, target: Mailbox) -> int:
     """Copy a mailbox (a deleted one too) as it was at a moment into an empty one; how many messages.
 
-    Flags are those of now, or of the end. Raises Conflict (not empty), OverQuota.
+    Flags are those of then; annotations those of now, or of the end. Raises Conflict (not empty), OverQuota.
     """
     tx.lock([target.user_id])
     target = get(tx, target.id)
     if target.message_count:
         raise Conflict("a state goes into an empty mailbox")
-    state = (mailbox_id, at, mailbox_id, at, at)
-    count, size, unseen = tx.row(_SUMS + _THEN, state) or (0, 0, 0)
-    if count:
-        modseq = charge(tx, target.user_id, size, count)
-        tx.run(
-            _BACK + _THEN,
-            (target.id, target.uidnext - 1, modseq, None, *state),
+    copies = _put(tx, mailbox_id, _THEN, (mailbox_id, at, mailbox_id, at, at), target, at, None)
+    if copies:
+        target = get(tx, target.id)
+        annotating.carry(
+            tx, mailbox_id, target.id, target.user_id, copies, target.highestmodseq, EVERYTHING, beyond=True
         )
-        tx.run(_COUNT, (count, modseq, count, unseen, size, target.id))
-        tx.touch(target.user_id, target.id)
-    return int(count)
+    return len(copies)
 
 
 def revive(tx: Tx, user_id: int, mailbox_id: int, name: str = "") -> Mailbox:
@@ -160,27 +178,29 @@ def revive(tx: Tx, user_id: int, mailbox_id: int, name: str = "") -> Mailbox:
 
 
 def mailbox_at(tx: Tx, user_id: int, name: str, at: int | None = None) -> tuple[int, bool]:
-    """The mailbox that had this name at a moment (now or last, without one), and whether it is deleted.
-
-    Renames are not remembered: the name is the present or the last one. Raises NotFound.
+    """The mailbox that had this name at a moment (now or last, without one), whatever it is called by now, and whether
+    it is deleted. Raises NotFound.
     """
     name = normalised(name)
+    if at is not None:
+        for then in past.mailboxes_at(tx, user_id, at):
+            if then.name == name:
+                return then.id, then.deleted
+        raise NotFound(f"there was no mailbox {name} then")
     box = find(tx, user_id, name)
-    if box is not None and (at is None or box.created_at <= at):
+    if box is not None:
         return box.id, False
     for other in deleted_mailboxes(tx, user_id):
-        if other.name == name and (at is None or other.created_at <= at < other.deleted_at):
+        if other.name == name:
             return other.id, True
     raise NotFound(f"there was no mailbox {name}")
 
 
 def forget(tx: Tx, before: int, limit: int = 1000) -> int:
     """Give up at most `limit` messages that were expunged before a time; how many. Their blobs are free then."""
-    return tx.run(
-        "UPDATE expunged SET expunged_at = NULL WHERE id IN "
-        "(SELECT id FROM expunged WHERE expunged_at < ? ORDER BY expunged_at LIMIT ?)",
-        (before, limit),
-    )
+    rows = tx.rows("SELECT id FROM expunged WHERE expunged_at < ? ORDER BY expunged_at LIMIT ?", (before, limit))
+    _give_up(tx, [message_id for (message_id,) in rows])
+    return len(rows)
 
 
 def _gone(row: Row) -> Gone:
@@ -213,14 +233,56 @@ def _required(tx: Tx, user_id: int, name: str) -> Mailbox:
     return box
 
 
-def _bring_back(tx: Tx, ids: Sequence[int], target: Mailbox, *, keep_date: bool) -> None:
-    """`keep_date`: it has been in this mailbox since then, with an interruption (RFC 8514)."""
+def _bring_back(tx: Tx, mailbox_id: int, ids: Sequence[int], target: Mailbox, at: int | None = None) -> None:
+    """Expunged messages of a mailbox; with flags of a moment, or those they had at the end."""
     condition, values = tx.among("id", ids)
-    count, size, unseen = tx.row(f"{_SUMS}expunged WHERE {condition}", (values,)) or (0, 0, 0)
+    # In the mailbox they were in they have been since then, with an interruption (RFC 8514).
+    date = None if target.id == mailbox_id else tx.now
+    _put(tx, mailbox_id, f"expunged WHERE {condition}", (values,), target, at, date)
+    _give_up(tx, ids)
+
+
+def _give_up(tx: Tx, ids: Sequence[int]) -> None:
+    """These expunged messages cannot be brought back any more."""
+    if ids:
+        past_annotations.forget(tx, *tx.among("p.message_id", ids))
+        condition, values = tx.among("id", ids)
+        tx.run(f"UPDATE expunged SET expunged_at = NULL WHERE {condition}", (values,))
+
+
+def _put(
+    tx: Tx, mailbox_id: int, rows: str, params: tuple[object, ...], target: Mailbox, at: int | None, date: int | None
+) -> list[tuple[int, int]]:
+    """Put what `rows` of a mailbox describe into another one or the same: pairs of UIDs there and here.
+
+    `date`: since when they are in it, None for as it was. Annotations come along that are kept with expunged messages.
+    """
+    count, size = tx.row(_SUMS + rows, params) or (0, 0)
+    if not count:
+        return []
     modseq = charge(tx, target.user_id, size, count)
     target = get(tx, target.id)
-    date = None if keep_date else tx.now
-    tx.run(f"{_BACK}expunged WHERE {condition}", (target.id, target.uidnext - 1, modseq, date, values))
-    tx.run(f"UPDATE expunged SET expunged_at = NULL WHERE {condition}", (values,))
+    base = target.uidnext - 1
+    had = tx.rows(f"SELECT uid, flags, keywords FROM {rows} ORDER BY save_date, uid", params)
+    tx.run(_BACK + rows, (target.id, base, modseq, date, *params))
+    copies = [(row[0], uid) for uid, row in enumerate(had, target.uidnext)]
+    if at is not None:
+        _flag_as_then(tx, mailbox_id, at, target.id, modseq, had, dict(copies))
+    numbered = f"SELECT id, row_number() OVER (ORDER BY save_date, uid) AS n FROM {rows}"
+    annotating.bring_back(tx, target.id, base, modseq, numbered, params)
+    (unseen,) = tx.row(_UNSEEN, (target.id, target.uidnext)) or (0,)
     tx.run(_COUNT, (count, modseq, count, unseen, size, target.id))
     tx.touch(target.user_id, target.id)
+    return copies
+
+
+def _flag_as_then(
+    tx: Tx, mailbox_id: int, at: int, target_id: int, modseq: int, had: Sequence[Row], copies: dict[int, int]
+) -> None:
+    then = past.flags_at(tx, mailbox_id, at, copies)
+    groups: dict[tuple[Flags, Flags], list[int]] = {}
+    for uid, bits, text in had:
+        if uid in then:
+            new, words = then[uid]
+            groups.setdefault(((bits, text), (new & ~DELETED, words)), []).append(copies[uid])
+    flagging.put(tx, target_id, modseq, [(old, new, uids) for (old, new), uids in groups.items()])

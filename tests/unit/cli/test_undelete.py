@@ -82,3 +82,25 @@ def test_the_state_of_a_moment_goes_into_a_new_mailbox(run: Run, tmp_path: Path)
     assert run("undelete", "mailbox", "ada@example.com", "INBOX", "--at", "1h")[0] == 1  # there was no account yet
     assert run("undelete", "mailbox", "ada@example.com", "INBOX", "--at", "2000-01-01", "--into", "Then")[0] == 1
     assert "Then" not in run("mailbox", "list", "ada@example.com")[1]  # all or nothing
+
+
+def test_an_account_as_it_was(run: Run, tmp_path: Path) -> None:
+    fill(tmp_path / "smtp.db", "one")
+    assert run("undelete", "mailbox", "ada@example.com", "INBOX")[0] == 0
+    assert run("mailbox", "rename", "ada@example.com", "INBOX", "Work")[0] == 0
+    rows = answer(run("undelete", "account", "ada@example.com", "--at", "0s", "--into", "Now", "--json"))
+    assert {row["mailbox"]: row["messages"] for row in rows if row["messages"]} == {"Now/Work": 1}
+    assert "Now/INBOX" in {row["mailbox"] for row in rows}
+    # Nothing is mixed with what is there.
+    assert run("undelete", "account", "ada@example.com", "--at", "0s", "--into", "Now")[0] == 1
+    assert "had no mailboxes then" in run("undelete", "account", "ada@example.com", "--at", "1h", "--into", "Old")[2]
+    assert "Old" not in run("mailbox", "list", "ada@example.com")[1]
+    assert check_store(tmp_path / "smtp.db") == []
+
+
+def test_flags_of_a_moment(run: Run, tmp_path: Path) -> None:
+    fill(tmp_path / "smtp.db", "one")
+    status, out, _ = run("undelete", "mailbox", "ada@example.com", "INBOX", "--at", "0s", "--flags")
+    assert (status, out) == (0, "0 messages came back in INBOX, 0 messages there got the flags of then\n")
+    for more in (["--flags"], ["--flags", "--at", "0s", "--into", "X"]):
+        assert run("undelete", "mailbox", "ada@example.com", "INBOX", *more)[0] == 2

@@ -23,13 +23,16 @@ from pillarbox.store import (
     NotFound,
     OverQuota,
     Tx,
+    annotating,
     blobs,
     directory,
     mailboxes,
     messages,
     open_store,
+    past,
     undelete,
 )
+from pillarbox.store.annotating import Change
 from pillarbox.store.records import Delivery, Queued, User
 
 SMALL, LARGE = message(), message(body="x" * 700)
@@ -131,6 +134,14 @@ class AccountMachine(RuleBasedStateMachine):
             assert {name: self.used(name) for name in self.users} == before
         assert all(self.used(name) <= 5000 for name in self.users)
 
+    @rule(user=USERS, place=PLACES, uids=PICKS, flags=st.integers(0, 31), note=st.sampled_from([None, b"", b"x" * 99]))
+    def mark(self, user: str, place: str, uids: set[int], flags: int, note: bytes | None) -> None:
+        if (target := self.folder_id(user, place)) is not None:
+            self.write(messages.store_flags, target, sorted(uids), "set", flags, ["a", "b"][: flags % 3])
+            for shared in (True, False):
+                change = Change("/comment", shared, note)
+                self.write(annotating.store, target, self.users[user].id, sorted(uids), [change])
+
     @rule(user=USERS, place=PLACES, uids=PICKS)
     def expunge(self, user: str, place: str, uids: set[int]) -> None:
         if (target := self.folder_id(user, place)) is not None:
@@ -173,6 +184,8 @@ class AccountMachine(RuleBasedStateMachine):
                     self.allowed(undelete.copy_state, there, at, target)
             else:
                 self.allowed(undelete.restore_mailbox, box, at=at)
+                self.write(undelete.restore_flags, self.run(self.store.read(mailboxes.get, there)), at)
+                assert self.write(undelete.restore_flags, self.run(self.store.read(mailboxes.get, there)), at) == 0
 
     @rule()
     def queue_rows_vanish(self) -> None:
@@ -182,6 +195,7 @@ class AccountMachine(RuleBasedStateMachine):
     def clean_up(self, hours: int, look: int, limit: int) -> None:
         self.clock.now += hours * 3600
         self.write(undelete.forget, self.clock.now - 86_400, 3)
+        self.write(past.forget, self.clock.now - 86_400, 3)
         self.write(mailboxes.purge_deleted, 3, self.clock.now - 86_400)
         self.write(blobs.free_unreferenced, self.clock.now - blobs.KEEP, limit, look)
 

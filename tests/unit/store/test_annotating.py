@@ -3,7 +3,18 @@
 import pytest
 from store_samples import inbox_of, message, to
 
-from pillarbox.store import NotFound, OverQuota, Store, Tx, annotating, directory, mailboxes, messages, undelete
+from pillarbox.store import (
+    NotFound,
+    OverQuota,
+    Store,
+    Tx,
+    annotating,
+    directory,
+    mailboxes,
+    messages,
+    past_annotations,
+    undelete,
+)
 from pillarbox.store.annotating import Carried, Change, Note, TooLarge, TooMany
 from pillarbox.store.records import Mailbox, User
 
@@ -140,17 +151,63 @@ async def test_copies_take_along_what_they_may(store: Store, alice: User, bob: U
     assert {note.entry for note in notes if not note.shared} == {"/altsubject"}  # by bob's own copy
 
 
-async def test_they_end_with_the_message(store: Store, alice: User) -> None:
+async def past_octets(store: Store) -> int:
+    row = await store.read(lambda tx: tx.row("SELECT coalesce(sum(past_octets), 0) FROM mailboxes"))
+    return int(row[0])
+
+
+async def test_they_leave_with_the_message_and_come_back_with_it(store: Store, alice: User, bob: User) -> None:
     inbox, archive = await three(store, alice)
     await store.write(annotating.store, inbox.id, alice.id, [1, 2, 3], [HERS, ALL])
+    await store.write(annotating.store, inbox.id, bob.id, [1], [Change("/altsubject", False, b"his")])
+    await store.write(annotating.store, inbox.id, alice.id, [1], [Change("/comment", False, None)])
     await store.write(messages.store_flags, inbox.id, [1], "add", 8)
     await store.write(messages.expunge, inbox.id)
     assert [one[0] for one in await seen(store, inbox.id, alice)] == [2, 2, 3, 3]
     await store.write(messages.move, inbox.id, [2], archive.id)
     assert [one[0] for one in await seen(store, inbox.id, alice)] == [3, 3]
     assert len(await seen(store, archive.id, alice)) == 2
+    assert await past_octets(store) > 0
     await store.write(undelete.restore_mailbox, await inbox_of(store, alice))
-    assert [one[0] for one in await seen(store, inbox.id, alice)] == [3, 3]
+    mine = [(3, "/comment", False, b"mine"), (3, "/comment", True, b"everybody's")]
+    assert await seen(store, inbox.id, alice) == [*mine, (4, "/comment", True, b"everybody's")]
+    assert (4, "/altsubject", False, b"his") in await seen(store, inbox.id, bob)
+    changed = await store.read(annotating.changed, inbox.id, alice.id, 0)
+    assert {modseq for uid, _, modseq in changed if uid == 4} == {(await inbox_of(store, alice)).highestmodseq}
+    held = await past_octets(store)
+    await store.write(lambda tx: tx.run("UPDATE expunged SET expunged_at = NULL"))  # as an older program does
+    assert [await store.write(past_annotations.drop, one) for one in await store.scan(past_annotations.orphans)] == [1]
+    assert held > 0 == await past_octets(store)
+
+
+async def test_they_end_when_the_message_cannot_come_back(store: Store, alice: User) -> None:
+    inbox, _ = await three(store, alice)
+    await store.write(annotating.store, inbox.id, alice.id, [1, 2], [HERS])
+    await store.write(messages.store_flags, inbox.id, [1, 2], "add", 8)
+    await store.write(messages.expunge, inbox.id)
+    assert await past_octets(store) == 2 * len("/commentmine")
+    assert await store.write(undelete.forget, 1 << 40, 1) == 1
+    assert await past_octets(store) == len("/commentmine")
+    assert await store.scan(past_annotations.orphans) == []
+    assert await store.write(undelete.forget, 1 << 40) == 1
+    assert await past_octets(store) == 0
+
+
+async def test_past_ones_have_their_limit(store: Store, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox, archive = await three(store, alice)
+    monkeypatch.setattr(annotating, "MAX_OCTETS", 100)
+    await store.write(annotating.store, inbox.id, alice.id, [1, 2, 3], [HERS, ALL])
+    there, here, uids = archive, inbox, [1, 2, 3]
+    for _ in range(4):  # moving to and fro keeps no more and loses nothing of what is there
+        copied = await store.write(messages.move, here.id, uids, there.id)
+        here, there, uids = there, here, [uid for _, uid in copied.uids]
+    assert 0 < await past_octets(store) <= 100
+    assert len(await seen(store, here.id, alice)) == 6
+    await store.write(directory.delete_user, "alice")
+    assert await past_octets(store) == 3 * len("/commenteverybody's")  # her own went at once
+    while await store.write(mailboxes.purge_deleted):
+        pass
+    assert await store.read(lambda tx: tx.rows("SELECT id FROM past_annotations")) == []
 
 
 async def test_they_go_with_the_mailbox(store: Store, alice: User) -> None:

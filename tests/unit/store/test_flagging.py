@@ -82,3 +82,18 @@ def test_keyword_text() -> None:
     assert join_keywords(["b", "A", "B", "a"]) == "A b"
     assert split_keywords("A b") == ("A", "b")
     assert split_keywords("") == ()
+
+
+async def test_many_different_flags_at_once(store: Store, alice: User) -> None:
+    plans = [to(alice, flags=at % 3, keywords=(f"k{at // 3}",)) for at in range(90)]
+    plans += [to(alice) for _ in range(40)]
+    await store.write(messages.deliver, message(), plans)
+    inbox = await inbox_of(store, alice)
+    before = await state(store, inbox.id)
+    done = await store.write(messages.store_flags, inbox.id, range(1, 131), "add", 4, ["All"])
+    assert [change[0] for change in done.changed] == [*range(1, 131)]
+    assert {change[3] for change in done.changed} == {done.modseq}
+    after = await state(store, inbox.id)
+    assert after == [(uid, bits | 4, tuple(sorted((*words, "All"), key=str.lower))) for uid, bits, words in before]
+    assert [(uid, bits, words) for uid, bits, words, _ in done.changed] == after
+    assert (await inbox_of(store, alice)).unseen_count == inbox.unseen_count

@@ -1,9 +1,24 @@
 """Expunged messages and deleted mailboxes come back, within their time and not beyond it."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from store_samples import START, Clock, inbox_of, message, to
 
-from pillarbox.store import Conflict, NotFound, OverQuota, Store, blobs, directory, mailboxes, messages, undelete
+from pillarbox.store import (
+    Conflict,
+    NotFound,
+    OverQuota,
+    Store,
+    annotating,
+    blobs,
+    directory,
+    mailboxes,
+    messages,
+    past,
+    undelete,
+)
+from pillarbox.store.annotating import Change
 from pillarbox.store.records import User
 
 DAY = 86_400
@@ -128,6 +143,18 @@ async def test_a_deleted_mailbox(store: Store, alice: User, clock: Clock) -> Non
         await store.write(undelete.revive, alice.id, box.id)
 
 
+async def test_a_mailbox_of_which_rows_are_gone_does_not_come_back(store: Store, alice: User, clock: Clock) -> None:
+    box = await store.write(mailboxes.create, alice.id, "Work")
+    for subject in ("one", "two"):
+        await put(store, alice, subject, "Work")
+    await store.write(mailboxes.delete, alice.id, "Work")
+    clock.now += 10
+    assert await store.write(mailboxes.purge_deleted, 1, clock.now) == 1
+    assert await store.scan(undelete.deleted_mailboxes, alice.id) == []
+    with pytest.raises(NotFound):
+        await store.write(undelete.revive, alice.id, box.id)
+
+
 async def test_which_mailbox_had_the_name(store: Store, alice: User, clock: Clock) -> None:
     old = await store.write(mailboxes.create, alice.id, "Work")
     clock.now += 100
@@ -142,6 +169,98 @@ async def test_which_mailbox_had_the_name(store: Store, alice: User, clock: Cloc
     for moment in (START - 1, START + 150):
         with pytest.raises(NotFound):
             await store.read(undelete.mailbox_at, alice.id, "Work", moment)
+
+
+async def test_a_moment_has_its_flags_and_annotations(store: Store, alice: User, clock: Clock) -> None:
+    uids = [await put(store, alice, subject, flags=1, keywords=("b",)) for subject in ("a", "b", "c", "d")]
+    inbox = await inbox_of(store, alice)
+    await store.write(annotating.store, inbox.id, alice.id, uids[:2], [Change("/comment", True, b"note")])
+    then = clock.now
+    clock.now += 10
+    await store.write(messages.store_flags, inbox.id, uids, "set", 4, ["x"])
+    await store.write(messages.store_flags, inbox.id, uids[1:3], "add", 2, ["y"])
+    clock.now += 10
+    await store.write(messages.store_flags, inbox.id, uids, "remove", 7, ["x"])
+    await expunge(store, alice, uids[0], uids[2])
+    late = await put(store, alice, "late")
+    before = (1, ("b",))
+    state = await store.write(mailboxes.create, alice.id, "Then")
+    assert await store.write(undelete.copy_state, inbox.id, then, state) == 4
+    assert [row[1:3] for row in await view(store, alice, "Then")] == [before] * 4
+    assert [one.uid for one in await store.read(annotating.of, state.id, alice.id, [1, 2, 3, 4])] == [1, 2]
+    middle = await store.write(mailboxes.create, alice.id, "Middle")
+    assert await store.write(undelete.copy_state, inbox.id, then + 10, middle) == 4
+    assert [row[1:3] for row in await view(store, alice, "Middle")] == [
+        (4, ("x",)), (6, ("x", "y")), (6, ("x", "y")), (4, ("x",)),
+    ]  # fmt: skip
+    # In place: those that come back, and those that are there when that is asked for.
+    assert await store.write(undelete.restore_mailbox, await inbox_of(store, alice), at=then) == 2
+    assert [row[1:3] for row in await view(store, alice)] == [(0, ("y",)), (0, ()), (0, ()), before, before]
+    assert await store.write(undelete.restore_flags, await inbox_of(store, alice), then) == 2
+    assert [row[1:3] for row in await view(store, alice)] == [before, before, (0, ()), before, before]
+    assert (await inbox_of(store, alice)).unseen_count == 1
+    assert late == 5
+
+
+async def test_flags_of_before_last_as_long_as_messages_do(store: Store, alice: User, clock: Clock) -> None:
+    uid = await put(store, alice, "a")
+    inbox = await inbox_of(store, alice)
+    for step in range(5):
+        clock.now += 10
+        await store.write(messages.store_flags, inbox.id, [uid], "set", 4 if step % 2 else 1)
+    assert await store.read(past.flags_at, inbox.id, START, [uid]) == {uid: (0, "")}
+    assert await store.read(past.flags_at, inbox.id, START + 20, [uid, 99]) == {uid: (4, "")}
+    assert await store.read(past.flags_at, inbox.id, clock.now, [uid]) == {}
+    assert await store.write(past.forget, START + 20) == 1
+    assert await store.read(past.flags_at, inbox.id, START, [uid]) == {uid: (1, "")}
+    assert await store.scan(past.restless, 3) == [inbox.id]
+    assert await store.write(past.trim_flags, inbox.id, 2) == 2
+    assert await store.scan(past.restless, 3) == []
+    assert await store.write(past.trim_flags, inbox.id, 2) == 0
+
+
+@given(
+    steps=st.lists(st.tuples(st.sets(st.integers(1, 60)), st.integers(0, 3)), max_size=12),
+    wanted=st.sets(st.integers(1, 60)),
+)
+def test_the_first_change_after_a_moment_counts(steps: list[tuple[set[int], int]], wanted: set[int]) -> None:
+    rows = [(at, past._joined(sorted(uids)), bits, "", 10 + at) for at, (uids, bits) in enumerate(steps, 1) if uids]
+
+    class Rows:
+        def rows(self, _: str, params: tuple[int, int, int]) -> list[tuple[int, str, int, str, int]]:
+            return [row for row in rows if (row[4], row[0]) > params[1:]][:3]
+
+    then = past.flags_at(Rows(), 1, 12, wanted)  # type: ignore[arg-type]
+    expected: dict[int, tuple[int, str]] = {}
+    for _, (uids, bits) in reversed([*enumerate(steps, 1)][2:]):
+        expected.update(dict.fromkeys(uids & wanted, (bits, "")))
+    assert then == expected
+
+
+async def test_mailboxes_are_found_by_the_names_they_had(store: Store, alice: User, clock: Clock) -> None:
+    box = await store.write(mailboxes.create, alice.id, "Work/2024")
+    await put(store, alice, "one", "Work/2024")
+    clock.now += 100
+    await store.write(mailboxes.rename, alice.id, "Work", "Old")
+    clock.now += 100
+    await store.write(mailboxes.rename, alice.id, "Old/2024", "Attic")
+    other = await store.write(mailboxes.create, alice.id, "Work/2024")
+    clock.now += 100
+    await store.write(mailboxes.delete, alice.id, "Attic")
+
+    async def named(at: int) -> dict[str, int]:
+        return {one.name: one.id for one in await store.scan(past.mailboxes_at, alice.id, at) if "/" in one.name}
+
+    assert await named(START) == {"Work/2024": box.id}
+    assert await named(START + 150) == {"Old/2024": box.id}
+    assert await named(START + 250) == {"Work/2024": other.id}
+    assert await store.read(undelete.mailbox_at, alice.id, "Work/2024", START + 50) == (box.id, True)
+    assert await store.read(undelete.mailbox_at, alice.id, "Attic", START + 250) == (box.id, True)
+    assert await store.read(undelete.mailbox_at, alice.id, "Work/2024") == (other.id, False)
+    state = await store.write(mailboxes.create, alice.id, "Then")
+    assert await store.write(undelete.copy_state, box.id, START, state) == 1
+    assert await store.write(past.forget, START + 150) == 2  # Work and what was below it
+    assert await named(START) == {"Old/2024": box.id}
 
 
 async def test_blobs_stay_for_the_time_and_go_after_it(store: Store, alice: User, clock: Clock) -> None:

@@ -1,0 +1,120 @@
+"""What a mailbox was at a moment: the flags its messages had, and its name (`undelete` brings that back).
+
+A change of flags leaves one row for all messages that had the same flags before, a rename one for each mailbox; both
+with the second up to which it was so. A moment is the end of its second. A job forgets what is older than can be
+brought back; of a mailbox whose flags change without end, the oldest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from pillarbox.store.tx import Tx
+
+FLAGS_KEPT = 100_000  # rows of a mailbox
+_PAGE = 100  # rows read at a time: each may name many messages
+
+_NOTE = "INSERT INTO past_flags (mailbox_id, uids, flags, keywords, until) VALUES (?, ?, ?, ?, ?)"
+_LATER = (
+    "SELECT id, uids, flags, keywords, until FROM past_flags WHERE mailbox_id = ? AND (until, id) > (?, ?) "
+    f"ORDER BY until, id LIMIT {_PAGE}"
+)
+_RENAMED = "INSERT INTO past_names (mailbox_id, name, until) SELECT id, name, ? FROM mailboxes WHERE user_id = ? AND "
+_OWNED = (
+    "SELECT id, name, deleted_at FROM mailboxes WHERE user_id = ? AND created_at <= ? UNION ALL "
+    "SELECT id, name, deleted_at FROM mailboxes WHERE deleted_owner = ? AND created_at <= ? AND deleted_at > ?"
+)
+_NAMES = (
+    "SELECT n.mailbox_id, n.name FROM past_names n JOIN mailboxes m ON m.id = n.mailbox_id "
+    "WHERE (m.user_id = ? OR m.deleted_owner = ?) AND n.until > ? ORDER BY n.until DESC, n.id DESC"
+)
+
+Flags = tuple[int, str]  # bits, and keywords as one text
+
+
+class Named(NamedTuple):
+    """A mailbox by the name it had at a moment; `deleted`: it is by now."""
+
+    id: int
+    name: str
+    deleted: bool
+
+
+def note_flags(tx: Tx, mailbox_id: int, before: Iterable[tuple[Flags, Sequence[int]]]) -> None:
+    """Messages (ascending UIDs) had these flags until now."""
+    tx.many(_NOTE, [(mailbox_id, _joined(uids), bits, text, tx.now) for (bits, text), uids in before])
+
+
+def flags_at(tx: Tx, mailbox_id: int, at: int, uids: Iterable[int]) -> dict[int, Flags]:
+    """What these messages had at a moment, where that was changed since."""
+    found: dict[int, Flags] = {}
+    left = set(uids)
+    until, last = at, 1 << 62  # of that second nothing
+    while left and (rows := tx.rows(_LATER, (mailbox_id, until, last))):
+        for _, text, bits, keywords, _ in rows:
+            for first, end in _ranges(text):
+                few = end - first < len(left)
+                some = left.intersection(range(first, end + 1)) if few else {uid for uid in left if first <= uid <= end}
+                left -= some
+                found.update(dict.fromkeys(some, (bits, keywords)))
+        last, *_, until = rows[-1]
+    return found
+
+
+def note_names(tx: Tx, user_id: int, condition: str, values: Sequence[object]) -> None:
+    """Mailboxes of an account for which a condition is true have their names until now."""
+    tx.run(_RENAMED + condition, (tx.now, user_id, *values))
+
+
+def mailboxes_at(tx: Tx, user_id: int, at: int) -> list[Named]:
+    """An account's mailboxes at a moment that are there or can be brought back, by the names they had. A scan."""
+    names: dict[int, str] = {}
+    names.update(tx.rows(_NAMES, (user_id, user_id, at)))  # the earliest later one comes last, and stays
+    boxes = [
+        Named(mailbox_id, names.get(mailbox_id) or name, deleted_at is not None)
+        for mailbox_id, name, deleted_at in tx.rows(_OWNED, (user_id, at, user_id, at, at))
+    ]
+    return sorted(boxes, key=lambda box: box.name)
+
+
+def forget(tx: Tx, before: int, limit: int = 1000) -> int:
+    """Give up at most `limit` rows of each kind from before a time; how many."""
+    done = 0
+    for table in ("past_flags", "past_names"):
+        # Rows come in the order of time, or nearly so: the first ones tell without an index of their own.
+        oldest = f"SELECT id, until FROM {table} ORDER BY id LIMIT {limit}"
+        done += tx.run(f"DELETE FROM {table} WHERE id IN (SELECT id FROM ({oldest}) AS o WHERE until < ?)", (before,))
+    return done
+
+
+def trim_flags(tx: Tx, mailbox_id: int, keep: int = FLAGS_KEPT) -> int:
+    """Forget all but about the last `keep` rows of a mailbox; how many."""
+    row = tx.row(
+        "SELECT until FROM past_flags WHERE mailbox_id = ? ORDER BY until DESC LIMIT 1 OFFSET ?", (mailbox_id, keep)
+    )
+    return (
+        0 if row is None else tx.run("DELETE FROM past_flags WHERE mailbox_id = ? AND until <= ?", (mailbox_id, *row))
+    )
+
+
+def restless(tx: Tx, keep: int = FLAGS_KEPT) -> list[int]:
+    """Mailboxes with more than `keep` rows, for `trim_flags`. Reads the whole index: a scan."""
+    return [
+        row[0] for row in tx.rows("SELECT mailbox_id FROM past_flags GROUP BY mailbox_id HAVING count(*) > ?", (keep,))
+    ]
+
+
+def _joined(uids: Sequence[int]) -> str:
+    """Ascending UIDs as a sequence set: "1:100,105"."""
+    if uids[-1] - uids[0] == len(uids) - 1:
+        return f"{uids[0]}:{uids[-1]}"
+    ends = [at for at, (one, other) in enumerate(pairwise(uids), 1) if other != one + 1]
+    return ",".join(f"{uids[start]}:{uids[end - 1]}" for start, end in pairwise((0, *ends, len(uids))))
+
+
+def _ranges(text: str) -> Iterable[tuple[int, int]]:
+    for part in text.split(","):
+        first, _, end = part.partition(":")
+        yield int(first), int(end)
