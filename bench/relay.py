@@ -1,12 +1,21 @@
 """Relaying, side by side: submission, through the queue, to a next hop that counts.
 
     python bench/relay.py --rounds 7
-    python bench/relay.py --rounds 7 --tls      # TLS from the first byte at both
+    python bench/relay.py --rounds 7 --tls              # TLS from the first byte at both
+    python bench/relay.py --rounds 7 --trusted          # Postfix asks nobody who they are
+    python bench/relay.py --rounds 7 --hash argon2id    # and so hashed at both
 
-The same clients (at Pillarbox they log in, at Postfix their network is trusted) send the same messages to both servers,
-and both hand them to the same `smtp-sink`. A message counts when the sink has it. CPU is that of the whole server side,
-all processes; client and sink are not counted. Rounds alternate; the table gives medians and ratios. Needs root
-(cgroups, mount namespaces) and Debian's postfix.
+The same clients log in at both servers, may send only in their own name, and send the same messages; both servers hand
+them to the same `smtp-sink`. A message counts when the sink has it. CPU is that of the whole server side, all
+processes; client and sink are not counted. Rounds alternate; the table gives medians and ratios. Needs root (cgroups,
+mount namespaces) and Debian's postfix and dovecot-core.
+
+At Postfix the login is what its operators set up: Dovecot's auth service with its cache on, nobody may relay but who
+has logged in, and a map says whose sender addresses are whose. Pillarbox hashes passwords with argon2id and remembers
+for a minute one that was right. Dovecot's cache spares it the lookup, not the hash: with the same argon2id (`--hash
+argon2id`) a connection for each message measures argon2 and little else. So at Dovecot the password lies in the clear
+unless that is asked for, which is the least work it can have. With `--trusted` Postfix takes everything from its
+network instead, without login and sender map; Pillarbox does not know such clients and does the same as ever.
 """
 
 from __future__ import annotations
@@ -17,6 +26,8 @@ import base64
 import itertools
 import json
 import os
+import pwd
+import shutil
 import ssl
 import subprocess
 import time
@@ -27,15 +38,18 @@ from statistics import median
 from typing import cast
 
 import uvloop
+from argon2 import PasswordHasher
 
 from cgroup import Cgroup
-from servers import ROOT, WORK, Dns, Pillarbox, Postfix, prepare, wait_port
+from servers import MAIL_USER, ROOT, WORK, Dns, Pillarbox, Postfix, in_namespace, prepare, wait_port
 
 SIZES = {"1K": 1024, "10K": 10 * 1024, "100K": 100 * 1024}
 SESSIONS = (1, 10, 50)
 MODES = {"one": 1, "many": 100}  # messages a connection
 SINK_PORT = 10127
 TO = "someone@elsewhere.test"
+LOGIN = "bench@sender.test", "secret of the bench"  # at the peer
+AUTH_SOCKET = WORK / "relay-auth" / "socket"
 
 
 class Sink:
@@ -64,30 +78,97 @@ class Sink:
 
 
 class RelayingPostfix(Postfix):
-    """Postfix that takes everything from its trusted network and relays it to the sink."""
+    """Postfix that relays to the sink what those who have logged in send, or with `password` "" its whole network."""
 
-    def __init__(self, port: int, *, tls: bool) -> None:
+    def __init__(self, port: int, *, tls: bool, password: str) -> None:
+        """`password`: as Dovecot keeps it, with its scheme."""
         super().__init__("postfix-relay", port)
         self.tls = tls
-        self.login: tuple[str, str] | None = None
+        self._password = password
+        self.login = LOGIN if password else None
+        if password:
+            self.groups.append(Cgroup("postfix-relay-auth"))
+
+    def start(self) -> None:
+        if self.login:  # before Postfix, which does without a login for a minute when it does not find that service
+            log = os.open(WORK / "relay-auth.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            argv = ["/usr/sbin/dovecot", "-F", "-c", str(self._configure_auth())]
+            self.groups[1].start(in_namespace(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            end = time.monotonic() + 20
+            while not AUTH_SOCKET.is_socket():
+                if time.monotonic() > end:
+                    raise TimeoutError("Dovecot's auth service did not start")
+                time.sleep(0.1)
+        super().start()
 
     def _configure(self) -> None:
         super()._configure()
-        with (self._home / "etc" / "main.cf").open("a") as main_cf:
-            main_cf.write(f"""\
-virtual_mailbox_domains =
-relayhost = [127.0.0.1]:{SINK_PORT}
-smtp_tls_security_level = none
-smtpd_client_connection_count_limit = 0
+        settings = {
+            "virtual_mailbox_domains": "",
+            "relayhost": f"[127.0.0.1]:{SINK_PORT}",
+            "smtp_tls_security_level": "none",
+            "smtpd_client_connection_count_limit": "0",
+        }
+        if self.login:
+            settings |= {
+                "smtpd_sasl_auth_enable": "yes",
+                "smtpd_sasl_type": "dovecot",
+                "smtpd_sasl_path": str(AUTH_SOCKET),
+                "smtpd_sender_login_maps": f"inline:{{ {{ {LOGIN[0]} = {LOGIN[0]} }} }}",
+                "smtpd_sender_restrictions": "reject_sender_login_mismatch",
+                "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
+            }
+        if self.tls:
+            certificate, key = make_certificate()
+            settings |= {
+                "smtpd_tls_wrappermode": "yes",
+                "smtpd_tls_security_level": "encrypt",
+                "smtpd_tls_cert_file": str(certificate),
+                "smtpd_tls_key_file": str(key),
+            }
+        words = [f"{name}={value}" for name, value in settings.items()]
+        subprocess.run(["postconf", "-c", self._home / "etc", "-e", *words], check=True)
+
+    def _configure_auth(self) -> Path:
+        """Dovecot with its auth service and nothing else."""
+        home = AUTH_SOCKET.parent
+        shutil.rmtree(home, ignore_errors=True)
+        (home / "run").mkdir(parents=True)
+        owner = pwd.getpwnam(MAIL_USER)
+        (home / "users").write_text(f"{LOGIN[0]}:{self._password}:{owner.pw_uid}:{owner.pw_gid}::{home}::\n")
+        (home / "dovecot.conf").write_text(f"""\
+base_dir = {home}/run
+state_dir = {home}/run/state
+log_path = {home}/dovecot.log
+protocols =
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain login
+auth_cache_size = 10M
+auth_cache_ttl = 1 hour
+first_valid_uid = 100
+first_valid_gid = 100
+passdb {{
+  driver = passwd-file
+  args = username_format=%u {home}/users
+}}
+userdb {{
+  driver = passwd-file
+  args = username_format=%u {home}/users
+}}
+service auth {{
+  vsz_limit = 1G
+  unix_listener {AUTH_SOCKET} {{
+    mode = 0660
+    user = postfix
+    group = postfix
+  }}
+}}
+service auth-worker {{
+  vsz_limit = 1G
+}}
 """)
-            if self.tls:
-                certificate, key = make_certificate()
-                main_cf.write(f"""\
-smtpd_tls_wrappermode = yes
-smtpd_tls_security_level = encrypt
-smtpd_tls_cert_file = {certificate}
-smtpd_tls_key_file = {key}
-""")
+        return home / "dovecot.conf"
 
 
 class RelayingPillarbox(Pillarbox):
@@ -168,7 +249,7 @@ def _same(client: Client) -> Client:
 
 async def send(server: Relay, sessions: int, messages: int, each: int, size: int) -> None:
     """`messages` messages of `size` octets in `sessions` connections at a time, `each` a connection."""
-    sender = server.login[0] if server.login else "bench@sender.test"
+    sender = server.login[0] if server.login else LOGIN[0]
     body = f"From: <{sender}>\r\nTo: <{TO}>\r\nSubject: relay\r\n\r\n".encode()
     body += (b"x" * 76 + b"\r\n") * (max(0, size - len(body)) // 78) + b".\r\n"
     context = None
@@ -253,9 +334,17 @@ def main() -> None:
     parser.add_argument("--modes", nargs="*", choices=list(MODES), default=list(MODES))
     parser.add_argument("--json", type=Path, help="write every round there too")
     parser.add_argument("--tls", action="store_true", help="TLS from the first byte")
+    parser.add_argument("--trusted", action="store_true", help="Postfix trusts the clients' network: no login there")
+    parser.add_argument("--hash", choices=("plain", "argon2id"), default="plain", help="of the password at Dovecot")
     options = parser.parse_args()
     prepare()
-    servers: list[Relay] = [RelayingPostfix(10128, tls=options.tls), RelayingPillarbox(tls=options.tls)]
+    password = f"{{PLAIN}}{LOGIN[1]}"
+    if options.hash == "argon2id":  # as Pillarbox makes them
+        password = "{ARGON2ID}" + PasswordHasher(time_cost=3, memory_cost=65536, parallelism=4).hash(LOGIN[1])
+    servers: list[Relay] = [
+        RelayingPostfix(10128, tls=options.tls, password="" if options.trusted else password),
+        RelayingPillarbox(tls=options.tls),
+    ]
     if options.only != "all":
         servers = [server for server in servers if options.only in server.name]
     dns, sink, started, rounds = Dns(), Sink(), list[Relay](), list[Round]()
