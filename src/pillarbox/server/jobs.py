@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -33,6 +34,7 @@ from pillarbox.store import (
     tokens,
     undelete,
     usage,
+    view_blocks,
 )
 from pillarbox.store.errors import Temporary
 
@@ -48,14 +50,14 @@ DAY = 86_400  # seconds
 class Job:
     """`step(tx)` does a little in one transaction and says how much; it is repeated until it says 0.
 
-    With `find`, which looks in a reader's thread, it is `step(tx, what)` for each that was found. Then the job rests
-    for `every` seconds.
+    With `find`, which looks in a reader's thread, it is `step(tx, what)` for each that was found, the last one first.
+    Then the job rests for `every` seconds.
     """
 
     name: str
     every: float
     step: Callable[..., int]
-    find: Callable[[Tx], list[int]] | None = None
+    find: Callable[[Tx], list[Any]] | None = None
 
 
 def free_unreferenced(tx: Tx) -> int:
@@ -74,6 +76,7 @@ JOBS = (
     Job("trim-expunge-history", 3600.0, messages.trim_history, messages.long_histories),
     Job("trim-past-flags", 3600.0, past.trim_flags, past.restless),
     Job("drop-past-annotations", 24 * 3600.0, past_annotations.drop, past_annotations.orphans),
+    Job("pack-large-views", 60.0, view_blocks.carry_out, view_blocks.due),
     Job("give-back-space", 3600.0, space.give_back),
     Job("mend-queue", 300.0, destinations.sweep),
     Job("trim-sending-usage", 3600.0, usage.trim),
@@ -161,7 +164,7 @@ class Jobs:
     async def once(self, job: Job) -> bool:
         """Do all there is, as long as the lease is ours; False when somebody else has it."""
         began, done = time.monotonic(), 0
-        found: list[int] | None = None
+        found: list[Any] | None = None
         while await self._store.write(leases.acquire, job.name, self._holder, LEASE, alive):
             if job.find is not None:
                 if found is None:

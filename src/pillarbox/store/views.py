@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
+from pillarbox.store import view_blocks
+from pillarbox.store.errors import Corrupt
 from pillarbox.store.flags import split_keywords
 from pillarbox.store.mailbox_lookup import get
 from pillarbox.store.records import Changes, Flagged, MessageRow, Rendered, View
@@ -12,12 +14,7 @@ from pillarbox.store.tx import Row, Tx
 
 SHORT = 8192  # octets of a value that is listed
 _SHORTENED = ("envelope", "bodystructure", "body", "listed")
-PAGE = 5000  # rows turned into columns at a time, so that a large mailbox never stands as tuples
 
-_VIEW = (
-    "SELECT uid, flags, modseq, size, internal_date, id, save_date, keywords FROM messages "
-    "WHERE mailbox_id = ? AND uid > ? ORDER BY uid LIMIT ?"
-)
 _ROW = "uid, flags, keywords, modseq, size, internal_date, save_date, id"
 _NEW = f"SELECT {_ROW} FROM messages WHERE mailbox_id = ? AND uid >= ? ORDER BY uid"
 # The plus signs keep the planner from walking all UIDs of the mailbox: few rows are newer than a modification number.
@@ -48,18 +45,12 @@ def open_view(tx: Tx, mailbox_id: int) -> View:
     """All messages of a mailbox as columns. Raises NotFound."""
     mailbox = get(tx, mailbox_id)
     tx.heavy(rows=mailbox.message_count)
-    view = View(mailbox, array("I"), array("B"), array("q"), array("q"), array("q"), array("q"), array("q"), {})
-    columns = (view.uids, view.flags, view.modseqs, view.sizes, view.dates, view.ids, view.save_dates)
-    last = 0
-    while rows := tx.rows(_VIEW, (mailbox_id, last, PAGE)):
-        *numbers, keywords = zip(*rows, strict=True)
-        for column, values in zip(columns, numbers, strict=True):
-            column.extend(values)
-        if any(keywords):
-            view.keywords.update((row[0], split_keywords(row[7])) for row in rows if row[7])
-        last = view.uids[-1]
-        if len(rows) < PAGE:
-            break
+    view = None
+    with suppress(Corrupt):  # `check` tells of it: the rows are still good
+        view = view_blocks.read(tx, mailbox)
+    if view is None:
+        view = view_blocks.empty(mailbox)
+        view_blocks.read_rows(tx, view)
     return view
 
 

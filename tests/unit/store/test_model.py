@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from store_samples import message
 
 from examples import examples
-from pillarbox.store import directory, mailboxes, messages, open_store
+from pillarbox.store import Tx, directory, mailboxes, messages, open_store, view_blocks
 from pillarbox.store.flags import DELETED
 from pillarbox.store.records import View
 
@@ -42,8 +42,10 @@ class MailboxMachine(RuleBasedStateMachine):
         self.models: dict[str, Model] = {name: {} for name in NAMES}
         self.next_uid = dict.fromkeys(NAMES, 1)
         self.ids = {name: self.run(self.store.read(mailboxes.status, user.id, name)).id for name in NAMES}
-        self.held = {name: self.open(name) for name in NAMES}
         self.last_modseq = 0
+        self.append(NAMES[0], 0, ["a"], 9)
+        self.pack(99)
+        self.held = {name: self.open(name) for name in NAMES}
 
     def run(self, work: object) -> object:
         async def wait() -> object:
@@ -68,13 +70,14 @@ class MailboxMachine(RuleBasedStateMachine):
         assert modseq > self.last_modseq
         self.last_modseq = modseq
 
-    @rule(name=st.sampled_from(NAMES), bits=BITS, words=WORDS)
-    def append(self, name: str, bits: int, words: list[str]) -> None:
-        done = self.run(self.store.write(messages.append, self.ids[name], MESSAGE, bits, words))
-        assert done.uid == self.next_uid[name]
-        self.models[name][done.uid] = (bits, frozenset(words))
-        self.next_uid[name] += 1
-        self.later(done.modseq)
+    @rule(name=st.sampled_from(NAMES), bits=BITS, words=WORDS, count=st.integers(1, 3))
+    def append(self, name: str, bits: int, words: list[str], count: int) -> None:
+        for _ in range(count):
+            done = self.run(self.store.write(messages.append, self.ids[name], MESSAGE, bits, words))
+            assert done.uid == self.next_uid[name]
+            self.models[name][done.uid] = (bits, frozenset(words))
+            self.next_uid[name] += 1
+            self.later(done.modseq)
 
     @rule(name=st.sampled_from(NAMES), uids=PICKS, op=st.sampled_from(["set", "add", "remove"]), bits=BITS, words=WORDS)
     def flag(self, name: str, uids: set[int], op: str, bits: int, words: list[str]) -> None:
@@ -129,6 +132,14 @@ class MailboxMachine(RuleBasedStateMachine):
     def trim(self, name: str, keep: int) -> None:
         self.run(self.store.write(messages.trim_history, self.ids[name], keep))
 
+    @rule(most=st.sampled_from([1, 2, 3, 5, 99, 99, 99]))
+    def pack(self, most: int) -> None:
+        """The job that packs the columns of large mailboxes; it may be ended at any moment."""
+        orders = self.run(self.store.scan(view_blocks.due))
+        while orders and most:
+            self.run(self.store.write(view_blocks.carry_out, orders.pop()))
+            most -= 1
+
     @rule(name=st.sampled_from(NAMES))
     def learn(self, name: str) -> None:
         """The session asks what is new, and then knows what is there."""
@@ -159,6 +170,19 @@ class MailboxMachine(RuleBasedStateMachine):
             assert view.mailbox.uidnext == self.next_uid[name]
             assert view.mailbox.message_count == len(seen)
             assert max(view.modseqs, default=0) <= view.mailbox.highestmodseq
+            assert view == self.run(self.store.scan(view_of_rows, self.ids[name]))
+
+
+def view_of_rows(tx: Tx, mailbox_id: int) -> View:
+    view = view_blocks.empty(mailboxes.get(tx, mailbox_id))
+    view_blocks.read_rows(tx, view)
+    return view
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SPAN": 2, "LEAST": 2, "STALE": 3}.items():
+        monkeypatch.setattr(view_blocks, name, value)
 
 
 def settings_for(number: int) -> settings:

@@ -19,9 +19,9 @@ async def test_an_empty_mailbox(store: Store, alice: User) -> None:
 
 
 async def test_more_messages_than_a_page(store: Store, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pillarbox.store import views
+    from pillarbox.store import view_blocks
 
-    monkeypatch.setattr(views, "PAGE", 3)
+    monkeypatch.setattr(view_blocks, "_PAGE", 3)
     inbox = await fill(store, alice, 9)
     view = await store.read(messages.open_view, inbox)
     assert list(view.uids) == [*range(1, 10)]

@@ -21,6 +21,7 @@ from pillarbox.store.migrations import (
     m0009_listed,
     m0010_annotations,
     m0011_past,
+    m0012_view_blocks,
 )
 
 Words = Mapping[str, str]
@@ -64,4 +65,5 @@ ALL: tuple[Migration, ...] = (
     Migration(9, "listed", m0009_listed.up, m0009_listed.down),
     Migration(10, "annotations", m0010_annotations.up, m0010_annotations.down),
     Migration(11, "past", m0011_past.up, m0011_past.down),
+    Migration(12, "view_blocks", m0012_view_blocks.up, m0012_view_blocks.down),
 )
