@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from pillarbox.store import queue, queue_claim
+from pillarbox.store import queue, queue_claim, routes
 from pillarbox.store.events import add_events
 from pillarbox.store.records import QueueFilter, QueueRow
 from pillarbox.store.store import Store
@@ -74,11 +74,16 @@ def apply(tx: Tx, order: Order, page: QueueFilter, operator: str, args: Sequence
         return 0
     changed = change.change(tx, msgspec.structs.replace(page, ids=tuple(row.id for row in rows)), queue.PAGE, *args)
     if changed:
-        _note(tx, change.kind, rows, operator)
+        _note(tx, change.kind, rows, operator, _way(tx, args[0]) if order == "move" else "")
     return changed
 
 
-def _note(tx: Tx, kind: str, rows: Sequence[QueueRow], operator: str) -> None:
+def _way(tx: Tx, route_id: int | None) -> str:
+    route = routes.get(tx, route_id) if route_id is not None else None
+    return f"route {route.name}" if route is not None else "where the rules say"
+
+
+def _note(tx: Tx, kind: str, rows: Sequence[QueueRow], operator: str, destination: str) -> None:
     add_events(
         tx,
         [
@@ -90,6 +95,7 @@ def _note(tx: Tx, kind: str, rows: Sequence[QueueRow], operator: str) -> None:
                 recipient=row.to_address,
                 queue_id=row.id,
                 operator=operator,
+                destination=destination,
             )
             for row in rows
             if row.message_key

@@ -20,7 +20,13 @@ _TRIES = frozenset({"relayed", "deferred", "bounced", "expired"})
 _OF_ENTRIES = _TRIES | {"held", "released", "moved", "retried", "deleted", "forgotten"}
 _HERE = frozenset({"accepted", "delivered", "queued", "held", "refused"})  # kinds that may carry who brought it
 _AFTER = {"GREETING": "greeting", "HELLO": "EHLO", "END": "end of data"}
-_KINDS = {"failed": "a failure", "delayed": "a delay", "delivered": "the delivery", "relayed": "the relaying"}
+_KINDS = {
+    "failed": "a failure",
+    "delayed": "a delay",
+    "delivered": "the delivery",
+    "relayed": "the relaying",
+    "expanded": "the passing on",
+}
 
 
 def facts_of(event: Event) -> dict[str, Any]:
@@ -82,8 +88,9 @@ def sentence(event: Event, facts: Mapping[str, Any]) -> str:
         case kind:
             whom = f" for {to}" if to else ""
             by = f" by {facts['operator']}" if facts.get("operator") else ""
+            where = f" to {facts['destination']}" if facts.get("destination") else ""
             why = f": {answer(facts)}" if facts.get("text") else ""
-            return f"{kind}{whom}{_entry(event)}{by}{why}"
+            return f"{kind}{whom}{where}{_entry(event)}{by}{why}"
 
 
 def _tried(event: Event, facts: Mapping[str, Any]) -> str:

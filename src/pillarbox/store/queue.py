@@ -149,7 +149,7 @@ def move(tx: Tx, wanted: QueueFilter, limit: int, route_id: int | None) -> int:
     """They take this route from now on, or with None the one that the rules say. Held rows stay held, and a route of
     kind hold holds the others, as a rule for it would: once released they go where the other rules say.
 
-    Rows that are being sent just now stay where they are.
+    What was put off is due at once: it waited for another host. Rows that are being sent just now stay where they are.
     """
     if route_id is not None and tx.row("SELECT 1 FROM routes WHERE id = ? AND kind = 'hold'", (route_id,)):
         sure = "q.status <> 'processing' AND (q.status <> 'held' OR coalesce(q.route_id, 0) <> ?)"
@@ -157,8 +157,9 @@ def move(tx: Tx, wanted: QueueFilter, limit: int, route_id: int | None) -> int:
         return _change(tx, wanted, limit, sure, changes, (route_id,), (route_id,), due=True)
     sure = "q.status <> 'processing' AND (coalesce(q.route_id, 0) <> ? OR q.moved <> ?)"
     moved, wish = int(route_id is not None), (route_id or 0, int(route_id is not None))
-    changes = "route_id = ?, moved = ?, destination_id = NULL"
-    return _change(tx, wanted, limit, sure, changes, (route_id, moved), wish, due=True)
+    due = "CASE WHEN status = 'retry' AND next_retry_at > ? THEN ? ELSE next_retry_at END"
+    changes = f"route_id = ?, moved = ?, destination_id = NULL, next_retry_at = {due}"
+    return _change(tx, wanted, limit, sure, changes, (route_id, moved, tx.now, tx.now), wish, due=True)
 
 
 def reroute(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:

@@ -199,8 +199,10 @@ def test_move(run: Run, tmp_path: Path) -> None:
     assert run("queue", "move", "1", "--to", "nowhere")[0] == 1
     assert run("queue", "move", "1", "--to", "hub")[1] == "1 entry moved to hub\n"
     assert answer(run("queue", "show", "1", "--json"))["route_id"] == route.id
+    assert "moved for b@y.test to route hub (entry 1) by " in run("trace", KEYS[0])[1]
     assert run("queue", "move", "--all", "--to", "default")[0] == 0
     assert answer(run("queue", "show", "1", "--json"))["route_id"] is None
+    assert "moved for b@y.test to where the rules say (entry 1)" in run("trace", KEYS[0])[1]
     assert run("queue", "move", "1")[0] == 2
 
 

@@ -291,6 +291,8 @@ class QueueMachine(RuleBasedStateMachine):
             self.run(lambda tx: tx.run("UPDATE message_queue SET moved = 0, route_id = NULL"))
             self.run(queue.move, wanted, limit, 3)
             self.change(idle, destination="")
+            late = {id for id in waiting if rows[id].status == "retry" and (rows[id].due or 0) > self.now}
+            self.change(late, due=self.now)
         else:
             self.run(queue.reroute, wanted, limit)
             self.change(waiting, destination="")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -173,6 +174,23 @@ async def test_move_and_reroute(store: Store) -> None:
     assert {row.id: row.route_id for row in await store.read(queue_claim.unrouted, 9)} == {one: 3, two: None}
     assert await store.write(queue.move, QueueFilter(ids=(one,)), 10, None) == 1
     assert {row.id: row.route_id for row in await store.read(queue_claim.unrouted, 9)} == {one: None, two: None}
+
+
+async def test_what_was_put_off_is_due_where_it_is_moved_to(store: Store) -> None:
+    tried, later = await put(store, "1@x", "2@x")
+    at = int(time.time()) + 3600
+
+    def put_off(tx: Tx) -> None:  # the second is to be released then
+        for queue_id, status in ((tried, "retry"), (later, "pending")):
+            values = (status, at, queue_id)
+            tx.run("UPDATE message_queue SET status = ?, next_retry_at = ? WHERE id = ?", values)
+
+    await store.write(put_off)
+    assert await store.write(queue.move, ALL, 10, 3) == 2
+    found = await rows(store)
+    assert found[tried].next_retry_at is not None
+    assert found[tried].next_retry_at < at - 3000
+    assert found[later].next_retry_at == at
 
 
 async def test_a_move_to_a_route_that_holds_holds_until_the_release(store: Store) -> None:
