@@ -7,18 +7,21 @@ neither. Queue rows get their destination here, and posts to lists their members
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from pillarbox.store import delivery
+from pillarbox.store.events import add_events
 from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued, Warm
 from pillarbox.store.tx import Tx
 
-from . import mailing_list, report, report_delivery
+from . import mailing_list, report, report_delivery, report_text
 from .destination import Destinations, placed
 from .mailing_list import Expansion, Post, TooLarge
 from .planning import Envelope, Plans, Recipient, is_expanded, plan, received_of
 from .report import Reported, Told
+from .story import entry
 
 __all__ = ["Envelope", "Plans", "Recipient", "Result", "deliver", "plan"]
 
@@ -49,7 +52,8 @@ class Result(NamedTuple):
     """`errors` by recipient: None when at least one of its mailboxes or queue rows was made, or its list has the
     message, or a rule says to discard it; else the reason in a word.
 
-    `plans` and `outcomes` are what was done, one for one. What a rule discards is in `discarded`: recipient and why.
+    `plans` and `outcomes` are what was done, one for one. What a rule discards is in `discarded`: recipient and why;
+    `held` has the same of those plans that a rule holds.
     """
 
     errors: tuple[str | None, ...]
@@ -59,6 +63,7 @@ class Result(NamedTuple):
     discarded: Sequence[tuple[str, str]] = ()
     plans: Sequence[Delivery | Queued] = ()
     outcomes: Sequence[Outcome] = ()
+    held: Sequence[tuple[str, str]] = ()
 
 
 class _Work:
@@ -72,6 +77,7 @@ class _Work:
         self.at: list[int | None] = []
         self.posts: dict[int, Post] = {}
         self.discarded: list[tuple[str, str]] = []
+        self.held: list[tuple[str, str]] = []
 
 
 def deliver(
@@ -96,7 +102,7 @@ def deliver(
     ):
         queued = sum(outcome.queue_id is not None for outcome in outcomes)
         errors = (None,) * len(envelope.recipients)
-        return Result(errors, len(outcomes) - queued, queued, 0, work.discarded, work.plans, outcomes)
+        return Result(errors, len(outcomes) - queued, queued, 0, work.discarded, work.plans, outcomes, work.held)
     return _settle(tx, envelope, planned, work, expansion, outcomes, message, head)
 
 
@@ -117,7 +123,7 @@ def _expand(tx: Tx, envelope: Envelope, planned: Plans) -> tuple[Expansion, dict
 def _outward(tx: Tx, envelope: Envelope, planned: Plans, message: NewMessage, expansion: Expansion) -> _Work:
     """The plans with members of lists added, and with destinations."""
     work = _Work()
-    routing = _Routing(tx, work.discarded)
+    routing = _Routing(tx, work)
     taken: set[int | str] = set()
     for each in planned.plans:
         routed = routing.route(each) if isinstance(each, Queued) else each
@@ -165,11 +171,11 @@ def _copy(envelope: Envelope, address: str, post: Post, received: bytes) -> Queu
 
 
 class _Routing:
-    """Gives queue rows their destination. `discarded` gets what a rule discards: recipient and why."""
+    """Gives queue rows their destination, and notes with the work what a rule discards or holds."""
 
-    def __init__(self, tx: Tx, discarded: list[tuple[str, str]]) -> None:
+    def __init__(self, tx: Tx, work: _Work) -> None:
         self._tx = tx
-        self._discarded = discarded
+        self._work = work
         self._by_sender: dict[str, Destinations] = {}
 
     def route(self, row: Queued) -> Queued | None:
@@ -179,8 +185,10 @@ class _Routing:
             destinations = self._by_sender[row.sender] = Destinations(self._tx, row.sender)
         decision = destinations.of(row.recipient)
         if decision.action == "discard":
-            self._discarded.append((row.recipient, decision.why))
+            self._work.discarded.append((row.recipient, decision.why))
             return None
+        if decision.action == "hold":
+            self._work.held.append((row.recipient, decision.why))
         return placed(row, decision)
 
 
@@ -223,7 +231,7 @@ def _settle(
         _report(tx, envelope, bounces, members, message, head)
     queued = sum(outcome.queue_id is not None for outcome in outcomes)
     delivered = sum(outcome.uid is not None for outcome in outcomes)
-    return Result(tuple(errors), delivered, queued, dropped, work.discarded, work.plans, outcomes)
+    return Result(tuple(errors), delivered, queued, dropped, work.discarded, work.plans, outcomes, work.held)
 
 
 def _failure(address: str, error: str, orcpt: str = "") -> Told:
@@ -263,4 +271,8 @@ def _report(tx: Tx, envelope: Envelope, to: str, told: list[Told], message: NewM
         head=head,
         whole=message.analysis.size == len(head),
     )
-    report_delivery.post(tx, report.render(reported, told, envelope.hostname), to, envelope.message_id)
+    content = report.render(reported, told, envelope.hostname)
+    if report_delivery.post(tx, content, to, envelope.message_id):
+        add_events(
+            tx, [entry(time.time(), envelope.message_id, "report", recipient=to, about=report_text.kind_of(told))]
+        )

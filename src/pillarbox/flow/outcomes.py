@@ -18,6 +18,7 @@ from .story import entry
 def told(at: float, message_key: str, sender: str, result: Result, facts: Mapping[str, Any]) -> list[Event]:
     """The events of a message that was taken; `facts` of the client and the message, see `story`."""
     events: list[Event] = []
+    why_held = dict(result.held)
     rest = dict(facts)
 
     def add(kind: str, recipient: str, queue_id: int | None = None, **more: Any) -> None:
@@ -37,6 +38,7 @@ def told(at: float, message_key: str, sender: str, result: Result, facts: Mappin
                 destination=plan.destination,
                 list_or_alias=plan.via,
                 not_before=plan.not_before,
+                text=why_held.get(plan.recipient),
             )
         else:
             add("delivered", plan.recipient, mailbox=plan.mailbox, mailbox_id=outcome.mailbox_id, uid=outcome.uid)

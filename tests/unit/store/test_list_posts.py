@@ -10,6 +10,7 @@ import pytest
 
 from pillarbox.flow.deliver import Envelope, Plans, Recipient, Result, deliver, plan
 from pillarbox.flow.mailing_list import MOST_DEPTH, list_id_of, may_post, post_of
+from pillarbox.flow.outcomes import told
 from pillarbox.flow.route import Forward, Refusal, Route, find, for_sender, relayed
 from pillarbox.mime.analysis import analyse
 from pillarbox.store import Store, blobs, directory, lists, queue, routes
@@ -302,6 +303,8 @@ async def test_an_alias_to_several_is_reported_here(store: Store, alice: User) -
         assert sent[3] == passed
         assert [row[:2] for row in reports] == ([("", "eve@example.org")] if "SUCCESS" in asked else [])
         await store.write(queue.delete, QueueFilter())
+    story = await store.scan(lambda tx: tx.rows("SELECT kind, recipient, detail FROM message_events"))
+    assert story == [("report", "eve@example.org", '{"about":"expanded"}')] * 2
 
 
 async def test_a_message_that_an_alias_sent_on_before_is_a_loop(store: Store, alice: User, bob: User) -> None:
@@ -345,6 +348,8 @@ async def test_a_rule_discards_and_holds(store: Store, alice: User, bob: User) -
     result = await send(store, "carl@example.org", "bob@example.com", "dora@example.net")
     assert (result.errors, result.delivered, result.queued) == ((None,) * 3, 1, 1)
     assert [recipient for recipient, _ in result.discarded] == ["carl@example.org"]
+    assert result.held == [("dora@example.net", "the recipient rule example.net says route later (hold)")]
+    assert "says route later (hold)" in told(1.0, "KEY", "eve@example.net", result, {})[1].detail
     assert [row.status for row in await store.scan(queue.find, QueueFilter())] == ["held"]
 
 
