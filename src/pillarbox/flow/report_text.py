@@ -26,8 +26,7 @@ _INTRODUCTIONS = {
     "delayed": "Your message could not be delivered yet to the recipients below. It waits here and is tried again; "
     "you need not send it again.",
     "delivered": "Your message was delivered to:",
-    "relayed": "Your message was handed to the next mail server of the recipients below. That server does not report "
-    "deliveries, so you may hear no more of it.",
+    "relayed": "Your message was handed to the next mail server of the recipients below.",
     "expanded": "Your message arrived at the address below, which stands for several others, and was passed on to "
     "them. You hear of those that fail, but of no more that arrive.",
 }

@@ -222,7 +222,8 @@ class _Attempt:
         connection = Connection(core, name or hop.host or ip, ip, hop.port, manner.timeouts)
         if is_ourselves(sock, ip, hop.port, manner.listeners):
             sock.close()
-            text = f"mail for {hop.domain or hop.name} loops back: {connection.address} is this server itself"
+            whose = f"mail for {hop.domain}" if hop.domain else "mail"  # a smarthost's route is nothing to its sender
+            text = f"{whose} loops back: {connection.address} is this server itself"
             raise Trouble(connection.said("POLICY", 554, "5.4.6", text), final=True)
         try:
             context = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -101,8 +102,14 @@ async def _connect(family: int, target: tuple[str, int] | str, source: str, pati
                 sock.bind((source, 0))
             except OSError as error:
                 raise OSError(error.errno, f"cannot send from {source}: {error.strerror}") from None
-        async with asyncio.timeout(patience):
-            await asyncio.get_running_loop().sock_connect(sock, target)
+        try:
+            async with asyncio.timeout(patience):
+                await asyncio.get_running_loop().sock_connect(sock, target)
+        except OSError as error:
+            if error.errno is None:  # the time is over
+                raise
+            # The loop's own text, "Connect call failed (...)", has the address and not what was wrong with it.
+            raise OSError(error.errno, os.strerror(error.errno)) from None
     except BaseException:
         sock.close()
         raise

@@ -72,7 +72,9 @@ def _sender(parcel: Parcel, extensions: Mapping[str, str], now: float, last: boo
         if left <= 0:
             raise Refused(550, "5.4.7", "the time that its sender set for the delivery is over")
         if "DELIVERBY" not in extensions and not last:  # RFC 2852 section 4
-            raise Refused(550, "5.3.3", "its sender wants it back if it is late, and the next server does not do that")
+            raise Refused(
+                550, "5.3.3", "it is to come back when it is late, and the next server does not watch the time"
+            )
     address = _written(parcel.sender)
     if not address.isascii() and "SMTPUTF8" not in extensions:
         raise Refused(550, "5.6.7", f"the sender's address {address} is not ASCII, which the next server does not take")

@@ -8,6 +8,7 @@ import email.policy
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from pillarbox.config import Settings
 from pillarbox.flow import telling
@@ -283,7 +284,9 @@ def test_the_sender_hears_when_nobody_watches_the_time_any_more(run_sqlite, mode
         found = await reports(office)
         assert [one["Action"] for report in found for one in fields(report)[1]] == ([action] if action else [])
         for report in found:
-            assert ("not told when the time" in report.get_payload()[0].get_content()) is not in_time
+            text = report.get_payload()[0].get_content()
+            assert ("does not watch the time" in text) is not in_time
+            assert "reports no deliveries" not in text  # it does
 
     run_sqlite(body)
 
@@ -311,18 +314,39 @@ def test_an_alias_of_ours_that_was_waited_for_is_reported_as_expanded(run):
     run(body)
 
 
+def test_what_a_server_behind_a_socket_says_is_told_without_the_path(run_sqlite):
+    async def body(office):
+        ada = await local(office)
+        path = "/run/dovecot/lmtp"
+        refused = replace(NEVER, host=path, address=path)
+        office.world.servers["mx example.net"].rule = lambda to, tries, now: refused
+        office.start()
+        await office.put("bad@example.net", sender=ada)
+        await office.empty()
+        (report,) = await reports(office)
+        assert "The server said when it was told this recipient:" in report.get_payload()[0].get_content()
+        assert fields(report)[1][0]["Remote-MTA"] is None
+        assert path not in report.as_string()
+
+    run_sqlite(body)
+
+
 def test_an_operator_returns_a_message(run):
     async def body(office):
         ada = await local(office)
         office.world.servers["mx example.net"].rule = lambda to, tries, now: LATER
         office.start()
-        await office.put("a@example.net", sender=ada)
+        await office.put("a@example.net", sender=ada, key="KEY1")
         await asyncio.sleep(10)
         await office.store.write(queue.bounce, QueueFilter())
         await office.empty(seconds=60)
         (report,) = await reports(office)
         assert "administrator" in report.get_payload()[0].get_content()
         assert office.world.tries["a@example.net"] == 1
+        story = await office.ask(f"SELECT {STORY} FROM message_events ORDER BY id")
+        told = [said for _, said in telling.sentences([Event(*row) for row in story])]
+        assert "try 1" in told[0]
+        assert "try" not in told[1].partition(": ")[0]  # it was not tried again
 
     run(body)
 

@@ -90,6 +90,7 @@ async def test_nobody_answers():
     with pytest.raises(NotConnected) as caught:
         await first_connected(["::1", "127.0.0.1", "127.0.0.2"], peer.port, SHORT)
     assert sorted(address for address, _ in caught.value.failures) == ["127.0.0.1", "127.0.0.2", "::1"]
+    assert dict(caught.value.failures)["127.0.0.2"] == "Connection refused"
 
 
 async def test_both_families():

@@ -128,6 +128,7 @@ def _head(tx: Tx, blob_id: int, prefix: bytes) -> bytes:
 def _told(attempt: Attempt, verdict: Verdict) -> Told:
     row, reply = attempt.row, attempt.outcome.reply
     theirs = reply.stage in _THEIRS and bool(reply.host or reply.address)
+    inside = reply.host.startswith("/")  # behind a Unix socket: its path is no name of a host, and nobody's business
     reason = verdict.reason
     if not theirs:
         reason = f"{reason} {_OF_THE_LAST if reason else ''}{reply.text}".strip()
@@ -137,8 +138,8 @@ def _told(attempt: Attempt, verdict: Verdict) -> Told:
         status=verdict.status,
         reason=reason,
         orcpt=row.orcpt,
-        host=reply.host,
-        place=reply.address,
+        host="" if inside else reply.host,
+        place="" if inside else reply.address,
         said=f"{reply.code} {reply.enhanced} {reply.text}" if theirs else "",
         stage=reply.stage,
         last_attempt=attempt.began,
@@ -156,7 +157,7 @@ def _event(attempt: Attempt, verdict: Verdict, at: float) -> Event:
         sender=row.sender,
         recipient=row.recipient,
         queue_id=row.id,
-        tries=row.attempts + 1,
+        tries=row.attempts + 1 if attempt.tried else 0,
         began=int(attempt.began * 1000),
         stage=reply.stage,
         code=reply.code,

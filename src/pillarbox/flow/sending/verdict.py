@@ -100,8 +100,15 @@ def _delivered(attempt: Attempt) -> Verdict:
     if row.sender and ((asked and not outcome.dsn) or traced or untimed):
         report = "expanded" if outcome.expanded else "delivered" if local else "relayed"
     status = outcome.reply.enhanced if outcome.reply.enhanced.startswith("2.") else "2.0.0"
-    reason = "It is not told when the time that you set for the delivery is over." if untimed else ""
-    return Verdict("remove", "relayed", report, status=status, reason=reason)
+    return Verdict("remove", "relayed", report, status=status, reason=_unheard(attempt) if report == "relayed" else "")
+
+
+def _unheard(attempt: Attempt) -> str:
+    """What the server that has the message now does not tell its sender."""
+    lacks = "reports no deliveries" if not attempt.outcome.dsn else ""
+    if attempt.row.deliver_mode and not attempt.outcome.in_time:
+        lacks += f"{' and ' if lacks else ''}does not watch the time that you set for the delivery"
+    return f"That server {lacks}: you may hear no more of it." if lacks else ""
 
 
 def _given_up(row: QueuedMessage, event: Event, status: str, reason: str = "") -> Verdict:
