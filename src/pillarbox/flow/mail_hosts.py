@@ -51,15 +51,15 @@ async def mail_hosts(
     domain: str,
     *,
     self_names: Collection[str] = (),
-    self_addresses: Collection[str] = (),
     backup: bool = False,
     shuffle: Shuffle = random.shuffle,
 ) -> list[MailHost]:
     """The hosts of a domain or an address literal, best first, equals shuffled. Raises NoHosts.
 
-    We are recognised by `self_names`, also behind an alias, and by `self_addresses`: hosts that are no better than
-    ourselves are left out, else two backups would send a message to and fro. `backup` says that we keep this domain's
-    mail for somebody else: to be its best host then is taken for a mishap in the DNS, and waited out.
+    We are recognised by `self_names`, also behind an alias: hosts that are no better than ourselves are left out, else
+    two backups would send a message to and fro. (By another name we are recognised when we are reached.) `backup` says
+    that we keep this domain's mail for somebody else: to be its best host then is taken for a mishap in the DNS, and
+    waited out.
     """
     if domain.startswith("["):
         return [_literal(domain)]
@@ -71,7 +71,7 @@ async def mail_hosts(
     if answer.failed:
         raise NoHosts(451, "4.4.3", f"The mail hosts of {name} cannot be looked up: {answer.reason}")
     if not answer.ok:
-        return await _implicit(resolver, name, answer.secure, ours, self_addresses, backup, shuffle)
+        return await _implicit(resolver, name, answer.secure, ours, backup, shuffle)
     listed = [(preference, host) for preference, host in answer.records if host != "."]
     if not listed:  # RFC 7505 section 3: beside others a null MX means nothing
         raise NoHosts(556, "5.1.10", f"The domain {name} takes no mail (null MX)")
@@ -81,8 +81,8 @@ async def mail_hosts(
     if best_of_ours is not None:
         listed = [entry for entry in listed if entry[0] < best_of_ours]
         if not listed:
-            raise _ourselves(name, backup)
-    return await _resolved(resolver, name, listed, answer.secure, ours, self_addresses, backup, shuffle)
+            raise ourselves(name, backup)
+    return await _resolved(resolver, name, listed, answer.secure, ours, backup, shuffle)
 
 
 async def _implicit(
@@ -90,14 +90,13 @@ async def _implicit(
     name: str,
     secure: bool,
     ours: set[str],
-    self_addresses: Collection[str],
     backup: bool,
     shuffle: Shuffle,
 ) -> list[MailHost]:
     """A domain without MX is its own host (RFC 5321 section 5.1)."""
     if name in ours:
-        raise _ourselves(name, backup)
-    return await _resolved(resolver, name, [(0, name)], secure, ours, self_addresses, backup, shuffle)
+        raise ourselves(name, backup)
+    return await _resolved(resolver, name, [(0, name)], secure, ours, backup, shuffle)
 
 
 async def _resolved(
@@ -106,7 +105,6 @@ async def _resolved(
     listed: list[tuple[int, str]],
     secure: bool,
     ours: set[str],
-    self_addresses: Collection[str],
     backup: bool,
     shuffle: Shuffle,
 ) -> list[MailHost]:
@@ -119,10 +117,10 @@ async def _resolved(
     for (preference, host), six, four in zip(names, answers[::2], answers[1::2], strict=True):
         addresses = (*_chosen(six, shuffle), *_chosen(four, shuffle))
         canonical = (six if six.ok else four).canonical or host
-        if canonical in ours or any(address in self_addresses for address in addresses):
+        if canonical in ours:
             hosts = [better for better in hosts if better.preference < preference]
             if not hosts and not undecided:
-                raise _ourselves(domain, backup)
+                raise ourselves(domain, backup)
             break
         if addresses:
             proved = secure and all(answer.secure for answer in (six, four) if answer.ok)
@@ -152,7 +150,8 @@ def _chosen(answer: Answer, shuffle: Shuffle) -> list[str]:
     return addresses[:MOST_ADDRESSES]
 
 
-def _ourselves(domain: str, backup: bool) -> NoHosts:
+def ourselves(domain: str, backup: bool) -> NoHosts:
+    """What it means to be the best host of a domain that we do not know."""
     if backup:
         return NoHosts(451, "4.4.6", f"We keep the mail of {domain} for its own host, but are its best MX ourselves")
     return NoHosts(554, "5.4.6", f"Mail for {domain} would come back to us: we are its best MX, but do not know it")

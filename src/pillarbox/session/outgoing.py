@@ -17,7 +17,7 @@ import structlog
 from msgspec import Struct
 
 from pillarbox.config import Settings
-from pillarbox.flow.mail_hosts import MailHost, NoHosts
+from pillarbox.flow.mail_hosts import MailHost, NoHosts, ourselves
 from pillarbox.flow.parcel import Hop, HopDown, Reply, Stage
 from pillarbox.smtp.client import ClientCore
 from pillarbox.store.store import Store
@@ -104,9 +104,20 @@ class OutgoingCarrier:
         try:
             hosts = await self._hosts(hop)
         except NoHosts as none:
-            raise HopDown(Reply("DNS", none.code, none.enhanced, none.text), none.permanent) from None
-        for host in self._reachable_first(hosts):
-            connection = await attempt.host(host.name, interleaved(host.addresses))
+            raise _down(none) from None
+        waiting = self._reachable_first(hosts)
+        while waiting:
+            host = waiting.pop(0)
+            try:
+                connection = await attempt.host(host.name, interleaved(host.addresses))
+            except _Ourselves:
+                # No better than ourselves are left out (RFC 5321 section 5.1): the better ones are down, and it waits.
+                if all(other.preference >= host.preference for other in hosts):
+                    if hop.kind == "backup":
+                        raise _down(ourselves(hop.domain, backup=True)) from None
+                    raise
+                waiting = [other for other in waiting if other.preference < host.preference]
+                continue
             if connection is not None:
                 self._unreachable.pop(host.name, None)
                 return connection
@@ -133,6 +144,14 @@ def carrier_of(node: Node) -> OutgoingCarrier:
     """The carrier of a worker, by its resolver and its settings of the moment."""
     hosts = hosts_by(node.resolver, lambda: (node.settings.hostname,))
     return OutgoingCarrier(node.store, hosts, lambda: Manner.of(node.settings, node.listeners), node.clock)
+
+
+class _Ourselves(HopDown):
+    """Who answered is this server."""
+
+
+def _down(none: NoHosts) -> HopDown:
+    return HopDown(Reply("DNS", none.code, none.enhanced, none.text), none.permanent)
 
 
 class _Attempt:
@@ -210,6 +229,8 @@ class _Attempt:
         return [source for source in (self._hop.source_ipv4, self._hop.source_ipv6) if source]
 
     def _note(self, trouble: Trouble) -> None:
+        if trouble.ours:
+            raise _Ourselves(trouble.reply, permanent=True)
         self._replies.append(trouble.reply)
         if trouble.final:
             raise HopDown(trouble.reply, permanent=trouble.reply.stage == "POLICY" and trouble.reply.code // 100 == 5)
@@ -224,7 +245,7 @@ class _Attempt:
             sock.close()
             whose = f"mail for {hop.domain}" if hop.domain else "mail"  # a smarthost's route is nothing to its sender
             text = f"{whose} loops back: {connection.address} is this server itself"
-            raise Trouble(connection.said("POLICY", 554, "5.4.6", text), final=True)
+            raise Trouble(connection.said("POLICY", 554, "5.4.6", text), ours=True)
         try:
             context = None
             if not (in_clear or hop.socket or hop.tls == "never"):

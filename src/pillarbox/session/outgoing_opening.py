@@ -24,12 +24,14 @@ _NO_SUCH_MECHANISM = (504, "5.5.4")
 
 
 class Trouble(Exception):
-    """This host will not do. `final`: another one will not either. `clear`: it may do without TLS."""
+    """This host will not do. `final`: another one will not either. `ours`: it is this server itself. `clear`: it may do
+    without TLS."""
 
-    def __init__(self, reply: Reply, *, final: bool = False, clear: bool = False) -> None:
+    def __init__(self, reply: Reply, *, final: bool = False, ours: bool = False, clear: bool = False) -> None:
         super().__init__(reply.text)
         self.reply = reply
         self.final = final
+        self.ours = ours
         self.clear = clear
 
 
@@ -63,8 +65,8 @@ async def _hello(connection: Connection, hop: Hop, own: Collection[str], until: 
     assert isinstance(hello, Introduced)
     connection.namesakes = frozenset(own) if hello.name.lower() in own else frozenset()
     if hop.by_domain and connection.namesakes:
-        text = f"mail for {hop.domain or hop.name} loops back: {connection.host} greets with our own name"
-        raise Trouble(connection.said("POLICY", 554, "5.4.6", text), final=True)
+        text = f"mail for {hop.domain} loops back: {connection.host} greets with our own name"
+        raise Trouble(connection.said("POLICY", 554, "5.4.6", text), ours=True)
     return hello
 
 

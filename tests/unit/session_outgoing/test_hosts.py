@@ -196,6 +196,38 @@ async def test_ourselves_at_an_address_where_we_listen(kind):
             assert reply.text.endswith(f"127.0.0.1:{peer.port} is this server itself")
 
 
+@pytest.mark.parametrize("kind", ["mx", "backup"])
+@pytest.mark.parametrize("known", ["by address", "by name"])
+async def test_a_second_mx_that_is_ourselves_by_another_name_is_no_circle(kind, known):
+    """The better host is down, so that it waits: also the next time, when the better one is asked last."""
+    third = MailHost("third.example.org", 20, ("127.0.0.3",))
+    async with Peer(name="here.example" if known == "by name" else "other.example") as peer:
+        second = MailHost("backup.example.org", 20, ("127.0.0.1",))
+        first = MailHost("first.example.org", 10, ("127.0.0.2",))
+        ours = frozenset({("127.0.0.1", peer.port)} if known == "by address" else ())
+        to = carrier(first, second, third, listeners=ours)
+        for _ in range(2):
+            with pytest.raises(HopDown) as caught:
+                await to.open(hop(peer.port, kind=kind))
+            reply = caught.value.reply
+            assert (caught.value.permanent, reply.code, reply.enhanced) == (False, 451, "4.4.1")
+            assert "first.example.org" in reply.text
+        async with Peer() as better:
+            await better.stop()
+            await better.listen("127.0.0.2", peer.port)
+            await (await to.open(hop(peer.port, kind=kind))).close()
+            assert better.connections == 1
+
+
+async def test_a_backup_that_is_the_best_host_by_another_name_waits():
+    async with Peer() as peer:
+        to = carrier(FIRST, SECOND, listeners=frozenset({("127.0.0.1", peer.port)}))
+        with pytest.raises(HopDown) as caught:
+            await to.open(hop(peer.port, kind="backup"))
+        assert (caught.value.permanent, caught.value.reply.enhanced) == (False, "4.4.6")
+        assert caught.value.reply.text.startswith("We keep the mail of example.org for its own host")
+
+
 async def test_ourselves_at_a_socket(tmp_path):
     path = tmp_path / "lmtp.sock"
     (tmp_path / "link").symlink_to(path)
