@@ -26,8 +26,7 @@ FIRST_MAILBOXES: tuple[tuple[str, str | None], ...] = (
 
 _USER = (
     "id, username, email, enabled, role, password_hash, scram_sha256, credentials_version, quota_limit, quota_used, "
-    "attachment_max_size, attachment_max_total, created_at, updated_at, last_login, modseq, sending_held_at, "
-    "sending_held_reason, quota_messages, quota_mailboxes"
+    "created_at, updated_at, last_login, modseq, sending_held_at, sending_held_reason, quota_messages, quota_mailboxes"
 )
 _BY_USERNAME = f"SELECT {_USER} FROM users WHERE lower(username) = lower(?)"
 _BY_EMAIL = f"SELECT {_USER} FROM users WHERE lower(email) = lower(?)"
@@ -128,16 +127,6 @@ def set_quota(tx: Tx, username: str, octets: int) -> None:
     if octets < 0:
         raise Invalid("a quota cannot be negative")
     _update(tx, username, "quota_limit = ?", (octets,))
-
-
-def set_role(tx: Tx, username: str, role: str) -> None:
-    """ "user" or "admin". Raises NotFound."""
-    _update(tx, username, "role = ?", (role,))
-
-
-def set_attachment_limits(tx: Tx, username: str, size: int, total: int) -> None:
-    """Octets of one attachment and of all of a message; 0 is the server's limit. Raises NotFound."""
-    _update(tx, username, "attachment_max_size = ?, attachment_max_total = ?", (size, total))
 
 
 def record_login(tx: Tx, user_id: int) -> None:

@@ -272,8 +272,6 @@ class User(msgspec.Struct, frozen=True, gc=False):
     credentials_version: int
     quota_limit: int
     quota_used: int
-    attachment_max_size: int
-    attachment_max_total: int
     created_at: int
     updated_at: int
     last_login: int | None

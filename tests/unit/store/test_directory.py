@@ -65,12 +65,9 @@ async def test_a_better_hash_ends_no_login(store: Store, alice: User) -> None:
 
 async def test_other_settings(store: Store, alice: User, clock: Clock) -> None:
     await store.write(directory.set_quota, "alice", 1000)
-    await store.write(directory.set_role, "alice", "admin")
-    await store.write(directory.set_attachment_limits, "alice", 10, 20)
     await store.write(directory.record_login, alice.id)
     after = await store.read(directory.get_user, alice.id)
-    assert (after.quota_limit, after.role, after.last_login) == (1000, "admin", clock.now)
-    assert (after.attachment_max_size, after.attachment_max_total) == (10, 20)
+    assert (after.quota_limit, after.role, after.last_login) == (1000, "user", clock.now)
     with pytest.raises(Invalid):
         await store.write(directory.set_quota, "alice", -1)
     with pytest.raises(NotFound):

@@ -109,7 +109,7 @@ async def test_news_of_another_process(server: Store, postgres_url: str, clock: 
     assert await asyncio.wait_for(told.get(), 10) == {Touched(alice.id, inbox.id)}  # the first look
     other = await open_store(postgres_url, clock=clock)
     await other.write(messages.deliver, message(), [to(alice)])
-    await other.write(directory.set_role, "alice", "admin")
+    await other.write(directory.set_quota, "alice", 1000)
     server.notice_changes([inbox.id])
     assert await asyncio.wait_for(told.get(), 10) == {DIRECTORY, Touched(alice.id, inbox.id)}
     await other.close()
