@@ -54,7 +54,7 @@ async def anything(chance, client):
             await client.do(f"CREATE {name}")
         case 2:
             await client.do(f"DELETE {name}")
-        case 3:
+        case 3 | 7:
             await client.do(f"RENAME {name} {other}")
         case 4:
             await client.do(f"{chance.choice(['SUBSCRIBE', 'UNSUBSCRIBE'])} {name}")
