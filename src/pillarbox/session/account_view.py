@@ -7,7 +7,7 @@ read by their keys; everything is walked through only when nobody could say wher
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,6 +18,8 @@ from pillarbox.store.errors import NotFound, StoreError
 from pillarbox.store.folders import Folder, Fresh
 from pillarbox.store.mailbox_names import DELIMITER, parents
 from pillarbox.store.metadata import Changed
+
+from .renames import in_order
 
 log = structlog.get_logger()
 
@@ -31,9 +33,9 @@ _TRIES = 3  # to settle, while commits go on or the store does not answer
 class Change(NamedTuple):
     """A mailbox before and after: without a before it is new, without an after it is gone.
 
-    `flags`: a message that was there before has changed. What is below a renamed mailbox has the new name in both. When
-    several were renamed at once, each of them and of those below is gone under one name and new under the other: then
-    nobody needs to know in which order that was.
+    `flags`: a message that was there before has changed. What is below a renamed mailbox has the new name in both.
+    Several renames come in an order in which they can be followed; mailboxes that have changed places, with each other
+    or with what is below, are gone under one name and new under the other.
     """
 
     before: Folder | None
@@ -212,12 +214,14 @@ class AccountView:
         renames = self._renames(fresh.folders)
         if len(renames) == 1:
             self._rename_below(*renames[0])
+        elif renames:  # then `fresh` has all that have another name
+            changes += self._rename_all({folder.id: folder for folder in fresh.folders})
         made = []
         for folder in fresh.folders:
             before = self.folders.get(folder.id)
             if before is not None:
                 self._drop(before)
-                if before.name != folder.name and len(renames) > 1:
+                if before.name != folder.name and len(renames) > 1:  # no rename led there
                     changes.append(Change(before, None))
                     before = None
             flags = folder.id in fresh.flagged
@@ -245,6 +249,24 @@ class AccountView:
         for folder in [one for one in self.folders.values() if one.name.startswith(below)]:
             self._drop(folder)
             self._put(msgspec.structs.replace(folder, name=new + folder.name[len(old) :]))
+
+    def _rename_all(self, found: Mapping[int, Folder]) -> list[Change]:
+        before = {one.id: one.name for one in self.folders.values()}
+        after = {one: found[one].name if one in found else name for one, name in before.items()}
+        renames, names = in_order(before, after)
+        changes = [
+            Change(
+                msgspec.structs.replace(self.folders[rename.id], name=rename.old),
+                msgspec.structs.replace(self.folders[rename.id], name=rename.new),
+            )
+            for rename in renames
+        ]
+        moved = [folder for folder in self.folders.values() if names[folder.id] != folder.name]
+        for folder in moved:
+            self._drop(folder)
+        for folder in moved:
+            self._put(msgspec.structs.replace(folder, name=names[folder.id]))
+        return changes
 
     def _put(self, folder: Folder) -> None:
         self.folders[folder.id] = self.names[folder.name] = folder

@@ -14,7 +14,7 @@ from pillarbox.imap.fetch import FetchItem, Item
 from pillarbox.imap.sequence import compact
 from pillarbox.session import imap_fetch
 from pillarbox.session.imap_answers import Answer, Refuse
-from pillarbox.session.imap_notify_following import Following, Named, Renamed, TooMuch, Waiting
+from pillarbox.session.imap_notify_following import Following, Named, Renamed, TooMuch, Waiting, after_renames
 from pillarbox.session.imap_notify_interest import Event, Interest
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store.errors import StoreError
@@ -107,8 +107,8 @@ async def push(session: ImapSession, following: Following) -> None:
             return
     renamed, names, entries, messages = following.renamed, following.names, following.entries, following.messages
     following.clear()
-    above = _visible_parents(following) if names or renamed is not None else frozenset[str]()
-    lines = _renamed_lines(session, following, renamed, names, above) if renamed is not None else []
+    above = _visible_parents(following) if names or renamed else frozenset[str]()
+    lines = _renamed_lines(session, following, renamed, names, above)
     lines += _named_lines(session, following, names, above)
     lines += _entry_lines(session, following, entries)
     for count, line in enumerate(chain(lines, _message_lines(session, following, messages)), 1):
@@ -128,19 +128,26 @@ def _overflow(session: ImapSession) -> None:
 def _renamed_lines(
     session: ImapSession,
     following: Following,
-    renamed: Renamed,
+    renames: list[Renamed],
     names: dict[tuple[int, str], Named],
     above: frozenset[str],
 ) -> list[bytes]:
-    """The LIST response with OLDNAME (section 5.4), of a mailbox of somebody else if it may be seen."""
-    owner_id = renamed.owner_id
-    if following.own.cover(owner_id, renamed.since, renamed.until):
-        return []
-    if owner_id != following.user_id and _find(following, renamed.new) is None:
-        return []
-    named = names.pop((owner_id, renamed.new), None)  # all is said of it with this
-    lost = named is not None and named.lost
-    return [_listing(session, following, renamed.new, above, lost=lost, old=renamed.old)]
+    """LIST responses with OLDNAME (section 5.4), of mailboxes of somebody else if they may be seen.
+
+    A name that a mailbox had for a while is told with what is true of the mailbox now.
+    """
+    lines = []
+    for at, one in enumerate(renames, 1):
+        owner_id, new = one.owner_id, one.new
+        if following.own.cover(owner_id, one.since, one.until):
+            continue
+        now = after_renames(owner_id, new, renames[at:])
+        if owner_id != following.user_id and _find(following, now) is None:
+            continue
+        named = names.pop((owner_id, new), None) if now == new else None  # all is said of it with this
+        lost = named is not None and named.lost
+        lines.append(_listing(session, following, now, above, lost=lost, told_as=new, old=one.old))
+    return lines
 
 
 def _named_lines(
@@ -170,6 +177,7 @@ def _listing(
     above: frozenset[str],
     *,
     lost: bool = False,
+    told_as: str | None = None,
     old: str | None = None,
 ) -> bytes:
     found = _find(following, name)
@@ -184,7 +192,7 @@ def _listing(
         words += found[1].special_use.split()
     if name in following.mine.subscribed:
         words.append("\\Subscribed")
-    return responses.listing(words, name, utf8=session.utf8, old_name=old)
+    return responses.listing(words, told_as or name, utf8=session.utf8, old_name=old)
 
 
 def _find(following: Following, name: str) -> tuple[int, Folder] | None:

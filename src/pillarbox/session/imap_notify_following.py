@@ -3,12 +3,12 @@
 News of the accounts (`account_view`) are only noted here, so that a client that takes its time costs no more than the
 names of what has changed. What is told is what is true when it is told, so the order of what happened does not matter,
 with one exception: a mailbox that was renamed takes along what is below, of which nothing is told (section 5.4). So
-there is one such rename at most, told first; of what is renamed after it every name is told.
+renames are told first, in their order; of more than `MOST_RENAMES` every name is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from pillarbox.store import Store, sharing
@@ -24,6 +24,7 @@ from .imap_notify_interest import Event, Interest
 from .imap_notify_own import OwnWrites
 
 MOST_NAMES = 2000  # and entries of metadata, that wait to be told; more than that is an overflow (section 5.8)
+MOST_RENAMES = 100  # that wait to be told
 MOST_FOLLOWED = 20_000  # mailboxes of all accounts together
 
 
@@ -80,7 +81,7 @@ class Following:
     denied: set[int] = field(default_factory=set)  # mailboxes that the client was told it has no access to
     messages: dict[tuple[int, int], Waiting] = field(default_factory=dict)  # by owner and mailbox
     names: dict[tuple[int, str], Named] = field(default_factory=dict)  # by owner and name as it is here
-    renamed: Renamed | None = None
+    renamed: list[Renamed] = field(default_factory=list)
     entries: dict[tuple[int, int], dict[str, int]] = field(default_factory=dict)  # names and their last numbers
     waiting: bool = False
     overflown: bool = False
@@ -132,7 +133,7 @@ class Following:
 
     def clear(self) -> None:
         """What waits has been taken."""
-        self.messages, self.names, self.entries, self.renamed = {}, {}, {}, None
+        self.messages, self.names, self.entries, self.renamed = {}, {}, {}, []
         self.waiting = self.stale
 
     def _forget(self) -> None:
@@ -161,7 +162,7 @@ class Following:
         for entry in news.entries:
             self._entry(owner_id, entry)
         self.limit()
-        if self.names or self.messages or self.entries or self.renamed is not None:
+        if self.names or self.messages or self.entries or self.renamed:
             self._awake()
 
     def limit(self) -> None:
@@ -200,7 +201,7 @@ class Following:
         if wanted & Event.MESSAGES:
             new = anew or (after.uidnext > 1 if before is None else _counts(before) != _counts(after))
             inside = bool(wanted & (Event.FLAGS | Event.ANNOTATIONS))  # annotations are stamped as flags are
-            flags = inside and before is not None and (flags or before.unseen != after.unseen)
+            flags = inside and (anew or (before is not None and (flags or before.unseen != after.unseen)))
             if new or flags:
                 self._waits(news, after, before, new=new, flags=flags)
 
@@ -236,7 +237,7 @@ class Following:
 
         Of one that is hidden nothing is said, so that what may be seen below it is told name by name.
         """
-        owner_id, earlier = news.owner_id, self.renamed
+        owner_id, earlier = news.owner_id, self.renamed[-1] if self.renamed else None
         if not (self._wanted(owner_id, old) | self._wanted(owner_id, new)) & Event.NAME:
             self._every_name(news, old, new)
             return False
@@ -246,14 +247,24 @@ class Following:
         if hidden:
             self._every_name(news, old, new)
             return True
-        if earlier is None:
-            self.renamed = Renamed(owner_id, old, new, news.since, news.until)
-        elif earlier.owner_id == owner_id and earlier.new == old:
+        if earlier is not None and earlier.owner_id == owner_id and earlier.new == old:
             earlier.new, earlier.until = new, news.until
+        elif len(self.renamed) < MOST_RENAMES:
+            self.renamed.append(Renamed(owner_id, old, new, news.since, news.until))
         else:
             self._every_name(news, old, new)
             return True
+        self._others_before(news, new)
         return False
+
+    def _others_before(self, news: News, top: str) -> None:
+        """Messages are told of what was renamed to a name that the client knew as another mailbox's."""
+        for folder in self.views[news.owner_id].folders.values():
+            name = self.name_of(news.owner_id, folder)
+            named = self.names.get((news.owner_id, name)) if _is_at(name, top) else None
+            if named is not None and named.ended and (wanted := self._wanted(news.owner_id, name)) & Event.MESSAGES:
+                inside = bool(wanted & (Event.FLAGS | Event.ANNOTATIONS))
+                self._waits(news, folder, folder, new=True, flags=inside)
 
     def _every_name(self, news: News, old: str, new: str) -> None:
         """Tell of a rename name by name, of those that are wanted."""
@@ -301,7 +312,7 @@ class Following:
         if not self.interest.others:
             return False
         keys = (*self.messages, *self.names, *self.entries)
-        elsewhere = self.renamed is not None and self.renamed.owner_id != self.user_id
+        elsewhere = any(renamed.owner_id != self.user_id for renamed in self.renamed)
         return self.stale or elsewhere or any(key[0] not in (0, self.user_id) for key in keys)
 
     async def review(self) -> None:
@@ -355,11 +366,11 @@ class Following:
                 self.denied.discard(folder.id)
 
     def _before_rename(self, owner_id: int, name: str) -> str:
-        """What the client knows a mailbox as, when a rename of it waits to be told."""
-        renamed = self.renamed
-        if renamed is None or renamed.owner_id != owner_id or not _is_at(name, renamed.new):
-            return name
-        return renamed.old + name[len(renamed.new) :]
+        """What the client knows a mailbox as, when renames of it wait to be told."""
+        for renamed in reversed(self.renamed):
+            if renamed.owner_id == owner_id and _is_at(name, renamed.new):
+                name = renamed.old + name[len(renamed.new) :]
+        return name
 
     async def _join(self, owner_id: int) -> None:
         try:
@@ -374,6 +385,14 @@ class Following:
         self.views[owner_id] = view
         if sum(len(one.folders) for one in self.views.values()) > MOST_FOLLOWED:
             raise TooMuch
+
+
+def after_renames(owner_id: int, name: str, renames: Iterable[Renamed]) -> str:
+    """What a mailbox of this name is called after these."""
+    for renamed in renames:
+        if renamed.owner_id == owner_id and _is_at(name, renamed.old):
+            name = renamed.new + name[len(renamed.old) :]
+    return name
 
 
 def _is_at(name: str, top: str) -> bool:
