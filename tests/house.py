@@ -8,6 +8,7 @@ Other protocols give the class of their `session`, and use `listen`, `put` and t
 
 import asyncio
 import re
+import socket
 import ssl
 import subprocess
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from pillarbox.access.limits import Caps, Limiter
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
 from pillarbox.mime.analysis import analyse
+from pillarbox.session.acceptor import Acceptor
 from pillarbox.session.entrance import entrance
 from pillarbox.session.imap import ImapSession
 from pillarbox.session.node import Node
@@ -125,10 +127,11 @@ class House:
 
     async def listen(self, *, implicit_tls=False, node=None):
         node = node or self.node
-        make = entrance(node, lambda peer: self.session(node, peer), implicit_tls=implicit_tls)
-        server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
-        self.servers.append(server)
-        return server.sockets[0].getsockname()[1]
+        welcome = entrance(node, lambda peer: self.session(node, peer), implicit_tls=implicit_tls)
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setblocking(False)
+        self.servers += [Acceptor(listening, welcome), listening]
+        return listening.getsockname()[1]
 
     async def connect(self, *, implicit_tls=True, node=None):
         """A connection; the greeting is still to be read."""

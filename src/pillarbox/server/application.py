@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -18,7 +17,8 @@ from pillarbox.flow import dead_letters
 from pillarbox.flow.pickup import Pickup, Policy
 from pillarbox.flow.quota_warning import thresholds_of
 from pillarbox.flow.reverse_names import ReverseNames
-from pillarbox.session.entrance import entering, entrance
+from pillarbox.session.acceptor import Acceptor, more_than_its_share
+from pillarbox.session.entrance import Make, entering, entrance
 from pillarbox.session.imap import ImapSession
 from pillarbox.session.node import Node, resolver_for
 from pillarbox.session.outgoing_self import listeners_of
@@ -37,9 +37,8 @@ from . import certificates
 from .allocator import give_back
 from .hints import Hints, Pair
 from .jobs import JOBS, Job, Jobs, keeping_jobs, warning_job
-from .listeners import BACKLOG
 from .parts import Parts
-from .preparation import DATABASE, check_resolver, check_writable
+from .preparation import DATABASE, check_resolver, check_writable, worker_count
 from .search_feeder import SearchFeeder
 from .sending import scheduler_of
 from .worker import Seat
@@ -53,10 +52,11 @@ MEMORY = 30  # looks after which free memory is given back
 HTTP_PATIENCE = 10.0  # seconds that HTTP connections go on in a worker that was replaced
 DAY = 86_400  # seconds
 _SMTP_ROLES = frozenset({"smtp", "submission", "submissions", "lmtp", "sendmail"})
+_LOCAL_ROLES = frozenset({"lmtp", "sendmail"})  # for programs of this machine; no load balancer is in front of them
+_TLS_ROLES = frozenset({"submissions", "imaps", "pop3s"})  # TLS from the first octet
 _SHORT = 0.02  # seconds between two looks whether the last session has gone
 _LEISURE = 0.2  # the same when nobody waits for it
 
-Factory = Callable[[], asyncio.Protocol]
 # By the size of the group: up to 1, 4, 16, 64, more.
 _GROUPS = (Field.COMMIT_LE_1, Field.COMMIT_LE_4, Field.COMMIT_LE_16, Field.COMMIT_LE_64, Field.COMMIT_MORE)
 
@@ -67,7 +67,7 @@ class MailApplication:
         self._slot = slot
         self._node: Node
         self._tls = TlsHolder()
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._http: list[HttpServer] = []
         self._minder: asyncio.Task[None] | None = None
         self._check_logins = asyncio.Event()
@@ -126,13 +126,13 @@ class MailApplication:
     async def drain(self, patience: float, *, now: bool) -> int:
         node, loop = self._node, asyncio.get_running_loop()
         node.draining = now  # going down: who comes late is sent away; else a newer worker is there, and he is served
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         self._pickup.leave()
         self._queue.leave()
         for http in self._http:
             http.stop_listening()
-        await asyncio.sleep(0)  # what was just accepted becomes a session
+        await asyncio.sleep(_SHORT if entering() else 0)  # what was just accepted becomes a session
         end = loop.time() + patience
         hang_up = loop.time() + (0.0 if now else HTTP_PATIENCE)
         asked: set[object] = set()
@@ -178,7 +178,7 @@ class MailApplication:
         node.close()
 
     async def _listen(self, store: Store, threads: ThreadPoolExecutor) -> None:
-        loop, node, seat = asyncio.get_running_loop(), self._node, self._seat
+        node, seat = self._node, self._seat
         figures = Figures(
             ledger=seat.ledger,
             settings=lambda: node.settings,
@@ -195,26 +195,28 @@ class MailApplication:
             draining=lambda: node.draining,
         )
         http = {"health": health_interface, "api": api_interface}
-        factories: dict[str, Factory] = {
-            "smtp": entrance(node, lambda peer: SmtpSession(node, Role.SMTP, peer)),
-            "submission": entrance(node, lambda peer: SmtpSession(node, Role.SUBMISSION, peer)),
-            "submissions": entrance(node, lambda peer: SmtpSession(node, Role.SUBMISSION, peer), implicit_tls=True),
-            "lmtp": lambda: SmtpSession(node, Role.LMTP),
-            "sendmail": lambda: LocalSession(node),
-            "imap": entrance(node, lambda peer: ImapSession(node, peer)),
-            "imaps": entrance(node, lambda peer: ImapSession(node, peer), implicit_tls=True),
-            "pop3": entrance(node, lambda peer: Pop3Session(node, peer)),
-            "pop3s": entrance(node, lambda peer: Pop3Session(node, peer), implicit_tls=True),
+        spoken: dict[str, tuple[Role, Make]] = {
+            "smtp": (Role.SMTP, lambda peer: SmtpSession(node, Role.SMTP, peer)),
+            "submission": (Role.SUBMISSION, lambda peer: SmtpSession(node, Role.SUBMISSION, peer)),
+            "submissions": (Role.SUBMISSION, lambda peer: SmtpSession(node, Role.SUBMISSION, peer)),
+            "lmtp": (Role.LMTP, lambda peer: SmtpSession(node, Role.LMTP, peer)),
+            "sendmail": (Role.SMTP, lambda _: LocalSession(node)),
+            "imap": (Role.IMAP, lambda peer: ImapSession(node, peer)),
+            "imaps": (Role.IMAP, lambda peer: ImapSession(node, peer)),
+            "pop3": (Role.POP3, lambda peer: Pop3Session(node, peer)),
+            "pop3s": (Role.POP3, lambda peer: Pop3Session(node, peer)),
         }
+        workers = worker_count(node.settings)
         for address, sock in seat.sockets:
             if address.role in http:
                 server = HttpServer(http[address.role](figures))
                 await server.start([sock])
                 self._http.append(server)
-            elif address.path:
-                self._servers.append(await loop.create_unix_server(factories[address.role], sock=sock, backlog=BACKLOG))
             else:
-                self._servers.append(await loop.create_server(factories[address.role], sock=sock, backlog=BACKLOG))
+                role, make = spoken[address.role]
+                local, implicit_tls = address.role in _LOCAL_ROLES, address.role in _TLS_ROLES
+                welcome = entrance(node, make, local=local, implicit_tls=implicit_tls)
+                self._acceptors.append(Acceptor(sock, welcome, more_than_its_share(self._slot, role, workers)))
 
     def _secure(self, settings: Settings, pem: bytes, clients: bytes) -> None:
         """Put a certificate in force for the next handshakes. Other servers are not asked for one of theirs."""

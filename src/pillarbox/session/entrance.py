@@ -8,11 +8,9 @@ asked for one; from those it must come.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import cast
 
 import structlog
 
@@ -21,96 +19,81 @@ from pillarbox.smtp.proxy import MAX_V2, ProxyError, parse
 
 from . import tls
 from .node import Node
-from .peer import Peer, peer_of
+from .peer import Peer, peer_of_socket
 
 log = structlog.get_logger()
 
 PROXY_PATIENCE = 10.0  # seconds for the PROXY header
 STANDING = 100  # handshakes of this worker; beyond them who finds no seat is not even told so under TLS
 COURTESY = 5.0  # seconds for the handshake of a client that is only to be told
-Factory = Callable[[Peer | None], asyncio.Protocol]
+Make = Callable[[Peer | None], asyncio.Protocol]
+Welcome = Callable[[socket.socket], None]
 
 
-def entrance(node: Node, make: Factory, *, implicit_tls: bool = False) -> Callable[[], asyncio.Protocol]:
-    """The protocol factory for a listener. `make` builds a session, given its peer when that is already known.
+def entrance(node: Node, make: Make, *, implicit_tls: bool = False, local: bool = False) -> Welcome:
+    """What a listener does with each connection. `make` builds a session, given its peer when that is already known.
 
-    Looks at the settings for every connection, so a reload of SMTP_PROXY_NETWORKS works.
+    Looks at the settings for every connection, so a reload of SMTP_PROXY_NETWORKS works; a `local` listener has no
+    load balancer in front of it.
     """
 
-    def factory() -> asyncio.Protocol:
-        if implicit_tls or node.settings.proxy_networks:
-            return Entrance(node, make, implicit_tls=implicit_tls)
-        return make(None)
-
-    return factory
-
-
-class Entrance(asyncio.Protocol):
-    """One connection on its way to its session.
-
-    A transport reads as soon as it is there, which is too much for a header in front of TLS. So the socket is taken
-    from it (a duplicate of its descriptor is the same connection) and goes into another transport after the header.
-    """
-
-    def __init__(self, node: Node, make: Factory, *, implicit_tls: bool) -> None:
-        self._node = node
-        self._make = make
-        self._implicit_tls = implicit_tls
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        peer = peer_of(transport)
-        sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-        sock.setblocking(False)
-        cast(asyncio.Transport, transport).abort()
-        task = asyncio.get_running_loop().create_task(self._enter(sock, peer))
+    def welcome(sock: socket.socket) -> None:
+        task = asyncio.get_running_loop().create_task(_enter(node, make, sock, implicit_tls, local))
         _entering.add(task)
         task.add_done_callback(_entering.discard)
 
-    async def _enter(self, sock: socket.socket, peer: Peer) -> None:
-        try:
-            if behind_proxy(peer.address, self._node):
+    return welcome
+
+
+async def _enter(node: Node, make: Make, sock: socket.socket, implicit_tls: bool, local: bool) -> None:
+    """No transport is made before the header was read, since it would read what is for TLS too."""
+    peer = None
+    try:
+        if implicit_tls or (node.settings.proxy_networks and not local):
+            peer = peer_of_socket(sock)
+            if behind_proxy(peer.address, node):
                 async with asyncio.timeout(PROXY_PATIENCE):
                     peer = await _proxied(sock, peer)
-            await self._hand_over(sock, peer)
-        except (ProxyError, OSError) as error:  # TimeoutError is one
-            log.info("Connection refused: %s", error or "no PROXY header in time", peer=str(peer))
-            sock.close()
+        if peer is not None and implicit_tls:
+            await _under_tls(node, make, sock, peer)
+        else:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: make(peer), sock)
+    except (ProxyError, OSError) as error:  # TimeoutError is one
+        log.info("Connection refused: %s", error or "no PROXY header in time", peer=str(peer or "gone"))
+        sock.close()
 
-    async def _hand_over(self, sock: socket.socket, peer: Peer) -> None:
-        loop = asyncio.get_running_loop()
-        if not self._implicit_tls:
-            await loop.connect_accepted_socket(lambda: self._make(peer), sock)
-            return
-        context = self._node.tls.context
-        if context is None:
-            raise OSError("no certificate")
-        admission = self._node.limiter.hold(peer.address)
-        if not admission and len(_entering) > STANDING:
-            self._node.slot.add(Field.CONNECTIONS_TOTAL)
-            self._node.slot.add(Field.CONNECTIONS_REFUSED)
-            raise OSError(admission.value)
-        threshold = _Threshold(self._node, self._make, peer, seated=bool(admission))
-        try:
-            await loop.connect_accepted_socket(
-                lambda: threshold,
-                sock,
-                ssl=context,
-                ssl_handshake_timeout=tls.HANDSHAKE if admission else COURTESY,
-                ssl_shutdown_timeout=tls.GOODBYE,
-            )
-        except OSError:
-            self._node.slot.add(Field.TLS_FAILURES)
-            raise
-        finally:
-            threshold.leave()
-        self._node.slot.add(Field.TLS_HANDSHAKES)
+
+async def _under_tls(node: Node, make: Make, sock: socket.socket, peer: Peer) -> None:
+    context = node.tls.context
+    if context is None:
+        raise OSError("no certificate")
+    admission = node.limiter.hold(peer.address)
+    if not admission and len(_entering) > STANDING:
+        node.slot.add(Field.CONNECTIONS_TOTAL)
+        node.slot.add(Field.CONNECTIONS_REFUSED)
+        raise OSError(admission.value)
+    threshold = _Threshold(node, make, peer, seated=bool(admission))
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: threshold,
+            sock,
+            ssl=context,
+            ssl_handshake_timeout=tls.HANDSHAKE if admission else COURTESY,
+            ssl_shutdown_timeout=tls.GOODBYE,
+        )
+    except OSError:
+        node.slot.add(Field.TLS_FAILURES)
+        raise
+    finally:
+        threshold.leave()
+    node.slot.add(Field.TLS_HANDSHAKES)
 
 
 class _Threshold(asyncio.Protocol):
     """Has the seat of a client during its TLS handshake, so that those who never finish one count as connections, and
     gives it up to the session, which takes its own."""
 
-    def __init__(self, node: Node, make: Factory, peer: Peer, *, seated: bool) -> None:
+    def __init__(self, node: Node, make: Make, peer: Peer, *, seated: bool) -> None:
         self._node = node
         self._make = make
         self._peer = peer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import NamedTuple
 
 
@@ -30,6 +31,12 @@ def peer_of(transport: asyncio.BaseTransport) -> Peer:
     if not isinstance(remote, tuple):
         return Peer("", 0, "")
     return Peer(plain(remote[0]), remote[1], plain(local[0]) if isinstance(local, tuple) else "")
+
+
+def peer_of_socket(sock: socket.socket) -> Peer:
+    """The same of a connected socket. Raises OSError when the client has gone."""
+    remote, local = sock.getpeername(), sock.getsockname()
+    return Peer(plain(remote[0]), remote[1], plain(local[0])) if isinstance(remote, tuple) else Peer("", 0, "")
 
 
 def plain(address: str) -> str:

@@ -1,6 +1,7 @@
 """A server on loopback with a real store, and clients that speak raw bytes to it."""
 
 import asyncio
+import socket
 import ssl
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,7 @@ from pillarbox.access.ledger import Ledger
 from pillarbox.access.limits import Caps, Limiter, Role
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
+from pillarbox.session.acceptor import Acceptor
 from pillarbox.session.entrance import entrance
 from pillarbox.session.node import Node
 from pillarbox.session.smtp import SmtpSession
@@ -84,10 +86,11 @@ class House:
         self.servers, self.clients = [], []
 
     async def listen(self, role=Role.SMTP, *, implicit_tls=False):
-        make = entrance(self.node, lambda peer: SmtpSession(self.node, role, peer), implicit_tls=implicit_tls)
-        server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
-        self.servers.append(server)
-        return server.sockets[0].getsockname()[1]
+        welcome = entrance(self.node, lambda peer: SmtpSession(self.node, role, peer), implicit_tls=implicit_tls)
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setblocking(False)
+        self.servers += [Acceptor(listening, welcome), listening]
+        return listening.getsockname()[1]
 
     async def connect(self, role=Role.SMTP, *, port=None, **options):
         port = port or await self.listen(role)
