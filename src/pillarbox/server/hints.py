@@ -84,9 +84,12 @@ class Hints:
             self._loop = None
 
     def tell(self, pairs: Iterable[Pair]) -> None:
-        """Called on the loop after a commit; what is told in one turn of the loop goes out together."""
+        """Called on the loop after a commit; what is told in one turn of the loop goes out together.
+
+        A turn later than the answers to those who waited for the commit, whose writes end this one.
+        """
         if not self._pending and self._loop is not None:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._loop.call_soon, self._flush)
         self._pending.update(dict.fromkeys(pairs))
 
     def _flush(self) -> None:

@@ -269,13 +269,14 @@ class ImapSession(Connection[ImapCore]):
 
     def _stale(self, selected: Selected) -> bool:
         """Whether the store has news. A lost hint does not matter: the mailbox's own number tells."""
-        if self._dirty:
-            return True
+        if self._dirty and not selected.own:
+            return True  # the rights to it may be others now
         try:
-            box = self.node.store.peek(mailboxes.get, selected.mailbox_id)
+            uidvalidity, modseq, uidnext = self.node.store.peek(mailboxes.moment, selected.mailbox_id)
         except Busy:
-            return False  # no read without waiting here (PostgreSQL): the watch will tell
-        return box.highestmodseq != selected.highestmodseq or box.uidvalidity != selected.uidvalidity
+            return self._dirty  # no read without waiting here (PostgreSQL): the watch tells
+        # What this session did itself makes it dirty too, and is known already.
+        return modseq != selected.highestmodseq or uidnext > selected.uidnext or uidvalidity != selected.uidvalidity
 
     async def tell(self, *, expunge: bool) -> None:
         """Send untagged responses for what has been learnt."""

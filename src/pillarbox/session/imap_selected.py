@@ -27,6 +27,8 @@ Keywords = tuple[str, ...]
 
 _WITHOUT = {bit: bytes(not value & bit for value in range(256)) for bit in (1, 2, 4, 8, 16)}  # by flag
 
+_FEW = 8  # gaps that are closed by moving what is behind them
+
 EVERY_RIGHT = "lrswipkxtena"
 
 
@@ -392,9 +394,15 @@ class Selected:
         self._told -= len(told)
         for uid in gone:
             self.keywords.pop(uid, None)
-        keep = _complement(compact(indexes), len(self.uids))
+        taken = compact(indexes)
+        if len(taken) <= _FEW:
+            for column in (self.uids, self.flags, self.modseqs, self.sizes, self.dates, self.ids, self.save_dates):
+                for low, high in reversed(taken):
+                    del column[low : high + 1]
+            return
+        keep = _complement(taken, len(self.uids))
         for name in ("uids", "flags", "modseqs", "sizes", "dates", "ids", "save_dates"):
-            column: array[int] = getattr(self, name)
+            column = getattr(self, name)
             kept = array(column.typecode)
             for start, stop in keep:
                 kept.extend(column[start:stop])

@@ -16,6 +16,8 @@ from pillarbox.store.records import StoredFlags
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
 
+FEW = 200  # messages that are looked at before a STORE that will change nothing
+
 
 async def store(session: ImapSession, command: Command) -> Answer:
     """Change flags of messages in one write, and note what is to be told: all of them, less after .SILENT."""
@@ -32,17 +34,12 @@ async def store(session: ImapSession, command: Command) -> Answer:
     words = "w" in selected.rights
     if not (args.flags & mask or (args.keywords and words)) and (args.flags or args.keywords or not mask):
         raise Refuse("You have not the right to change these flags", "NOPERM")
-    stored = await session.write(
-        messages.store_flags,
-        selected.mailbox_id,
-        uids,
-        args.operation,
-        args.flags,
-        args.keywords,
-        args.unchanged_since,
-        mask=mask,
-        words=words,
-    )
+    wanted = (selected.mailbox_id, uids, args.operation, args.flags, args.keywords, args.unchanged_since)
+    stored: StoredFlags | None = None
+    if len(uids) <= FEW and _as_wanted(selected, args, picks, mask):
+        stored = await session.store.read(messages.unchanged_flags, *wanted, mask=mask, words=words)
+    if stored is None:
+        stored = await session.write(messages.store_flags, *wanted, mask=mask, words=words)
     surprising = _take(selected, args, stored)
     refused = sorted(stored.refused)
     every = args.operation == "set"
@@ -62,6 +59,15 @@ async def store(session: ImapSession, command: Command) -> Answer:
     if not command.uid and selected.has_gone(uids):
         raise gone()  # RFC 2180 section 4.2.2: the others were changed
     return Answer("STORE completed")
+
+
+def _as_wanted(selected: Selected, args: Store, picks: Sequence[range], mask: int) -> bool:
+    """Whether all flags are as they shall be, as far as this session knows (keywords are not looked at)."""
+    if args.keywords or args.operation == "set":
+        return False
+    here = args.flags & mask
+    there = here if args.operation == "add" else 0
+    return all(selected.flags[at] & here == there for pick in picks for at in pick)
 
 
 def permitted(rights: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pillarbox.store import annotating, quota
 from pillarbox.store.annotating import EVERYTHING, Carried
-from pillarbox.store.mailbox_lookup import get
+from pillarbox.store.mailbox_lookup import get, held
 from pillarbox.store.records import Copied, Expunged, Mailbox
 from pillarbox.store.tx import Tx
 
@@ -32,8 +32,7 @@ def expunge(tx: Tx, mailbox_id: int, uids: Sequence[int] | None = None) -> Expun
 
     Raises NotFound.
     """
-    tx.lock([get(tx, mailbox_id).user_id])
-    mailbox = get(tx, mailbox_id)
+    mailbox = held(tx, mailbox_id)
     before = mailbox.highestmodseq
     sql = "SELECT id, uid FROM messages WHERE mailbox_id = ? AND (flags & 8) <> 0"
     if uids is None:

@@ -9,7 +9,7 @@ from typing import Literal
 from pillarbox.store import past
 from pillarbox.store.errors import Invalid
 from pillarbox.store.flags import ALL, DELETED, SEEN, join_keywords, split_keywords
-from pillarbox.store.mailbox_lookup import get
+from pillarbox.store.mailbox_lookup import get, held
 from pillarbox.store.past import Flags
 from pillarbox.store.records import Flagged, StoredFlags
 from pillarbox.store.tx import Tx
@@ -45,11 +45,8 @@ def store_flags(
     later is refused. Flags that are not in `mask` stay as they are, without `words` keywords too.
     Raises NotFound, Invalid (a keyword that cannot be stored).
     """
-    for keyword in keywords:
-        if not keyword or len(keyword) > MAX_KEYWORD_LENGTH or any(c <= " " or c == "\x7f" for c in keyword):
-            raise Invalid("a keyword is empty, too long, or contains spaces or control characters")
-    tx.lock([get(tx, mailbox_id).user_id])
-    mailbox = get(tx, mailbox_id)
+    _require_storable(keywords)
+    mailbox = held(tx, mailbox_id)
     change = _change(op, flags & ALL, keywords, mask, words)
     groups, refused = _groups(tx, mailbox_id, uids, unchanged_since)
     steps = [(had, became, group) for had, group in groups.items() if (became := change(*had)) != had]
@@ -91,6 +88,36 @@ def put(tx: Tx, mailbox_id: int, modseq: int, steps: Sequence[Step]) -> None:
             f"UPDATE messages SET flags = ?, modseq = ?{keep} WHERE mailbox_id = ? AND {condition}",
             (new, modseq, *texts, mailbox_id, values),
         )
+
+
+def unchanged(
+    tx: Tx,
+    mailbox_id: int,
+    uids: Sequence[int],
+    op: Op,
+    flags: int,
+    keywords: Sequence[str] = (),
+    unchanged_since: int | None = None,
+    *,
+    mask: int = ALL,
+    words: bool = True,
+) -> StoredFlags | None:
+    """What `store_flags` answers where all flags are as wanted already, by reading alone; None: something would change.
+
+    Raises as that does.
+    """
+    _require_storable(keywords)
+    tx.heavy(rows=len(uids))
+    now = get(tx, mailbox_id).highestmodseq
+    change = _change(op, flags & ALL, keywords, mask, words)
+    groups, refused = _groups(tx, mailbox_id, uids, unchanged_since)
+    return None if any(change(*had) != had for had in groups) else StoredFlags(now, now, [], refused)
+
+
+def _require_storable(keywords: Sequence[str]) -> None:
+    for keyword in keywords:
+        if not keyword or len(keyword) > MAX_KEYWORD_LENGTH or any(c <= " " or c == "\x7f" for c in keyword):
+            raise Invalid("a keyword is empty, too long, or contains spaces or control characters")
 
 
 def _groups(

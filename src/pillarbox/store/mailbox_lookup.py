@@ -15,6 +15,7 @@ COLUMNS = (
     "m.special_use, m.first_recent_uid, m.message_count, m.unseen_count, m.deleted_count, m.total_size, m.created_at"
 )
 _BY_ID = f"SELECT {COLUMNS} FROM mailboxes m WHERE m.id = ? AND m.deleted_at IS NULL"
+_MOMENT = "SELECT uidvalidity, highestmodseq, uidnext FROM mailboxes WHERE id = ? AND deleted_at IS NULL"
 _BY_NAME = f"SELECT {COLUMNS} FROM mailboxes m WHERE m.user_id = ? AND m.name = ?"
 _OF_USER = f"SELECT {COLUMNS} FROM mailboxes m WHERE m.user_id = ? ORDER BY m.name"
 
@@ -32,6 +33,23 @@ def get(tx: Tx, mailbox_id: int) -> Mailbox:
     if row is None:
         raise NotFound("no such mailbox")
     return mailbox_of(row)
+
+
+def held(tx: Tx, mailbox_id: int) -> Mailbox:
+    """`get` with its account held against other writers until the end of the transaction. Raises NotFound."""
+    mailbox = get(tx, mailbox_id)
+    if tx.engine == "sqlite":  # one writer at a time: it is as it was
+        return mailbox
+    tx.lock([mailbox.user_id])
+    return get(tx, mailbox_id)
+
+
+def moment(tx: Tx, mailbox_id: int) -> tuple[int, int, int]:
+    """UIDVALIDITY, HIGHESTMODSEQ and UIDNEXT: whether a view is still true. Raises NotFound."""
+    row = tx.row(_MOMENT, (mailbox_id,))
+    if row is None:
+        raise NotFound("no such mailbox")
+    return row[0], row[1], row[2]
 
 
 def find(tx: Tx, user_id: int, name: str) -> Mailbox | None:

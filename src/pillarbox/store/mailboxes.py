@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pillarbox.store import copying, past, quota
 from pillarbox.store.errors import Conflict, Invalid
-from pillarbox.store.mailbox_lookup import find, get, list_mailboxes, status
+from pillarbox.store.mailbox_lookup import find, get, list_mailboxes, moment, status
 from pillarbox.store.mailbox_names import DELIMITER, INBOX, normalised, parents
 from pillarbox.store.records import Mailbox
 from pillarbox.store.tx import Tx
@@ -21,6 +21,7 @@ __all__ = [
     "get",
     "list_mailboxes",
     "make_parents",
+    "moment",
     "new_uidvalidity",
     "purge_deleted",
     "rename",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pillarbox.store.copying import copy, expunge, long_histories, move, trim_history
 from pillarbox.store.delivery import append, deliver
 from pillarbox.store.flagging import store_flags
+from pillarbox.store.flagging import unchanged as unchanged_flags
 from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued
 from pillarbox.store.views import by_uid, changes, claim_recent, count_recent, deleted_size, listed, open_view, rendered
 
@@ -29,4 +30,5 @@ __all__ = [
     "rendered",
     "store_flags",
     "trim_history",
+    "unchanged_flags",
 ]

@@ -87,6 +87,8 @@ class SqliteTx:
             raise translated(error) from error
 
     def among(self, column: str, values: Sequence[int]) -> tuple[str, object]:
+        if len(values) == 1:
+            return f"{column} = ?", values[0]
         return f"{column} IN (SELECT value FROM json_each(?))", "[" + ",".join(map(str, values)) + "]"
 
     def touch(self, user_id: int, mailbox_id: int) -> None:

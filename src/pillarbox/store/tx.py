@@ -58,7 +58,8 @@ class Tx(Protocol):
     def among(self, column: str, values: Sequence[int]) -> tuple[str, object]:
         """A condition "column is one of values" with one placeholder, and the parameter for it.
 
-        The text does not depend on the values, so that the prepared statement is found again.
+        The text does not depend on the values (but on whether it is one), so that the prepared statement is found
+        again.
         """
 
     def touch(self, user_id: int, mailbox_id: int) -> None:
