@@ -22,6 +22,12 @@ class Authority:
         made = self._builder(self.name, self.key).add_extension(x509.BasicConstraints(True, None), critical=True)
         self.file.write_bytes(made.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
+    def itself(self):
+        """The file of its own certificate and key: a self-signed one, as a client may have."""
+        file = self.folder / "itself.pem"
+        file.write_bytes(_secret(self.key) + self.file.read_bytes())
+        return file
+
     def issue(self, *addresses, subject=(), usage=ExtendedKeyUsageOID.CLIENT_AUTH, ended=False):
         """The file of a certificate with these addresses; `subject`: those that stand there as emailAddress."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -34,10 +40,7 @@ class Authority:
             builder = builder.add_extension(alternatives, critical=False)
         made = builder.sign(self.key, hashes.SHA256())
         file = self.folder / f"{made.serial_number}.pem"
-        secret = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        file.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+        file.write_bytes(_secret(key) + made.public_bytes(serialization.Encoding.PEM))
         self.serials[file] = made.serial_number
         return file
 
@@ -62,3 +65,17 @@ class Authority:
             .not_valid_before(now - 3 * DAY)
             .not_valid_after(now + end * DAY)
         )
+
+
+def _secret(key):
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def der_of(file):
+    """The certificate in a file."""
+    text = Path(file).read_bytes()
+    return x509.load_pem_x509_certificate(text[text.index(b"-----BEGIN CERTIFICATE") :]).public_bytes(
+        serialization.Encoding.DER
+    )

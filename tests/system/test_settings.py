@@ -349,6 +349,37 @@ def test_a_clients_certificate_logs_in(running, tmp_path):
         assert curl(theirs) == "* SEARCH 1"
 
 
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("openssl")), reason="curl and openssl are not installed")
+def test_a_registered_self_signed_certificate_logs_in(running, tmp_path):
+    key, certificate, port = tmp_path / "phone.key", tmp_path / "phone.pem", free_ports() + 3
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "365"]
+    make += ["-subj", "/CN=Ada's phone", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(make, check=True, capture_output=True)
+
+    def curl():
+        shown = ("--cert", str(certificate), "--key", str(key), "--login-options", "AUTH=EXTERNAL")
+        command = ["curl", "-sSk", *shown, f"imaps://ada%40example.com@127.0.0.1:{port}/INBOX?ALL"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip() or done.returncode
+
+    def until(wanted):
+        end = time.monotonic() + 10
+        while (found := curl()) != wanted and time.monotonic() < end:
+            time.sleep(0.05)  # each worker takes it by itself
+        return found
+
+    def pillarbox(*words):
+        command = [sys.executable, "-m", "pillarbox.cli.pillarbox", *words, "--db", str(tmp_path / "smtp.db")]
+        subprocess.run(command, check=True, capture_output=True)
+
+    with running(ENABLE_TLS="true", IMAPS_PORT=port):
+        assert curl() == 67  # login denied: nobody is asked for a certificate
+        pillarbox("certificate", "add", "ada@example.com", str(certificate))
+        assert until("* SEARCH") == "* SEARCH"
+        pillarbox("certificate", "remove", "1")
+        assert until(67) == 67
+
+
 def test_workers_and_the_database(running, tmp_path):
     with running(WORKER_THREADS="1", DATABASE_POOL_SIZE="30", BUFFER_POOL_SIZE="1000") as server:
         children = f"/proc/{server.process.pid}/task/{server.process.pid}/children"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from pillarbox.store import directory, tokens
+from pillarbox.store import client_certificates, directory, tokens
 from pillarbox.store.errors import NotFound, StoreError
 from pillarbox.store.records import User
 from pillarbox.store.secrets import make_secret, secret
@@ -47,7 +47,8 @@ class TemporaryFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody who has logged in, and the version of the credentials that were used; `token_id` of a bearer token."""
+    """Somebody who has logged in, and the version of the credentials that were used; `token_id` of a bearer token,
+    `certificate_id` of a registered certificate."""
 
     user_id: int
     username: str
@@ -55,6 +56,7 @@ class Identity:
     role: str
     credentials_version: int
     token_id: int | None = None
+    certificate_id: int | None = None
 
 
 class Authenticator:
@@ -157,24 +159,24 @@ class Authenticator:
         return replace(identity, token_id=found[0].id)
 
     async def check_certificate(
-        self, addresses: Sequence[str], username: str, peer: str = "", protocol: str = "smtp"
+        self, addresses: Sequence[str], username: str, peer: str = "", protocol: str = "smtp", *, fingerprint: str = ""
     ) -> Identity | None:
         """The account of a client's certificate, or None after a second.
 
-        The addresses in the certificate are read as names at a login are. When they lead to several accounts the
-        client must say which it wants, and it can have no other. Raises TemporaryFailure.
+        A registered one leads to its account. The addresses in another one are read as names at a login are. When they
+        lead to several accounts the client must say which it wants, and it can have no other. Raises TemporaryFailure.
         """
         began = self._clock()
         try:
-            found, wanted = await self._store.read(_certified, addresses, username)
+            found, wanted = await self._store.read(_certified, addresses, username, fingerprint)
         except StoreError as error:
             raise TemporaryFailure(str(error)) from error
         if username:
-            chosen = wanted if wanted is not None and wanted.user_id in found else None
+            chosen = found.get(wanted.user_id) if wanted is not None else None
         else:
             chosen = next(iter(found.values())) if len(found) == 1 else None
         if chosen is None or self._barred(peer):
-            await self.failed(username or " ".join(addresses), peer, protocol, began)
+            await self.failed(username or " ".join(addresses) or fingerprint, peer, protocol, began)
             return None
         self._record(chosen)
         self._succeeded(chosen.username, peer, protocol)
@@ -295,9 +297,16 @@ def _identity(user: User | None) -> Identity | None:
     return Identity(user.id, user.username, user.email, user.role, user.credentials_version)
 
 
-def _certified(tx: Tx, addresses: Sequence[str], username: str) -> tuple[dict[int, Identity], Identity | None]:
-    """The accounts of these addresses by id, and the account of the name, those that may log in."""
-    found = [_identity(directory.user(tx, address)) for address in addresses]
+def _certified(
+    tx: Tx, addresses: Sequence[str], username: str, fingerprint: str
+) -> tuple[dict[int, Identity], Identity | None]:
+    """The accounts of a certificate by id, and the account of the name, those that may log in."""
+    registered = client_certificates.find(tx, fingerprint) if fingerprint else None
+    if registered is None:
+        found = [_identity(directory.user(tx, address)) for address in addresses]
+    else:
+        owner = _identity(directory.get_user(tx, registered.user_id))
+        found = [owner and replace(owner, certificate_id=registered.id)]
     by_id = {identity.user_id: identity for identity in found if identity is not None}
     return by_id, _identity(directory.user(tx, username)) if username else None
 
@@ -307,13 +316,19 @@ def _scram_user(tx: Tx, username: str) -> tuple[User | None, bytes | None]:
 
 
 def _identities(tx: Tx, known: Sequence[Identity]) -> list[Identity | None]:
-    """What they are now: None for who may not log in any more, or whose token is not good."""
+    """What they are now: None for who may not log in any more, or whose token or certificate is not
+    good."""
     return [_now(tx, identity) for identity in known]
 
 
 def _now(tx: Tx, known: Identity) -> Identity | None:
     identity = _identity(directory.user(tx, known.username))
-    if identity is None or known.token_id is None:
+    if identity is None:
+        return None
+    if known.certificate_id is not None:
+        there = client_certificates.is_there(tx, identity.user_id, known.certificate_id)
+        return replace(identity, certificate_id=known.certificate_id) if there else None
+    if known.token_id is None:
         return identity
     return replace(identity, token_id=known.token_id) if bearer.is_good(tx, identity.user_id, known.token_id) else None
 

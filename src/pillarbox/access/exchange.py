@@ -40,10 +40,12 @@ _ALWAYS = ("SCRAM-SHA-256", *MECHANISMS, "OAUTHBEARER", "XOAUTH2")
 
 class Channel(NamedTuple):
     """What the TLS of a connection is good for: `bindings` that SCRAM may be bound to, and the `addresses` of the
-    certificate that the client has shown. Nothing for a connection in the clear."""
+    certificate that the client has shown, its `fingerprint` if it is a registered one. Nothing for a connection in the
+    clear."""
 
     bindings: Bindings = {}
     addresses: tuple[str, ...] = ()
+    fingerprint: str = ""
 
 
 NO_CHANNEL = Channel()
@@ -52,7 +54,7 @@ NO_CHANNEL = Channel()
 def offered(channel: Channel) -> tuple[str, ...]:
     """The mechanisms of a connection. None of them is for one in the clear."""
     # The best first: clients that choose by themselves do not mind, others take the first they know.
-    first = (EXTERNAL,) * bool(channel.addresses) + (PLUS,) * bool(channel.bindings)
+    first = (EXTERNAL,) * bool(channel.addresses or channel.fingerprint) + (PLUS,) * bool(channel.bindings)
     return first + _ALWAYS
 
 
@@ -85,7 +87,7 @@ class Exchange:
             self._scram = Scram(plus=name == PLUS, plus_offered=plus_offered, bindings=channel.bindings)
             return self._scram
         if name == EXTERNAL:
-            return External(channel.addresses)
+            return External(channel.addresses, channel.fingerprint)
         if name == "OAUTHBEARER":
             return OAuthBearer()
         return XOAuth2() if name == "XOAUTH2" else MECHANISMS[name]()
@@ -119,7 +121,7 @@ class Exchange:
 
     async def _check_certificate(self, given: Certified) -> Identity | Failure:
         identity = await self._authenticator.check_certificate(
-            given.addresses, given.username, self._peer, self._protocol
+            given.addresses, given.username, self._peer, self._protocol, fingerprint=given.fingerprint
         )
         return identity or Failure("the certificate is for no such account", syntax=False)
 

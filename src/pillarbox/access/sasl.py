@@ -45,10 +45,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Certified:
-    """The addresses of the client's certificate, and whose account it wants: "" when it leaves that to them."""
+    """The addresses of the client's certificate, and whose account it wants: "" when it leaves that to them.
+    `fingerprint`: that of a registered one, or ""."""
 
     username: str
     addresses: tuple[str, ...]
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from .sasl import Certified, Challenge, Failure, Outcome
 
 
 class External:
-    """`addresses` are those of the certificate."""
+    """`addresses` are those of the certificate, `fingerprint` is its own if it is a registered one."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(self, addresses: Sequence[str], fingerprint: str = "") -> None:
         self._addresses = tuple(addresses)
+        self._fingerprint = fingerprint
 
     def step(self, response: bytes | None) -> Outcome:
         if response is None:
@@ -25,4 +26,4 @@ class External:
             return Failure("an EXTERNAL response is UTF-8")
         if "\0" in username:
             return Failure("an EXTERNAL response holds no NUL")
-        return Certified(username, self._addresses)
+        return Certified(username, self._addresses, self._fingerprint)

@@ -10,6 +10,7 @@ from pillarbox.cli import (
     administer_addresses,
     administer_backup,
     administer_bans,
+    administer_certificates,
     administer_export,
     administer_import,
     administer_import_imap,
@@ -40,6 +41,7 @@ app = group("Pillarbox, a mail server. `pillarbox COMMAND --help` tells more.")
 app.add_typer(administer_users.app, name="user")
 administer_sending.register(administer_users.app)
 app.add_typer(administer_tokens.app, name="token")
+app.add_typer(administer_certificates.app, name="certificate")
 app.add_typer(administer_addresses.domains, name="domain")
 app.add_typer(administer_addresses.aliases, name="alias")
 app.add_typer(administer_lists.app, name="list")

@@ -144,7 +144,7 @@ EXTENSIONS: tuple[Extension, ...] = (
         ),
         True,
         BEFORE_LOGIN,
-        "SCRAM-SHA-256-PLUS where TLS ends here, EXTERNAL where it brought a client certificate (SMTP_TLS_CLIENT_CA)",
+        "SCRAM-SHA-256-PLUS where TLS ends here, EXTERNAL where it brought a client certificate (SMTP_TLS_CLIENT_CA, pillarbox certificate)",
     ),
 )
 

@@ -25,7 +25,6 @@ from pillarbox.session.outgoing_self import listeners_of
 from pillarbox.session.pop3 import Pop3Session
 from pillarbox.session.smtp import SmtpSession
 from pillarbox.session.smtp_local import LocalSession
-from pillarbox.session.tls import TlsHolder
 from pillarbox.store import DIRECTORY, Store, StoreError, Touched, Tx, events, migrate, open_store
 from pillarbox.store.sqlite_setup import truncate_wal
 from pillarbox.web import checks
@@ -33,13 +32,13 @@ from pillarbox.web.figures import Figures
 from pillarbox.web.interfaces import api_interface, health_interface
 from pillarbox.web.serve import HttpServer
 
-from . import certificates
 from .allocator import give_back
 from .hints import Hints, Pair
 from .jobs import JOBS, Job, Jobs, keeping_jobs, warning_job
 from .parts import Parts
 from .preparation import DATABASE, check_resolver, check_writable, worker_count
 from .search_feeder import SearchFeeder
+from .securing import Securing
 from .sending import scheduler_of
 from .worker import Seat
 
@@ -66,7 +65,7 @@ class MailApplication:
         self._seat = seat
         self._slot = slot
         self._node: Node
-        self._tls = TlsHolder()
+        self._securing = Securing()
         self._acceptors: list[Acceptor] = []
         self._http: list[HttpServer] = []
         self._minder: asyncio.Task[None] | None = None
@@ -79,12 +78,13 @@ class MailApplication:
         asyncio.get_running_loop().set_default_executor(self._threads)
         store = await open_store(settings.db_path)
         self._limiter = Limiter(self._slot)
-        self._secure(settings, seat.pem, seat.clients)
+        self._securing.apply(settings, seat.pem, seat.clients)
+        await self._securing.look(store)
         resolver = resolver_for(settings)
         if seat.index == 0:
             resolver.introduce()
         self._node = Node.build(
-            settings, store, self._slot, self._limiter, seat.shared, tls=self._tls, resolver=resolver
+            settings, store, self._slot, self._limiter, seat.shared, tls=self._securing.holder, resolver=resolver
         )
         self._apply(settings)
         self._hints = Hints(seat.hints, seat.ledger, seat.slot, self._heard)
@@ -120,7 +120,7 @@ class MailApplication:
         self._minder = asyncio.get_running_loop().create_task(self._mind(store))
 
     async def reload(self, settings: Settings, pem: bytes, clients: bytes) -> None:
-        self._secure(settings, pem, clients)
+        self._securing.apply(settings, pem, clients)
         self._apply(settings)
 
     async def drain(self, patience: float, *, now: bool) -> int:
@@ -218,14 +218,6 @@ class MailApplication:
                 welcome = entrance(node, make, local=local, implicit_tls=implicit_tls)
                 self._acceptors.append(Acceptor(sock, welcome, more_than_its_share(self._slot, role, workers)))
 
-    def _secure(self, settings: Settings, pem: bytes, clients: bytes) -> None:
-        """Put a certificate in force for the next handshakes. Other servers are not asked for one of theirs."""
-        if not pem:
-            self._tls.replace(None, None)
-            return
-        exchanger = certificates.context(pem, settings.exchanger_tls_min_version)
-        self._tls.replace(certificates.context(pem, settings.tls_min_version, clients), exchanger)
-
     def _apply(self, settings: Settings) -> None:
         """Put settings in force for what begins from now on."""
         node, limiter = self._node, self._limiter
@@ -288,6 +280,7 @@ class MailApplication:
                 if self._check_logins.is_set() or looks % LOGINS == 0:
                     self._check_logins.clear()
                     await node.logins.check()
+                    await self._securing.look(store)
             except StoreError as error:
                 log.warning("The store cannot be looked at", error=str(error))
                 await asyncio.sleep(MINDING)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import structlog
 
 from pillarbox.access.channel_binding import server_end_point
 from pillarbox.session.tls import ServerContext
+from pillarbox.store.client_certificates import fingerprint_of
 
 log = structlog.get_logger()
 
@@ -59,11 +60,13 @@ def read(*paths: Path) -> bytes:
     return b"\n".join(texts)
 
 
-def context(pem: bytes, min_version: str = "1.2", clients: bytes = b"") -> ssl.SSLContext:
+def context(
+    pem: bytes, min_version: str = "1.2", clients: bytes = b"", registered: Sequence[bytes] = ()
+) -> ssl.SSLContext:
     """A server context without ALPN that serves the whole chain. Raises CertificateError.
 
-    With `clients`, see `KeyPair`, it asks clients for a certificate. They need not have one, but one that they show
-    must be good, or the handshake fails.
+    With `clients`, see `KeyPair`, or `registered` certificates of clients (DER) it asks clients for a certificate. They
+    need not have one, but one that they show must be good, or the handshake fails.
     """
     made = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = _VERSIONS[min_version]
@@ -79,8 +82,29 @@ def context(pem: bytes, min_version: str = "1.2", clients: bytes = b"") -> ssl.S
         made.verify_mode = ssl.CERT_OPTIONAL
         if _REVOKED in clients:
             made.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    if registered:
+        _believe(made, clients, registered)
     made.end_point = server_end_point(_first_certificate(pem))
     return made
+
+
+def _believe(made: ServerContext, clients: bytes, registered: Sequence[bytes]) -> None:
+    """Take single certificates of clients for good, whoever has signed them."""
+    made.authorities = frozenset(made.get_ca_certs(binary_form=True)) if clients else frozenset()
+    known = set()
+    for der in registered:
+        try:
+            made.load_verify_locations(cadata=der)
+            known.add(fingerprint_of(der))
+        except (ssl.SSLError, ValueError) as error:  # somebody's SQL has put it there
+            log.warning("A registered certificate cannot be read", fingerprint=fingerprint_of(der), error=str(error))
+    made.registered = frozenset(known)
+    made.verify_mode = ssl.CERT_OPTIONAL
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # its issuer need not be known
+    if clients:
+        # A resumed session does not say who vouched for the certificate.
+        made.num_tickets = 0
+        made.options |= ssl.OP_NO_TICKET
 
 
 @contextmanager

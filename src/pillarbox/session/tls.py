@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from typing import Any
 
 from pillarbox.access.channel_binding import END_POINT, UNIQUE
-from pillarbox.access.client_certificate import addresses
+from pillarbox.access.client_certificate import addresses, has_ended
 from pillarbox.access.exchange import NO_CHANNEL, Channel
+from pillarbox.store.client_certificates import fingerprint_of
 
 from .peer import Peer
 
@@ -17,9 +19,13 @@ GOODBYE = 5.0  # seconds that a peer has to answer our close_notify
 
 
 class ServerContext(ssl.SSLContext):
-    """A server's context that knows the binding of its certificate (`channel_binding.server_end_point`)."""
+    """A server's context that knows the binding of its certificate (`channel_binding.server_end_point`), the
+    fingerprints of the registered certificates of clients, and beside these the authorities (DER) whose certificates
+    lead to the addresses in them; None: every certificate that TLS believes does."""
 
     end_point: bytes = b""
+    registered: frozenset[str] = frozenset()
+    authorities: frozenset[bytes] | None = None
 
 
 class TlsHolder:
@@ -88,8 +94,35 @@ def channel(transport: asyncio.BaseTransport, peer: Peer) -> Channel:
     tls = transport.get_extra_info("ssl_object")
     if tls is None or peer.proxied:
         return NO_CHANNEL
-    # Only a certificate that was verified is told (`CERT_OPTIONAL`).
-    return Channel(_bindings(tls), addresses(tls.getpeercert(), time.time()) if tls.context.verify_mode else ())
+    if not tls.context.verify_mode:
+        return Channel(_bindings(tls))
+    certificate, now = tls.getpeercert(), time.time()  # only one that was verified is told (`CERT_OPTIONAL`)
+    if has_ended(certificate, now):
+        return Channel(_bindings(tls))
+    found = addresses(certificate, now) if _is_vouched_for(tls) else ()
+    return Channel(_bindings(tls), found, _registered(tls))
+
+
+def _registered(tls: ssl.SSLObject) -> str:
+    """The fingerprint of the client's certificate if it is a registered one."""
+    known = tls.context.registered if isinstance(tls.context, ServerContext) else frozenset()
+    der = tls.getpeercert(binary_form=True) if known else None
+    fingerprint = fingerprint_of(der) if der else ""
+    return fingerprint if fingerprint in known else ""
+
+
+def _is_vouched_for(tls: ssl.SSLObject) -> bool:
+    """Whether an authority that issues certificates for accounts is behind the client's, and no registered certificate,
+    of which the owner may sign what he likes."""
+    context = tls.context
+    if not isinstance(context, ServerContext) or context.authorities is None:
+        return True
+    chain: Any = tls if hasattr(tls, "get_verified_chain") else tls._sslobj  # type: ignore[attr-defined]
+    verified = chain.get_verified_chain()  # nothing after a session was resumed
+    if not verified:
+        return False
+    last = verified[-1]
+    return (last if isinstance(last, bytes) else ssl.PEM_cert_to_DER_cert(last.public_bytes())) in context.authorities
 
 
 def _bindings(tls: ssl.SSLObject) -> dict[str, bytes]:

@@ -50,11 +50,21 @@ _INDEXES = (
     "CREATE INDEX idx_past_annotations_user ON past_annotations (user_id)",
     "CREATE INDEX idx_client_certificates_user ON client_certificates (user_id)",
 )
+_EVENTS = ("INSERT", "DELETE", "UPDATE")
+_NOTE = "UPDATE store_counters SET value = value + 1 WHERE id = 3"  # the directory's version, see step 2
 _COLUMN = "ALTER TABLE mailboxes ADD COLUMN past_octets {int} NOT NULL DEFAULT 0"
 
 
 def up(words: Mapping[str, str]) -> list[str]:
-    return [*(table.format(**words) for table in _TABLES), *_INDEXES, _COLUMN.format(**words)]
+    table = "client_certificates"
+    if words["blob"] == "BLOB":
+        triggers = [f"CREATE TRIGGER {table}_{e.lower()} AFTER {e} ON {table} BEGIN {_NOTE}; END" for e in _EVENTS]
+    else:
+        triggers = [
+            f"CREATE TRIGGER {table}_changed AFTER INSERT OR DELETE OR UPDATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION note_directory()"
+        ]
+    return [*(one.format(**words) for one in _TABLES), *_INDEXES, *triggers, _COLUMN.format(**words)]
 
 
 def down(words: Mapping[str, str]) -> list[str]:

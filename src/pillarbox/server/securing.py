@@ -1,0 +1,42 @@
+"""The TLS of one worker: the contexts for new handshakes, made of what a reload brings and of the certificates of
+clients that are registered in the store."""
+
+from __future__ import annotations
+
+from pillarbox.config import Settings
+from pillarbox.session.tls import TlsHolder
+from pillarbox.store import Store, client_certificates
+
+from . import certificates
+
+
+class Securing:
+    """`holder` has what is in force. Nothing is until `apply`."""
+
+    def __init__(self) -> None:
+        self.holder = TlsHolder()
+        self._settings: Settings
+        self._pem = self._clients = b""
+        self._registered: tuple[bytes, ...] = ()
+
+    def apply(self, settings: Settings, pem: bytes, clients: bytes) -> None:
+        """Put a certificate in force for the next handshakes. Raises CertificateError."""
+        self._settings, self._pem, self._clients = settings, pem, clients
+        self._make()
+
+    async def look(self, store: Store) -> None:
+        """Certificates of clients may have come or gone. Raises StoreError, CertificateError."""
+        found = await store.scan(client_certificates.believed)
+        if found != self._registered:
+            self._registered = found
+            self._make()
+
+    def _make(self) -> None:
+        """Other servers are not asked for a certificate."""
+        if not self._pem:
+            self.holder.replace(None, None)
+            return
+        settings = self._settings
+        exchanger = certificates.context(self._pem, settings.exchanger_tls_min_version)
+        ours = certificates.context(self._pem, settings.tls_min_version, self._clients, self._registered)
+        self.holder.replace(ours, exchanger)
