@@ -35,7 +35,7 @@ from typing import Protocol
 
 import structlog
 
-from pillarbox.mime.analysis import Scanner, analyse
+from pillarbox.mime.analysis import Scanner, analyse, outline
 from pillarbox.store import blobs
 from pillarbox.store.errors import StoreError
 from pillarbox.store.records import NewMessage
@@ -93,6 +93,7 @@ class Spool:
         "_held",
         "_host",
         "_owner",
+        "_passing",
         "_pieces",
         "_scanner",
         "_sequence",
@@ -111,6 +112,7 @@ class Spool:
         self._blob_id: int | None = None
         self._owner = ""  # of the blob: this spool alone
         self._scanner: Scanner | None = None
+        self._passing: bytes | None = None  # nobody will look into it: its Message-ID
         self._flight: asyncio.Task[None] | None = None  # a chunk is on its way
         self._closed = False
         self._stored = False
@@ -137,6 +139,10 @@ class Spool:
         if self._held >= CHUNK_DUE or (self._held >= PRESSED_CHUNK and memory.pressed):
             return self._meanwhile(self._flush())
         return None
+
+    def pass_on(self, message_id: bytes) -> None:
+        """The message goes into no mailbox: a small one is not analysed. See `analysis.outline` for what it must be."""
+        self._passing = message_id
 
     def finish_now(self) -> NewMessage | None:
         """The message, when it is so small that this needs no waiting; None: use `finish`. Raises as that does."""
@@ -213,7 +219,7 @@ class Spool:
         data = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
         self._pieces = [data]
         self.head = data
-        analysis = analyse(data)
+        analysis = analyse(data) if self._passing is None else outline(data, self._passing)
         self.hops = _hops(data[: analysis.header_size])
         return NewMessage(packed=blobs.pack(data), blob_id=None, analysis=analysis)
 

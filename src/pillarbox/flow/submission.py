@@ -8,6 +8,7 @@ until it is whole, up to a bound; the body is passed on as it comes.
     spool.feed(mender.feed(data)) ...       # what may be kept of the message so far
     spool.feed(mender.finish())
     mender.fault, mender.authors            # why it is refused, if it is; who it is from
+    mender.message_id                       # the raw value of its Message-ID
 
 The same octets in another split give the same octets, authors and fault.
 """
@@ -51,11 +52,13 @@ class Mender:
     """One message. `author` is the account's address, for a message that says no author; the name of the message is
     made from `message_id` and `hostname`, its date from `epoch` (seconds)."""
 
-    __slots__ = ("_author", "_begun", "_epoch", "_header", "_in_header", "_name", "_seek", "authors", "fault")
+    __slots__ = (
+        "_author", "_begun", "_epoch", "_header", "_in_header", "_seek", "authors", "fault", "message_id",
+    )  # fmt: skip
 
     def __init__(self, author: str, message_id: str, hostname: str, epoch: float) -> None:
         self._author = author
-        self._name = f"<{message_id}@{hostname}>"
+        self.message_id = f"<{message_id}@{hostname}>".encode()  # or what the header has, once it was whole
         self._epoch = epoch
         self._in_header = True
         self._header = bytearray()  # while it is not whole
@@ -149,6 +152,8 @@ class Mender:
                 at = after
             elif name in (b"from", b"sender"):
                 fault = fault or self._author_field(name, header[found.end() : after], again=name in seen)
+            elif name == b"message-id" and name not in seen:
+                self.message_id = header[found.end() : after]
             seen.add(name)
         self._leave(fault)
         if fault is not None:
@@ -179,14 +184,14 @@ class Mender:
 
     def _missing(self, seen: set[bytes]) -> bytes:
         """The fields that the message lacks."""
-        added = ""
+        added = b""
         if b"from" not in seen:
-            added += f"From: {self._author}\r\n"
+            added += f"From: {self._author}\r\n".encode()
         if b"date" not in seen:
-            added += f"Date: {rfc5322_date(self._epoch)}\r\n"
+            added += f"Date: {rfc5322_date(self._epoch)}\r\n".encode()
         if b"message-id" not in seen:
-            added += f"Message-ID: {self._name}\r\n"
-        return added.encode()
+            added += b"Message-ID: %b\r\n" % self.message_id
+        return added
 
 
 def _is_header(message: bytes | bytearray, *, final: bool) -> bool | None:

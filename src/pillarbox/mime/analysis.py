@@ -14,7 +14,7 @@ from pillarbox.mime.subject import MAX_SUBJECT, base_subject
 from pillarbox.mime.text import preview_of
 from pillarbox.mime.tree import Part, dump_parts, load_parts
 
-__all__ = ["Analysis", "Part", "Scanner", "analyse", "load_parts"]
+__all__ = ["Analysis", "Part", "Scanner", "analyse", "load_parts", "outline"]
 
 MAX_REFERENCES = 100  # message ids that are kept of References and of In-Reply-To
 _MAX_MESSAGE_ID = 998  # octets; a line is not longer (RFC 5322 section 2.1.1)
@@ -48,6 +48,11 @@ class Analysis(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sent_zone: int = 0
     listed: bytes | None = None
 
+    @property
+    def is_outline(self) -> bool:
+        """Whether only sizes and ids are there: the message was not looked into, or that was stored before."""
+        return not self.envelope
+
 
 class Scanner:
     """Takes a message in pieces as they arrive and analyses it; see `scanner` for what it keeps and how it reads."""
@@ -70,6 +75,17 @@ def analyse(data: bytes) -> Analysis:
     """`Scanner` for a message that is all there."""
     scan = OffsetScanner()
     return _analysis(scan, scan.end(data))
+
+
+def outline(data: bytes, message_id: bytes) -> Analysis:
+    """What is to be known of a message that only passes through: nobody will ask for its parts.
+
+    It has a header, whose lines end with CRLF; `message_id` is the raw value of that field.
+    """
+    at = data.find(b"\r\n\r\n")
+    header_size = at + 4 if at >= 0 else len(data)
+    message_id_text = next(iter(message_ids(message_id)), "")
+    return Analysis(len(data), b"", b"", b"", b"", header_size, message_id_text, (), (), "", "", None, "")
 
 
 def _analysis(scan: OffsetScanner, size: int) -> Analysis:

@@ -379,6 +379,8 @@ class SmtpSession(LoginSession):
         assert self._mail is not None
         assert self._spool is not None
         only = self._last_rcpt if len(self._recipients) == 1 else None
+        if self._submission is not None and not any(one.route.users or one.route.lists for one in self._recipients):
+            self._spool.pass_on(self._submission.message_id)
         self._reception = Reception(
             self, self._mail, self._hello, self._message_id, self._recipients, only, self._spool, self._asked
         )

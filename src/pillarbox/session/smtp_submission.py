@@ -96,6 +96,11 @@ class Submission:
         """Who the message says it is from, when it is complete."""
         return self._mender.authors
 
+    @property
+    def message_id(self) -> bytes:
+        """The raw value of the header's Message-ID, when the message is complete."""
+        return self._mender.message_id
+
     def feed(self, data: bytes) -> bytes:
         """The next octets of the content; what is for the spool."""
         return self._count(self._mender.feed(data))
@@ -164,8 +169,9 @@ def refused_by_limit(error: Held | OverLimit, now: float) -> Reply:
     what = _TIMES[error.limit]
     if error.until is None:
         return Reply(550, "5.7.1", f"You may send to at most {error.most} {what}: this is more at once")
-    wait = max(1, -int((now - error.until) // 60))
-    return Reply(450, "4.7.1", f"You may send at most {error.most} {what}: try again in {wait} minutes")
+    minutes = max(1, -int((now - error.until) // 60))
+    wait = f"{minutes} minutes" if minutes < 120 else f"{-(-minutes // 60)} hours"
+    return Reply(450, "4.7.1", f"You may send at most {error.most} {what}: try again in {wait}")
 
 
 @lru_cache(maxsize=8)

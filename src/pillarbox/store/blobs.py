@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
+from pillarbox.mime.analysis import analyse
 from pillarbox.store.errors import Conflict, Corrupt, NotFound
 from pillarbox.store.text import storable
 from pillarbox.store.tx import Tx
@@ -89,6 +90,15 @@ def store(tx: Tx, message: NewMessage) -> int:
     return message.blob_id
 
 
+def look_into(tx: Tx, blob_id: int) -> None:
+    """Have a blob of a message that was only to pass through (`Analysis.is_outline`), and comes into a mailbox after
+    all, analysed. It is a small one."""
+    row = tx.row("SELECT size FROM blobs WHERE id = ? AND complete = 1 AND envelope IS NULL", (blob_id,))
+    if row is not None:
+        analysis = analyse(read_slice(tx, blob_id, 0, row[0]))
+        tx.run(f"UPDATE blobs SET ({_COMPUTED}) = (1, {'?, ' * 14}?) WHERE id = ?", (*_computed(analysis), blob_id))
+
+
 def put_away(tx: Tx, messages: Iterable[NewMessage], owner: str) -> list[int]:
     """The blobs of whole messages that no mailbox has yet. `owner` has them: the search index waits for what becomes of
     them, as it does not for others that nobody refers to."""
@@ -118,7 +128,7 @@ def _computed(analysis: Analysis) -> tuple[object, ...]:
         storable(analysis.subject),
         storable(analysis.base_subject),
         storable(analysis.preview),
-        analysis.envelope,
+        analysis.envelope or None,
         analysis.bodystructure,
         analysis.body,
         analysis.parts,

@@ -162,7 +162,8 @@ QUERIES: tuple[tuple[str, str], ...] = (
     (
         "Blob {} lacks what was computed of it.",
         "SELECT id FROM blobs WHERE complete = 1 "
-        "AND (envelope IS NULL OR bodystructure IS NULL OR body IS NULL OR parts IS NULL OR header_size > size)",
+        "AND (bodystructure IS NULL OR body IS NULL OR parts IS NULL OR header_size > size "
+        "OR (envelope IS NULL AND EXISTS (SELECT 1 FROM messages m WHERE m.blob_id = blobs.id)))",
     ),
     (
         "Blob {} has its octets twice, in its row and in chunks.",

@@ -103,7 +103,7 @@ def append(
         raise NotFound("no such mailbox")
     _, uid, uidvalidity = placed
     date = tx.now if internal_date is None else internal_date
-    blob_id = _Blob(message).id(tx)
+    blob_id = _Blob(message).in_mailbox(tx)
     tx.insert(_INSERT, (mailbox_id, uid, blob_id, flags, join_keywords(keywords), modseq, date, tx.now, size, b""))
     tx.touch(row[0], mailbox_id)
     return Appended(uid, uidvalidity, modseq)
@@ -128,6 +128,13 @@ class _Blob:
             self._id = blobs.store(tx, self._message)
         return self._id
 
+    def in_mailbox(self, tx: Tx) -> int:
+        """The id, for a mailbox entry: what was computed of the message is there."""
+        blob_id = self.id(tx)
+        if self._message.analysis.is_outline:
+            blobs.look_into(tx, blob_id)
+        return blob_id
+
 
 def _carry_out(tx: Tx, blob: _Blob, plan: Delivery | Queued) -> Outcome:
     if isinstance(plan, Queued):
@@ -146,7 +153,7 @@ def _carry_out(tx: Tx, blob: _Blob, plan: Delivery | Queued) -> Outcome:
     mailbox_id, uid, uidvalidity = placed
     date = tx.now if plan.internal_date is None else plan.internal_date
     keywords = join_keywords(plan.keywords) if plan.keywords else ""
-    tx.insert(_INSERT, (mailbox_id, uid, blob.id(tx), flags, keywords, modseq, date, tx.now, size, plan.prefix))
+    tx.insert(_INSERT, (mailbox_id, uid, blob.in_mailbox(tx), flags, keywords, modseq, date, tx.now, size, plan.prefix))
     tx.touch(plan.user_id, mailbox_id)
     return Outcome(plan.recipient, mailbox_id, uid, uidvalidity)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
+from pillarbox.mime.analysis import analyse
 from pillarbox.mime.header import header_text
 from pillarbox.mime.text import search_text
 from pillarbox.mime.tree import load_parts
@@ -101,6 +102,8 @@ def read_document(tx: Tx, blob_id: int) -> Document | None:
         def get_slice(start: int, end: int) -> bytes:
             return whole[start:end] if whole is not None else read(start, end - start)
 
+        if not parts:  # it only passes through, and takes its time
+            parts = analyse(get_slice(0, size)).parts
         header = folded(header_text(get_slice(0, header_size)))
         return Document(blob_id, header, folded(search_text(get_slice, load_parts(parts))))
     except NotFound:

@@ -9,9 +9,9 @@ from pillarbox.flow.destination import LOCAL, Destinations, adopt
 from pillarbox.flow.local_delivery import LocalCarrier, LocalLane
 from pillarbox.flow.parcel import Hop, Parcel, ParcelRecipient
 from pillarbox.flow.planning import Envelope, Recipient, plan
-from pillarbox.flow.route import find
+from pillarbox.flow.route import Forward, Route, find
 from pillarbox.flow.sending import hops
-from pillarbox.mime.analysis import analyse
+from pillarbox.mime.analysis import analyse, outline
 from pillarbox.store import blobs, delivery, directory, queue, queue_claim, routes
 from pillarbox.store.errors import Busy
 from pillarbox.store.opening import open_store
@@ -163,3 +163,31 @@ async def test_other_hops_are_opened_by_the_other_carrier():
     carrier = LocalCarrier(Other(), None, lambda: "mx")
     assert await carrier.open(Hop(name="mx x.example", kind="mx")) == "mx x.example"
     assert isinstance(await carrier.open(Hop(name=LOCAL, kind="local")), LocalLane)
+
+
+async def test_what_was_to_pass_through_is_looked_into_when_it_comes_into_a_mailbox(store):
+    content = b"Subject: out\r\nMessage-ID: <1@x>\r\n\r\nhello\r\n"
+
+    def out(tx):
+        message = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=outline(content, b" <1@x>\r\n"))
+        made = envelope(tx, "ada@example.com")
+        route = Route(forward=(Forward("ada@example.com"),))
+        planned = plan(made._replace(recipients=(Recipient("ada@example.com", route),)), message)
+        (outcome,) = delivery.deliver(tx, message, planned.plans)
+        (blob_id,) = tx.row("SELECT blob_id FROM message_queue")
+        assert tx.row("SELECT envelope, header_size, message_id FROM blobs") == (None, len(content) - 7, "<1@x>")
+        row = ParcelRecipient(outcome.queue_id, outcome.recipient)
+        prefix = planned.plans[0].prefix
+        return Parcel("1ABC", "eve@example.org", (row,), prefix, blob_id, len(prefix) + len(content))
+
+    parcel = await store.write(out)
+    assert await store.check() == []
+    (outcome,) = await LocalLane(store, "mx.example.com").send(parcel)
+    assert outcome.result == "delivered"
+    (row,) = await store.scan(lambda tx: tx.rows("SELECT * FROM blobs WHERE id = ?", (parcel.blob_id,)))
+    whole = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=analyse(content))
+    other = await store.write(lambda tx: blobs.store(tx, whole))
+    (expected,) = await store.scan(lambda tx: tx.rows("SELECT * FROM blobs WHERE id = ?", (other,)))
+    columns = [name for (name,) in await store.scan(lambda tx: tx.rows("SELECT name FROM pragma_table_info('blobs')"))]
+    differing = {name for name, one, two in zip(columns, row, expected, strict=True) if one != two}
+    assert differing <= {"id", "created_at"}

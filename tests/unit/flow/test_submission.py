@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pillarbox.flow import submission
 from pillarbox.flow.submission import HEADER_LIMIT, Fault, Mender
+from pillarbox.mime.analysis import analyse, outline
 
 ADDED = b"Date: Fri, 21 Nov 2025 23:20:00 +0000\r\nMessage-ID: <1ABC@mx.example.com>\r\n"
 FROM = b"From: ada@example.com\r\n"
@@ -54,6 +55,27 @@ def mended(message, cuts=()):
 def test_what_is_missing_is_added_at_the_end_of_the_header(message, expected):
     out, fault, _ = mended(message)
     assert (out, fault) == (expected, None)
+    _outlined(message)
+
+
+def _outlined(message):
+    """What is known of a mended message that nobody looks into is what looking would have found."""
+    mending = mender()
+    out = mending.feed(message) + mending.finish()
+    if mending.fault is None:
+        short, whole = outline(out, mending.message_id), analyse(out)
+        assert (short.size, short.header_size, short.message_id) == (whole.size, whole.header_size, whole.message_id)
+        assert short.is_outline and not whole.is_outline
+
+
+@pytest.mark.parametrize(
+    "field",
+    [b"Message-ID: <a@b>", b"message-id :\r\n <a@b>", b"Message-ID: a@b", b"Message-ID:", b"Message-Id: <a\r\n @b> x"],
+)
+def test_what_is_known_of_a_message_that_nobody_looks_into(field):
+    _outlined(field + b"\r\nSubject: x\r\nMessage-ID: <second@b>\r\n\r\nbody\r\n\r\nMessage-ID: <body@x>\r\n")
+    _outlined(b"Subject: x\r\n" + field + b"\r\n\r\n")
+    _outlined(b"Bcc: a@b.example\r\nContent-Type: multipart/mixed; boundary=x\r\n" + field + b"\r\n\r\n--x\r\n\r\nx")
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,20 @@ async def test_a_message_is_mended_and_queued(submitting):
         assert b"Bcc" not in header
 
 
+async def test_what_goes_into_no_mailbox_is_not_looked_into(submitting):
+    async with submitting() as (h, client):
+        for recipients in (["x@elsewhere.example"], ["x@elsewhere.example", "bob@example.com"]):
+            await client.say(f"MAIL FROM:<{ADA}>", *(f"RCPT TO:<{one}>" for one in recipients), "DATA")
+            await client.send(MESSAGE + b".\r\n")
+            assert (await client.reply()).startswith("250")
+        (through, known), (_, whole) = await h.rows("SELECT message_id, envelope FROM blobs ORDER BY id")
+        assert known is None and b"elsewhere" in whole and re.fullmatch(r"<\w+@mx\.example\.com>", through)
+        assert len(await h.mail("bob@example.com")) == 1
+        await h.node.story.flush()
+        ids = await h.rows("SELECT detail FROM message_events WHERE kind = 'queued'")
+        assert all("header_id" in detail for (detail,) in ids) and through in ids[0][0]
+
+
 async def queued(h):
     """Rows of the queue by column, and their contents."""
     names = (
@@ -385,3 +399,5 @@ async def test_scram_over_the_wire(house, certificate, client_tls, monkeypatch):
 def test_replies_of_limits_say_when():
     reply = smtp_submission.refused_by_limit(OverLimit(Limit.MESSAGES_PER_DAY, 5, 1000), 400)
     assert reply.text.endswith("try again in 10 minutes")
+    far = smtp_submission.refused_by_limit(OverLimit(Limit.MESSAGES_PER_DAY, 5, 87_000), 1000)
+    assert far.text.endswith("in a day: try again in 24 hours")

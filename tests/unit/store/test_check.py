@@ -39,6 +39,7 @@ DAMAGE = [
     ("UPDATE messages SET flags = 33 WHERE id = 1", "has flags 33"),
     ("UPDATE expunged SET blob_id = 99", "The expunge of message 3 refers to blob 99"),
     ("UPDATE blobs SET parts = NULL WHERE id = 1", "Blob 1 lacks what was computed"),
+    ("UPDATE blobs SET envelope = NULL WHERE id = 1", "Blob 1 lacks what was computed"),
     ("UPDATE blobs SET data = x'00' WHERE id = 2", "Blob 2 has its octets twice"),
     ("UPDATE message_queue SET blob_id = NULL", "Queue row 1 has no message"),
     ("UPDATE message_queue SET status = 'odd'", "'odd', which there is not"),

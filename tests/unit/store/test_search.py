@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from store_samples import inbox_of, message, raw_message, to
 
-from pillarbox.mime.analysis import analyse
+from pillarbox.mime.analysis import analyse, outline
 from pillarbox.mime.words import folded, holds, sought
 from pillarbox.store import blobs, delivery, directory, mailboxes, messages, queue_claim, queue_settle
 from pillarbox.store.flags import DELETED
 from pillarbox.store.opening import open_store
 from pillarbox.store.records import NewMessage, Queued
-from pillarbox.store.search_index import Sought
+from pillarbox.store.search_index import Sought, read_document
 from pillarbox.store.search_sqlite import _SCHEMA, _look_up
 
 TEXTS = ["Meet for lunch", "No lunch meeting today", "東京都に行く", "Ünïcode straße", ""]
@@ -254,3 +254,11 @@ def test_the_index_answers_as_reading_does(header, body, data):
             assert (1 in _look_up(index, Sought(words, False))) is holds(folded(body), words)
             either = holds(folded(body), words) or holds(folded(header), words)
             assert (1 in _look_up(index, Sought(words, True))) is either
+
+
+async def test_what_passes_through_and_takes_its_time_can_be_read(store):
+    content = b"Subject: slow\r\n\r\nlunch\r\n"
+    passing = NewMessage(packed=blobs.pack(content), blob_id=None, analysis=outline(content, b""))
+    blob_id = await store.write(blobs.store, passing)
+    document = await store.scan(read_document, blob_id)
+    assert "slow" in document.header and "lunch" in document.body
