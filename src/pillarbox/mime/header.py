@@ -8,7 +8,7 @@ belongs to no field.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from pillarbox.mime.encoded_word import decode_words
@@ -20,6 +20,8 @@ MAX_HEADER = 256 * 1024  # octets of one header block that are read; what follow
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:((?:[^\n]*+\n)(?:[ \t][^\n]*+\n)*+)|[^\n]*+\n")
 
 _FEW = 64  # names that are looked for by a pattern of their own
+
+_NUL_AWAY = bytes([0x80, *range(1, 256)])
 
 _FOLD = re.compile(rb"\r?\n[ \t]*+")
 
@@ -83,6 +85,26 @@ def select_fields(header: bytes, names: Iterable[bytes], invert: bool = False) -
             kept.append(match[0])
     kept.append(b"\r\n")
     return b"".join(kept)
+
+
+def select_in_each(headers: Sequence[bytes], names: frozenset[bytes]) -> list[bytes]:
+    """`select_fields` of many small headers, without the empty line at the end: all of them are looked through at once.
+
+    `names` in lower case, at most 64; each header is empty or ends with a line end. A NUL in one becomes 0x80.
+    """
+    text = b"\n%b\0\n" % b"\0\n".join(headers)
+    if text.count(b"\0") != len(headers):
+        headers = [header.translate(_NUL_AWAY) for header in headers]
+        text = b"\n%b\0\n" % b"\0\n".join(headers)
+    return b"\n".join([*_those_or_end(names).findall(text), b""]).split(b"\0\n")[: len(headers)]
+
+
+@lru_cache(maxsize=64)
+def _those_or_end(names: frozenset[bytes]) -> re.Pattern[bytes]:
+    """Matches the fields of these names without their last line end, and what stands between headers. The search goes
+    from one line end to the next, which is a third faster than one for the beginnings of lines."""
+    any_of = b"|".join(re.escape(name) for name in sorted(names)) or b"(?!)"
+    return re.compile(rb"\n((?:%b)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*|\0)" % any_of, re.I)
 
 
 @lru_cache(maxsize=64)

@@ -31,6 +31,7 @@ from pillarbox.store import (
     past,
     past_annotations,
     space,
+    summaries,
     tokens,
     undelete,
     usage,
@@ -50,14 +51,15 @@ DAY = 86_400  # seconds
 class Job:
     """`step(tx)` does a little in one transaction and says how much; it is repeated until it says 0.
 
-    With `find`, which looks in a reader's thread, it is `step(tx, what)` for each that was found, the last one first.
-    Then the job rests for `every` seconds.
+    With `find`, which looks in a reader's thread, it is `step(tx, what)` for each that was found, the last one first;
+    `again`: then it looks for more. Then the job rests for `every` seconds.
     """
 
     name: str
     every: float
     step: Callable[..., int]
     find: Callable[[Tx], list[Any]] | None = None
+    again: bool = False
 
 
 def free_unreferenced(tx: Tx) -> int:
@@ -77,6 +79,8 @@ JOBS = (
     Job("trim-past-flags", 3600.0, past.trim_flags, past.restless),
     Job("drop-past-annotations", 24 * 3600.0, past_annotations.drop, past_annotations.orphans),
     Job("pack-large-views", 60.0, view_blocks.carry_out, view_blocks.due),
+    Job("pack-summaries", 60.0, summaries.put, summaries.due, again=True),
+    Job("tidy-summaries", 24 * 3600.0, summaries.tidy, summaries.thinned),
     Job("give-back-space", 3600.0, space.give_back),
     Job("mend-queue", 300.0, destinations.sweep),
     Job("trim-sending-usage", 3600.0, usage.trim),
@@ -167,7 +171,7 @@ class Jobs:
         found: list[Any] | None = None
         while await self._store.write(leases.acquire, job.name, self._holder, LEASE, alive):
             if job.find is not None:
-                if found is None:
+                if found is None or (job.again and not found):
                     found = await self._store.scan(job.find)
                 if not found:
                     break

@@ -26,7 +26,7 @@ from pillarbox.imap.responses import string
 from pillarbox.imap.sequence import SequenceSet, compact
 from pillarbox.session.imap_annotations import Notes, Values
 from pillarbox.session.imap_answers import Answer, Refuse, gone
-from pillarbox.session.imap_fetch_lines import Lines, fits, pages
+from pillarbox.session.imap_fetch_lines import Lines, fits
 from pillarbox.session.imap_sections import Cut, Piece, Sections
 from pillarbox.session.imap_select import vanished_earlier, vanished_since
 from pillarbox.session.imap_selected import Selected
@@ -110,8 +110,7 @@ async def _in_lines(
     """Send lines page by page, and message by message what these cannot tell. Why one could not be sent, if so."""
     lines = Lines(session, selected, items)
     failure: Refuse | None = None
-    for page in pages(picks, lines.page):
-        rendered = await lines.render(page)
+    async for page, rendered in lines.answers(picks):
         if rendered is None:
             failure = (
                 await _from_store(session, selected, items, [range(at, at + 1) for at in page], marks=False) or failure

@@ -5,7 +5,7 @@ Reads everything, message bytes included, in one moment of the database. Changes
 
 from __future__ import annotations
 
-from pillarbox.store import queue_aside, view_blocks
+from pillarbox.store import queue_aside, summaries, view_blocks
 from pillarbox.store.blobs import unpack
 from pillarbox.store.check_queries import FORMS, QUERIES, Form
 from pillarbox.store.errors import Corrupt, Invalid
@@ -25,6 +25,7 @@ def check(tx: Tx) -> list[str]:
         _say(problems, [sentence.format(*row) for row in tx.rows(sql) if not _is_in_form(form, row)])
     _say(problems, [f"Queue row {found.queue_id}: {found}; {found.fix} mends it." for found in queue_aside.find(tx)])
     _say(problems, view_blocks.wrong(tx))
+    _say(problems, summaries.wrong(tx))
     _say(problems, _blobs(tx))
     return problems
 

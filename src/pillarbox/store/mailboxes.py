@@ -172,7 +172,7 @@ def purge_deleted(tx: Tx, limit: int = 1000, before: int | None = None) -> int:
         return 0
     # A mailbox of which rows are gone must not be brought back.
     tx.run("UPDATE mailboxes SET deleted_owner = NULL WHERE id = ? AND deleted_owner IS NOT NULL", (row[0],))
-    for table in ("annotations", "past_annotations", "past_flags", "past_names", "messages", "expunged"):
+    for table in ("annotations", "past_annotations", "past_flags", "past_names", "summaries", "messages", "expunged"):
         gone = tx.run(
             f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE mailbox_id = ? LIMIT ?)", (row[0], limit)
         )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from pillarbox.store import view_blocks
 from pillarbox.store.errors import Corrupt
 from pillarbox.store.flags import split_keywords
 from pillarbox.store.mailbox_lookup import get
 from pillarbox.store.records import Changes, Flagged, MessageRow, Rendered, View
+from pillarbox.store.summaries import SHORT
 from pillarbox.store.tx import Row, Tx
 
-SHORT = 8192  # octets of a value that is listed
-_SHORTENED = ("envelope", "bodystructure", "body", "listed")
+_SHORTENED = ("envelope", "bodystructure", "body")
 
 _ROW = "uid, flags, keywords, modseq, size, internal_date, save_date, id"
 _NEW = f"SELECT {_ROW} FROM messages WHERE mailbox_id = ? AND uid >= ? ORDER BY uid"
@@ -32,7 +33,7 @@ _RENDERED = (
 )
 # The header of a row says how long a value is, so a long one is not read.
 _LISTED = {
-    "prefix": "m.prefix",
+    "header": "b.listed",
     "preview": "b.preview",
     **{name: f"CASE WHEN length(b.{name}) <= {SHORT} THEN b.{name} END" for name in _SHORTENED},
 }
@@ -90,25 +91,32 @@ def rendered(tx: Tx, ids: Sequence[int]) -> list[Rendered]:
     return [Rendered(*found[id]) for id in ids if id in found]
 
 
-def listed(tx: Tx, ids: Sequence[int], names: Sequence[str]) -> list[Row] | None:
-    """Some of what was computed at delivery for these messages (`View.ids`), a row each in the order of `ids`.
+def listed(tx: Tx, ids: Sequence[int], names: Sequence[str]) -> list[list[Any]]:
+    """Some of what was computed at delivery for these messages (`View.ids`), a column of values for each of `names`.
 
-    `names` of values: prefix, preview, envelope, bodystructure, body, listed. At most 200 ids in one call to stay on
-    the loop. None when a message has gone, or a value is longer than SHORT, or was not computed.
+    Names: header (the fields that lists show, and all that delivery has put on top), preview, envelope, bodystructure,
+    body. None where a message has gone, or a value is longer than SHORT, or was not computed. At most 200 ids in one
+    call to stay on the loop.
     """
     tx.heavy(rows=len(ids))
     condition, values = tx.among("m.id", ids)
     chosen = ", ".join(_LISTED[name] for name in names)
     rows = tx.rows(
-        f"SELECT {chosen}, m.id FROM messages m JOIN blobs b ON b.id = m.blob_id WHERE {condition} ORDER BY m.id",
+        f"SELECT {chosen}, m.prefix, m.id FROM messages m JOIN blobs b ON b.id = m.blob_id WHERE {condition} "
+        "ORDER BY m.id",
         (values,),
     )
     if [row[-1] for row in rows] != list(ids):  # UIDs and ids ascend together, but after an import
         found = {row[-1]: row for row in rows}
-        if any(id not in found for id in ids):
-            return None
-        rows = [found[id] for id in ids]
-    return None if any(None in row for row in rows) else rows
+        gone: Row = (None,) * (len(names) + 2)
+        rows = [found.get(id, gone) for id in ids]
+    *columns, prefixes, _ = ([*column] for column in zip(*rows, strict=True))
+    if "header" in names:
+        at = names.index("header")
+        columns[at] = [
+            None if kept is None else prefix + kept for prefix, kept in zip(prefixes, columns[at], strict=True)
+        ]
+    return columns
 
 
 def by_uid(tx: Tx, mailbox_id: int, uid: int) -> int | None:

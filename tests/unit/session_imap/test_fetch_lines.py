@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pillarbox.session.imap_fetch_lines import pages
+from pillarbox.session.imap_fetch_pages import pages
 
 ITEMS = "(UID ENVELOPE BODYSTRUCTURE PREVIEW BODY.PEEK[HEADER.FIELDS (Subject TO)])"
 

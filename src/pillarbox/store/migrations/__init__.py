@@ -22,6 +22,7 @@ from pillarbox.store.migrations import (
     m0010_annotations,
     m0011_past,
     m0012_view_blocks,
+    m0013_summaries,
 )
 
 Words = Mapping[str, str]
@@ -66,4 +67,5 @@ ALL: tuple[Migration, ...] = (
     Migration(10, "annotations", m0010_annotations.up, m0010_annotations.down),
     Migration(11, "past", m0011_past.up, m0011_past.down),
     Migration(12, "view_blocks", m0012_view_blocks.up, m0012_view_blocks.down),
+    Migration(13, "summaries", m0013_summaries.up, m0013_summaries.down),
 )

@@ -1,0 +1,242 @@
+"""What lists of messages show, kept packed: listing a mailbox reads one row for a few hundred messages.
+
+A summary has SPAN messages of a mailbox in a row, by ascending UID: their row ids, which never belong to another
+message, and for each what it shows of its header, its BODYSTRUCTURE and its ENVELOPE, each kind compressed by itself.
+All of that never changes while a row id lives. Who reads looks up row ids, so what was expunged is passed over and what
+is not in a summary is read from its rows. Summaries are derived and may be removed at any time.
+
+A job writes those of messages that have come (`due`, `put`): what it takes to make one is done in a reader's thread.
+Another one takes out what was expunged (`thinned`, `tidy`), at the latest after a day, and joins what has become small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import zstandard
+
+from pillarbox.mime.header import LISTED, select_fields
+from pillarbox.store.errors import Corrupt
+from pillarbox.store.tx import Row, Tx
+
+SPAN = 256  # messages of a summary
+FORM = 1  # of what is in one; also another set of header fields (`mime.header.LISTED`) is another form
+SHORT = 8192  # octets of a value that is kept; a longer one is read from its row
+KINDS = ("header", "bodystructure", "envelope")
+
+_BATCH = 8  # summaries made in one visit of a reader's thread
+_LEVEL = 3
+
+Column = Sequence[bytes | None]
+
+# The header of a row says how long a value is, so a long one is not read.
+_VALUES = ", ".join(
+    f"CASE WHEN length(b.{name}) <= {SHORT} THEN b.{name} END" for name in ("bodystructure", "envelope")
+)
+_ROWS = (
+    f"SELECT m.uid, m.id, m.prefix, b.listed, {_VALUES} FROM messages m JOIN blobs b ON b.id = m.blob_id "
+    "WHERE m.mailbox_id = ? AND m.uid > ? ORDER BY m.uid LIMIT ?"
+)
+_GROWN = (
+    "SELECT id, reached FROM (SELECT id, uidnext, coalesce((SELECT max(last_uid) FROM summaries "
+    "WHERE mailbox_id = mailboxes.id AND form = ?), 0) AS reached FROM mailboxes "
+    "WHERE deleted_at IS NULL AND message_count >= ?) AS known WHERE uidnext - reached > ? ORDER BY id"
+)
+_UIDS = "SELECT count(*) FROM (SELECT 1 FROM messages WHERE mailbox_id = ? AND uid > ? LIMIT ?) AS waiting"
+_INSERT = (
+    f"INSERT INTO summaries (mailbox_id, form, first_uid, last_uid, messages, ids, {', '.join(KINDS)}) "
+    "SELECT id, ?, ?, ?, ?, ?, ?, ?, ? FROM mailboxes WHERE id = ? AND NOT EXISTS (SELECT 1 FROM summaries "
+    "WHERE mailbox_id = mailboxes.id AND form = ? AND last_uid >= ? AND first_uid <= ?)"
+)
+_PLACES = (
+    "SELECT id, first_uid, last_uid, messages FROM summaries "
+    "WHERE mailbox_id = ? AND form = ? AND last_uid >= ? AND first_uid <= ? ORDER BY last_uid"
+)
+_THINNED = (
+    "SELECT s.id FROM summaries s JOIN mailboxes b ON b.id = s.mailbox_id WHERE b.deleted_at IS NULL AND (s.form < ? "
+    "OR s.form = ? AND s.messages > (SELECT count(*) FROM messages m "
+    "WHERE m.mailbox_id = s.mailbox_id AND m.uid >= s.first_uid AND m.uid <= s.last_uid)) "
+    "ORDER BY s.mailbox_id, s.last_uid"
+)
+_WHOLE = (
+    "SELECT mailbox_id, form, first_uid, last_uid, ids, header, bodystructure, envelope FROM summaries WHERE id = ?"
+)
+_NEXT = (
+    "SELECT id, messages FROM summaries WHERE mailbox_id = ? AND form = ? AND last_uid > ? ORDER BY last_uid LIMIT 1"
+)
+
+
+class Place(NamedTuple):
+    """Where a summary stands: its messages have UIDs from `first` to `last`, not all that are there between them."""
+
+    id: int
+    first: int
+    last: int
+    messages: int
+
+
+class Summary(NamedTuple):
+    """One that is to be written, for `put`. `columns`: row ids, then the KINDS, packed."""
+
+    mailbox_id: int
+    first: int
+    last: int
+    messages: int
+    columns: tuple[bytes, ...]
+
+
+def places(tx: Tx, mailbox_id: int, first: int, last: int) -> list[Place]:
+    """The summaries of a mailbox that have messages between two UIDs, in their order."""
+    return [Place(*row) for row in tx.rows(_PLACES, (mailbox_id, FORM, first, last))]
+
+
+def read(tx: Tx, summary_id: int, kinds: Sequence[str]) -> tuple[list[int], list[Column]] | None:
+    """Row ids, and for each of these `kinds` a value for each of them: None where only the row has it.
+
+    None when the summary has gone. Raises Corrupt.
+    """
+    row = tx.row(f"SELECT {' + '.join(f'length({kind})' for kind in kinds)} FROM summaries WHERE id = ?", (summary_id,))
+    if row is None:
+        return None
+    tx.heavy(octets=row[0])
+    row = tx.row(f"SELECT ids, {', '.join(kinds)} FROM summaries WHERE id = ?", (summary_id,))
+    return None if row is None else _unpacked(row)
+
+
+def due(tx: Tx) -> list[Summary]:
+    """Some of those that are to be written, the last one first. A scan."""
+    found: list[Summary] = []
+    for mailbox_id, reached in tx.rows(_GROWN, (FORM, SPAN, SPAN)):
+        last = reached
+        while len(found) < _BATCH:
+            waiting = tx.row(_UIDS, (mailbox_id, last, SPAN))
+            if waiting is None or waiting[0] < SPAN:
+                break
+            rows = tx.rows(_ROWS, (mailbox_id, last, SPAN))
+            if len(rows) < SPAN:
+                break
+            last = rows[-1][0]
+            found.append(_summary(mailbox_id, rows[0][0], last, *_values(rows)))
+    return found[::-1]
+
+
+def put(tx: Tx, one: Summary) -> int:
+    """Write it, unless its mailbox has gone or somebody else was faster."""
+    tx.run(
+        _INSERT,
+        (FORM, one.first, one.last, one.messages, *one.columns, one.mailbox_id, FORM, one.first, one.last),
+    )
+    return 1
+
+
+def thinned(tx: Tx) -> list[int]:
+    """For `tidy`, in the order of mailboxes and UIDs, to be done from the last one on: summaries with messages that are
+    not there any more, and those of an older form. A scan."""
+    return [row[0] for row in tx.rows(_THINNED, (FORM, FORM))]
+
+
+def tidy(tx: Tx, summary_id: int) -> int:
+    """Take out what is not there any more; the next one is brought in when both together are small. One of an older
+    form goes: `due` makes it anew."""
+    row = tx.row(_WHOLE, (summary_id,))
+    if row is None:
+        return 1
+    mailbox_id, form, first, last, *stored = row
+    tx.run("DELETE FROM summaries WHERE id = ?", (summary_id,))
+    if form != FORM:
+        return 1
+    try:
+        ids, columns = _living(tx, mailbox_id, stored)
+        follower = tx.row(_NEXT, (mailbox_id, FORM, last))
+        if follower is not None and len(ids) + follower[1] <= SPAN:
+            _, _, _, last, *stored = tx.row(_WHOLE, (follower[0],)) or ()
+            tx.run("DELETE FROM summaries WHERE id = ?", (follower[0],))
+            more, its = _living(tx, mailbox_id, stored)
+            ids += more
+            columns = [[*column, *other] for column, other in zip(columns, its, strict=True)]
+    except Corrupt:
+        return 1  # its messages are read from their rows
+    if ids:
+        put(tx, _summary(mailbox_id, first, last, ids, columns))
+    return 1
+
+
+def wrong(tx: Tx) -> list[str]:
+    """Summaries that tell something else than the rows do."""
+    problems = []
+    for (summary_id,) in tx.rows("SELECT id FROM summaries WHERE form = ? ORDER BY id", (FORM,)):
+        row = tx.row(_WHOLE, (summary_id,))
+        if row is None:
+            continue
+        mailbox_id, _, first, last, *stored = row
+        try:
+            ids, columns = _unpacked(stored)
+        except Corrupt as error:
+            problems.append(f"Summary {summary_id} of mailbox {mailbox_id} is damaged: {error}.")
+            continue
+        rows = [row for row in tx.rows(_ROWS, (mailbox_id, first - 1, len(ids))) if row[0] <= last]
+        told = dict(zip(ids, zip(*columns, strict=True), strict=True))
+        true = dict(zip(*_told(rows), strict=True))
+        if any(told.get(row_id, values) != values for row_id, values in true.items()):
+            problems.append(f"Summary {summary_id} of mailbox {mailbox_id} is not what the rows of its messages say.")
+    return problems
+
+
+def _told(rows: Sequence[Row]) -> tuple[list[int], list[tuple[bytes | None, ...]]]:
+    ids, columns = _values(rows)
+    return ids, list(zip(*columns, strict=True))
+
+
+def _values(rows: Sequence[Row]) -> tuple[list[int], list[Column]]:
+    """Row ids and the KINDS, of rows as _ROWS gives them."""
+    if not rows:
+        return [], [[] for _ in KINDS]
+    _, ids, prefixes, listed, *others = zip(*rows, strict=True)
+    return list(ids), [
+        [shown(*both) for both in zip(prefixes, listed, strict=True)],
+        *(list(other) for other in others),
+    ]
+
+
+def shown(prefix: bytes, listed: bytes | None) -> bytes | None:
+    """The fields of LISTED of a message, in their order, complete lines; None when they are many."""
+    if listed is None or len(listed) > SHORT:
+        return None
+    return select_fields(prefix, LISTED)[:-2] + listed if prefix else listed
+
+
+def _living(tx: Tx, mailbox_id: int, stored: Sequence[bytes]) -> tuple[list[int], list[Column]]:
+    """What of a summary is still in its mailbox. Raises Corrupt."""
+    ids, columns = _unpacked(stored)
+    condition, values = tx.among("id", ids)
+    rows = tx.rows(f"SELECT id FROM messages WHERE {condition} AND +mailbox_id = ?", (values, mailbox_id))
+    here = {row[0] for row in rows}
+    if len(here) == len(ids):
+        return ids, columns
+    kept = [at for at, row_id in enumerate(ids) if row_id in here]
+    return [ids[at] for at in kept], [[column[at] for at in kept] for column in columns]
+
+
+def _summary(mailbox_id: int, first: int, last: int, ids: Sequence[int], columns: Sequence[Column]) -> Summary:
+    pack = zstandard.ZstdCompressor(level=_LEVEL).compress
+    packed = tuple(pack(msgspec.msgpack.encode(part)) for part in (ids, *columns))
+    return Summary(mailbox_id, first, last, len(ids), packed)
+
+
+_ids = msgspec.msgpack.Decoder(list[int])
+_column = msgspec.msgpack.Decoder(list[bytes | None])
+
+
+def _unpacked(stored: Sequence[Any]) -> tuple[list[int], list[Column]]:
+    """Row ids and columns of as many values. Raises Corrupt."""
+    unpack = zstandard.ZstdDecompressor().decompress
+    try:
+        ids = _ids.decode(unpack(stored[0]))
+        columns: list[Column] = [_column.decode(unpack(data)) for data in stored[1:]]
+    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        raise Corrupt(str(error)) from error
+    if any(len(column) != len(ids) for column in columns):
+        raise Corrupt("its columns are not of one length")
+    return ids, columns
