@@ -13,10 +13,11 @@ from msgspec.structs import replace
 from pillarbox.config import Settings
 from pillarbox.flow import telling
 from pillarbox.flow.local_delivery import LocalCarrier
-from pillarbox.flow.parcel import Reply
+from pillarbox.flow.parcel import Outcome, Reply
 from pillarbox.flow.sending.policy import policy
+from pillarbox.flow.sending.verdict import Attempt, judge
 from pillarbox.mime.analysis import analyse
-from pillarbox.store import blobs, delivery, directory, queue
+from pillarbox.store import blobs, delivery, directory, queue, queue_claim
 from pillarbox.store.records import Event, NewMessage, Queued, QueueFilter
 from world import LATER, MESSAGE, NEVER, TAKEN
 
@@ -168,6 +169,22 @@ def test_a_message_that_waits_is_reported_once_and_returned_after_its_lifetime(r
         assert "450 4.2.0 greylisted" in rest[0].get_payload()[0].get_content()
 
     run_sqlite(body, queue_flush_interval_ms=600_000)
+
+
+def test_a_delay_is_told_without_a_pause_for_it(run_sqlite):
+    """A schedule of short steps goes on; one of long ones is spread, since many may have come at one moment."""
+
+    async def body(office):
+        await office.put("a@example.net", sender="eve@example.org")
+        (waiting,) = await office.store.write(queue_claim.due_destinations, "one", 9, 60)
+        (row,) = await office.store.write(queue_claim.claim, waiting.id, "one", 9, 60)
+        attempt = Attempt(row, Outcome(row.id, "deferred", LATER), 0.0, "mx", row.sender)
+        begun = row.created_at
+        for step, age, at in ((60, 50, 50 + 69), (3600, 0, 90 + 297)):
+            told = policy(Settings.of("production", retry_schedule=f"{step}s", delay_report_after=90))
+            assert judge(attempt, begun + age, told, 0.99).at == begun + at
+
+    run_sqlite(body)
 
 
 def test_how_many_tries_a_row_gets_is_said_from_the_beginning(run_sqlite):

@@ -134,7 +134,7 @@ def _deferred(attempt: Attempt, now: int, policy: Policy, chance: float) -> Verd
         told_at = end - policy.lifetime_of(row.sender) + policy.delay_report_after
         late = told_at <= now
         if wanted and now < told_at < at:  # one more try then, so that the sender is told in time
-            at = told_at + int(chance * SPREAD)
+            at = min(at, told_at + int(chance * SPREAD))
     deliver_by = row.deliver_by if row.deliver_mode else None
     if deliver_by is not None:
         if row.deliver_mode.startswith("N"):
@@ -157,4 +157,4 @@ def _span(seconds: int) -> str:
         return f"{seconds // 86_400} days"
     if seconds >= 2 * 3600:
         return f"{seconds // 3600} hours"
-    return f"{max(1, seconds // 60)} minutes"
+    return f"{seconds // 60} minutes" if seconds >= 120 else "a minute"
