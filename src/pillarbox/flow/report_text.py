@@ -108,7 +108,7 @@ def _recipient(told: Told) -> list[str]:
         lines += _indented(f"{who} said {_AFTER.get(told.stage, '')}".rstrip() + ":", 4)
         lines += _indented(plain(told.said), 6)
     if told.retry_until is not None:
-        lines += _indented(f"It is tried until {formatdate(told.retry_until)}.", 4)
+        lines += _indented(f"It is tried until {formatdate(told.retry_until, usegmt=True)}.", 4)
     return lines
 
 
