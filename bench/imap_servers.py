@@ -32,7 +32,7 @@ from argon2 import PasswordHasher
 from cgroup import Cgroup
 from imap_wire import Wire
 from pillarbox.access.passwords import scram_keys
-from pillarbox.store import directory
+from pillarbox.store import directory, summaries
 from pillarbox.store.opening import open_store
 from pillarbox.store.tx import Tx
 from servers import MAIL_USER, WORK, Pillarbox, wait_port
@@ -103,7 +103,7 @@ class PillarboxImap(Pillarbox):
         return ssl.create_default_context(cafile=str(self.ready["ca"]))
 
     def settled(self) -> bool:
-        return asyncio.run(self._indexed())
+        return asyncio.run(self._nothing_waits())
 
     async def _accounts(self) -> None:
         names = ["pb", "pb-idle", *(f"l{n}" for n in range(self._logins))]
@@ -120,10 +120,10 @@ class PillarboxImap(Pillarbox):
         finally:
             await store.close()
 
-    async def _indexed(self) -> bool:
+    async def _nothing_waits(self) -> bool:
         store = await open_store(self.data / "smtp.db")
         try:
-            return not (await store.search.status(store)).waiting
+            return not ((await store.search.status(store)).waiting or await store.scan(summaries.due))
         finally:
             await store.close()
 
