@@ -1,8 +1,13 @@
 """What tests of a real server share."""
 
 import pytest
+from hypothesis import settings
 
 from running import Running
+
+# How long an example takes says more of what else the machine does than of the code: time is measured in bench/.
+settings.register_profile("pillarbox", deadline=None)
+settings.load_profile("pillarbox")
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def check(setting: Setting, value: str, problem: Problem, where: tuple[str, int 
 
 
 @pytest.mark.parametrize("setting", STRICT, ids=lambda setting: setting.name)
-@few(max_examples=examples(12), deadline=None)
+@few(max_examples=examples(12))
 @given(st.data())
 def test_a_wrong_value_is_named_with_place_range_and_fix(
     sources: Sources, setting: Setting, data: st.DataObject
@@ -125,7 +125,6 @@ def test_a_wrong_value_is_named_with_place_range_and_fix(
     check(setting, value, problem, where[setting.name])
 
 
-@few(deadline=None)
 @given(st.data())
 def test_all_of_them_at_once(sources: Sources, data: st.DataObject) -> None:
     chosen = data.draw(st.lists(st.sampled_from(STRICT), unique_by=lambda setting: setting.name, min_size=2))

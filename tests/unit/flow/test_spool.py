@@ -234,7 +234,7 @@ def fail(tx):
     raise Busy("locked")
 
 
-@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(st.binary(max_size=3000), max_size=20), limit=st.integers(1, 8))
 async def test_any_pieces_under_any_budget_come_out_whole(host, pieces, limit):
     host.memory.limit = limit * 4096

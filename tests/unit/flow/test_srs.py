@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from empty_store import put_empty_store
@@ -39,7 +39,6 @@ def senders(draw: st.DrawFn) -> str:
     return "ada@example.org"
 
 
-@settings(deadline=None)
 @given(senders(), st.integers(0, 21), st.floats(0, 4e9))
 def test_a_rewritten_sender_leads_back(sender: str, days: int, now: float) -> None:
     rewritten = KEY.rewrite(sender, "our.example", now)
@@ -48,7 +47,6 @@ def test_a_rewritten_sender_leads_back(sender: str, days: int, now: float) -> No
     assert KEY.reverse(local_of(rewritten), now + days * DAY) == sender
 
 
-@settings(deadline=None)
 @given(senders(), st.integers(0, 21))
 def test_a_chain_of_forwarders_leads_back(sender: str, days: int) -> None:
     second, third = Rewriter(b"2" * 32), Rewriter(b"3" * 32)
@@ -62,7 +60,6 @@ def test_a_chain_of_forwarders_leads_back(sender: str, days: int) -> None:
     assert KEY.reverse(local_of(one), later) == sender
 
 
-@settings(deadline=None)
 @given(senders(), st.data())
 def test_upper_and_lower_case_make_no_difference_to_the_hash(sender: str, data: st.DataObject) -> None:
     local = local_of(KEY.rewrite(sender, "our.example", NOW))
@@ -70,7 +67,6 @@ def test_upper_and_lower_case_make_no_difference_to_the_hash(sender: str, data: 
     assert KEY.reverse(changed, NOW).lower() == sender.lower()
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_reversed_or_refused(text: str) -> None:
     for local in (text, f"SRS0={text}", f"srs1={text}", f"SRS0=AAAAAA=AA={text}"):

@@ -190,7 +190,7 @@ WORDS = (*DICTIONARY, *(seed[1:] for seed in SEEDS), b"a FETCH 1 ", b"FLAGS", b"
 FRAGMENTS = st.lists(st.sampled_from(WORDS) | st.binary(max_size=5), max_size=8).map(b"".join)
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 @given(st.integers(0, 31), FRAGMENTS | st.binary(max_size=100))
 def test_any_bytes_in_any_split_end_the_same_and_never_raise(octet, data):
     run(bytes([octet]) + data)
