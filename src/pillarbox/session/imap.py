@@ -198,13 +198,13 @@ class ImapSession(Connection[ImapCore]):
         self.deadline = self._loop.time() + LOGIN_PATIENCE
         self.node.deadlines.watch(self)
 
-    def select(self, selected: Selected) -> None:
-        """This is the mailbox from now on."""
+    def select(self, selected: Selected, *, fresh: bool = False) -> None:
+        """This is the mailbox from now on. `fresh`: it was read in this turn of the loop."""
         if self.closed:
             raise Lost
         self.selected = selected
         imap_notify.tune(self)
-        self._dirty = True  # a commit since the view was read found nobody watching
+        self._dirty = not fresh  # a commit since the view was read found nobody watching
         self.node.watch.mailbox(selected.mailbox_id, self, self._changed)
         self.core.selected()
 
@@ -493,7 +493,7 @@ class ImapSession(Connection[ImapCore]):
     async def _finish(self, tag: bytes, answer: Answer, *, expunge: bool) -> None:
         """Tell the news of the mailbox, then how the command ended."""
         code = answer.code
-        if self.selected is not None and answer.status != "BAD":
+        if self.selected is not None and answer.status != "BAD" and (self._dirty or not answer.fresh):
             try:
                 await self.look(thaw=answer.expunged)
                 await self.tell(expunge=expunge or self._any_time)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,7 +20,7 @@ from pillarbox.session.imap_answers import Answer, no_mailbox
 from pillarbox.session.imap_list import attributes
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store import Tx, annotating, messages, object_ids
-from pillarbox.store.errors import NotFound
+from pillarbox.store.errors import Busy, NotFound
 from pillarbox.store.records import Mailbox
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ log = structlog.get_logger()
 CLAIM_PATIENCE = 1.0  # seconds that SELECT waits for its claim of \\Recent to be written
 _LINES = 512  # responses between two looks at the transport
 _RANGES = 400  # UID ranges in one line
+
+_STATE = (
+    b"* OK [%b] flags that are kept\r\n* OK [UIDVALIDITY %d] UIDs are valid\r\n* OK [UIDNEXT %d] the next UID\r\n"
+    b"* OK [HIGHESTMODSEQ %d] the highest mod-sequence\r\n* OK [ANNOTATIONS %b] octets of an annotation\r\n"
+    b"* OK [MAILBOXID (%b)] the mailbox's id\r\n"
+)
 
 
 async def select(session: ImapSession, command: Command) -> Answer:
@@ -42,31 +49,48 @@ async def select(session: ImapSession, command: Command) -> Answer:
         session.core.condition("OK", "the previous mailbox is closed", "CLOSED")
     if args.condstore:
         session.condstore_used()
-    box, rights = await session.store.read(seen, session.user_id, args.mailbox, "r")
+    box, rights, fresh = await _looked_up(session, args.mailbox)
     examined = args.read_only
     if not set(rights) & set("switen"):  # RFC 4314 section 4, RFC 5257 section 3.4
         args.read_only = True
-    recent_from = await _claimed(session, box, args)
-    try:
-        view = await session.node.views.open(session.store, box)
-    except NotFound:
-        raise no_mailbox(args.mailbox) from None
+    recent_from = box.first_recent_uid
+    if _claims(session, box, args):
+        recent_from, fresh = await _claimed(session, box), False
+    views = session.node.views
+    view = views.unchanged(box)
+    if view is None:
+        fresh = False
+        try:
+            view = await views.open(session.store, box)
+        except NotFound:
+            raise no_mailbox(args.mailbox) from None
     selected = Selected(view, box.name, read_only=args.read_only, recent_from=recent_from, rights=rights)
     selected.own = box.user_id == session.user_id
     selected.annotatable, selected.annotations_told = not examined, args.annotate
-    session.select(selected)
+    session.select(selected, fresh=fresh)
     _introduce(session, selected, box, args.mailbox)
     if args.qresync is not None and args.qresync.uidvalidity == selected.uidvalidity:
         await _resynchronise(session, selected, args.qresync)
     verb = "EXAMINE" if args.read_only else "SELECT"
-    return Answer(f"{verb} completed", "READ-ONLY" if args.read_only else "READ-WRITE")
+    return Answer(f"{verb} completed", "READ-ONLY" if args.read_only else "READ-WRITE", fresh=fresh)
 
 
-async def _claimed(session: ImapSession, box: Mailbox, args: Select) -> int:
-    """From which UID on messages are \\Recent here. IMAP4rev2 has no \\Recent, so it leaves them to others."""
+async def _looked_up(session: ImapSession, name: str) -> tuple[Mailbox, str, bool]:
+    """The mailbox and what may be done there; whether that was read without waiting. Raises Refuse."""
+    try:
+        return *session.store.peek(seen, session.user_id, name, "r"), True
+    except Busy:
+        return *await session.store.read(seen, session.user_id, name, "r"), False
+
+
+def _claims(session: ImapSession, box: Mailbox, args: Select) -> bool:
+    """Whether what is \\Recent is this session's. IMAP4rev2 has no \\Recent, so it leaves them to others."""
     others = box.user_id != session.user_id  # what is new for its owner stays new
-    if args.read_only or others or not session.recent_shown or box.first_recent_uid >= box.uidnext:
-        return box.first_recent_uid
+    return not (args.read_only or others or not session.recent_shown or box.first_recent_uid >= box.uidnext)
+
+
+async def _claimed(session: ImapSession, box: Mailbox) -> int:
+    """From which UID on messages are \\Recent here."""
     claim = session.store.write(messages.claim_recent, box.id)
     claim.add_done_callback(_claim_ended)
     await asyncio.wait((claim,), timeout=CLAIM_PATIENCE)
@@ -84,24 +108,33 @@ def _claim_ended(claim: asyncio.Future[int]) -> None:
 def _introduce(session: ImapSession, selected: Selected, box: Mailbox, asked_for: str) -> None:
     """The untagged responses that SELECT must give (RFC 9051 section 6.3.2, RFC 3501 section 6.3.1)."""
     core = session.core
-    keywords = selected.keyword_list()
-    core.untagged(responses.flags(keywords))
-    core.untagged(b"%d EXISTS" % len(selected))
+    flags, permanent = _flags(tuple(selected.keyword_list()), selected.read_only, selected.rights)
+    core.write(b"* %b\r\n* %d EXISTS\r\n" % (flags, len(selected)))
     if session.recent_shown:
-        core.untagged(b"%d RECENT" % selected.recent())
         unseen = 0 if session.uid_only else selected.first_without(imap_flags.SEEN)
-        if unseen:
-            core.condition("OK", "the first unseen message", f"UNSEEN {unseen}")
-    core.condition("OK", "flags that are kept", selected.permanent_flags())
-    core.condition("OK", "UIDs are valid", f"UIDVALIDITY {selected.uidvalidity}")
-    core.condition("OK", "the next UID", f"UIDNEXT {selected.uidnext}")
-    core.condition("OK", "the highest mod-sequence", f"HIGHESTMODSEQ {selected.highestmodseq}")
-    most = annotating.MAX_VALUE if selected.annotatable else "READ-ONLY"
-    core.condition("OK", "octets of an annotation", f"ANNOTATIONS {most}")  # RFC 5257 section 4.1
-    core.condition("OK", "the mailbox's id", f"MAILBOXID ({object_ids.mailbox_id(box)})")
+        first = b"* OK [UNSEEN %d] the first unseen message\r\n" % unseen if unseen else b""
+        core.write(b"* %d RECENT\r\n%b" % (selected.recent(), first))
+    core.write(
+        _STATE
+        % (
+            permanent,
+            selected.uidvalidity,
+            selected.uidnext,
+            selected.highestmodseq,
+            b"%d" % annotating.MAX_VALUE if selected.annotatable else b"READ-ONLY",  # RFC 5257 section 4.1
+            object_ids.mailbox_id(box).encode("ascii"),
+        )
+    )
     if session.rev2:
         old_name = asked_for if asked_for != box.name else None  # names are normalised: RFC 9051 section 6.3.9.7
         core.untagged(responses.listing(attributes(box), box.name, utf8=True, old_name=old_name))
+
+
+@lru_cache(maxsize=256)
+def _flags(keywords: tuple[str, ...], read_only: bool, rights: str) -> tuple[bytes, bytes]:
+    """The FLAGS response and the code PERMANENTFLAGS."""
+    permanent = responses.permanent_flags(keywords, read_only=read_only, rights=rights)
+    return responses.flags(keywords), permanent.encode("ascii", "replace")
 
 
 async def _resynchronise(session: ImapSession, selected: Selected, known: QResync) -> None:

@@ -48,6 +48,16 @@ class Views:
             _, (_, freed) = self._resting.popitem(last=False)
             self._octets -= freed
 
+    def unchanged(self, box: Mailbox) -> View | None:
+        """The view that rests, if it is what this row of the mailbox says."""
+        view, _ = self._resting.get(box.id, (None, 0))
+        if view is None:
+            return None
+        known = view.mailbox
+        if (known.uidvalidity, known.uidnext, known.highestmodseq) != (box.uidvalidity, box.uidnext, box.highestmodseq):
+            return None
+        return self._take(box.id)
+
     async def open(self, store: Store, box: Mailbox) -> View:
         """The view of a mailbox as it is now. Raises NotFound."""
         view = self._take(box.id)

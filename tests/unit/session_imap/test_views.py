@@ -131,3 +131,38 @@ async def test_a_view_that_missed_very_much_is_read_anew(house, monkeypatch):
             assert [line.replace(b"\\Recent", b"") for line in await c.ok(ALL)] == [
                 line.replace(b"\\Recent", b"") for line in await fresh.ok(ALL)
             ]
+
+
+async def test_selecting_again_what_nobody_changed_is_one_read(house, monkeypatch):
+    async with house() as h:
+        await h.put(b"a: 1\r\n\r\n", b"a: 2\r\n\r\n")
+        c = await h.login("INBOX")
+        told = [line for line in await c.ok("SELECT INBOX") if b"CLOSED" not in line]
+        await c.ok("UNSELECT")
+        asked = []
+        for name in ("read", "peek", "scan"):
+            function = getattr(h.node.store, name)
+
+            def noted(what, *args, _on=function, **kw):
+                asked.append(what.__name__)
+                return _on(what, *args, **kw)
+
+            monkeypatch.setattr(h.node.store, name, noted)
+        assert await c.ok("SELECT INBOX") == told
+        assert asked == ["seen"]
+
+
+async def test_what_another_worker_does_after_it_was_selected_again_is_told(house):
+    async with house() as h:
+        await h.put(b"a: 1\r\n\r\n", b"a: 2\r\n\r\n")
+        c = await h.login("INBOX")
+        other = await h.login("INBOX", node=await h.second_node())
+        await c.ok("UNSELECT")
+        assert b"2 EXISTS" in await c.ok("SELECT INBOX")
+        await other.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+        await other.ok("EXPUNGE")
+        assert await c.ok("NOOP") == [b"1 EXPUNGE"]
+        await c.ok("UNSELECT")
+        await other.ok("STORE 1 +FLAGS.SILENT (\\Flagged)")
+        assert b"1 EXISTS" in await c.ok("SELECT INBOX")
+        assert await c.ok("FETCH 1 FLAGS") == [b"1 FETCH (FLAGS (\\Flagged))"]
