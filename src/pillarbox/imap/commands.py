@@ -32,6 +32,13 @@ class Enable:
 
 
 @dataclass(slots=True)
+class Languages:
+    """LANGUAGE, RFC 5255: the ranges the client asks for, the best first; nothing to be told which there are."""
+
+    ranges: tuple[str, ...]
+
+
+@dataclass(slots=True, frozen=True)
 class Comparators:
     """COMPARATOR, RFC 5255: what the client asks for, the best first; nothing to be told which one is active."""
 
@@ -318,6 +325,7 @@ Args = (
     | Id
     | Enable
     | Comparators
+    | Languages
     | Login
     | Select
     | Mailbox

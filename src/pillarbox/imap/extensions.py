@@ -83,7 +83,7 @@ EXTENSIONS: tuple[Extension, ...] = (
         "5255",
         "I18NLEVEL=1",
         "I18NLEVEL=2",
-        reason="i;unicode-casemap, i;ascii-casemap, i;octet (i;ascii-numeric finds no substrings); no LANGUAGE",
+        reason="i;unicode-casemap, i;ascii-casemap, i;octet (i;ascii-numeric finds no substrings)",
     ),
     _have("5256", "SORT", "SORT"),
     _have("5256", "THREAD", "THREAD=ORDEREDSUBJECT THREAD=REFERENCES"),
@@ -135,6 +135,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("5524", "URLAUTH=BINARY", "URLAUTH=BINARY"),
     _missing("5738", "UTF8 (first version)", "UTF8=ALL UTF8=APPEND UTF8=USER UTF8=ONLY", "replaced by RFC 6855"),
     _missing("6785", "IMAPSIEVE", "IMAPSIEVE=", "needs Sieve, which is not there yet"),
+    _have("5255", "LANGUAGE", "LANGUAGE", ALWAYS, "en and i-default; names of namespaces have no translation"),
     Extension(
         "9051, 4616",
         "AUTH=…",
@@ -144,7 +145,8 @@ EXTENSIONS: tuple[Extension, ...] = (
         ),
         True,
         BEFORE_LOGIN,
-        "SCRAM-SHA-256-PLUS where TLS ends here, EXTERNAL where it brought a client certificate (SMTP_TLS_CLIENT_CA, pillarbox certificate)",
+        "SCRAM-SHA-256-PLUS where TLS ends here, EXTERNAL where it brought a client certificate (SMTP_TLS_CLIENT_CA, "
+        "pillarbox certificate)",
     ),
 )
 

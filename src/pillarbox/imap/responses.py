@@ -216,6 +216,11 @@ def _prefixes(prefixes: Sequence[str] | None) -> bytes:
     return b"(%b)" % b"".join(b'(%b "%b")' % (string(mailbox_name.encode(prefix)), delimiter) for prefix in prefixes)
 
 
+def languages(tags: Sequence[str]) -> bytes:
+    """The LANGUAGE response (RFC 5255 section 3.3)."""
+    return b"LANGUAGE (" + b" ".join(astring(tag.encode()) for tag in tags) + b")"
+
+
 def comparator(selected: str, matching: Sequence[str] = ()) -> bytes:
     """The COMPARATOR response (RFC 5255 section 4.8); what matched only if that is more than one."""
     line = b"COMPARATOR " + astring(selected.encode())

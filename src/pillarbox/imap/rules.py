@@ -53,6 +53,7 @@ _TABLE: tuple[tuple[str, frozenset[State], Callable[[Cursor], Parsed], str], ...
     ("NOOP", _ANY, session_grammar.nothing, "RFC 9051 6.1.2"),
     ("LOGOUT", _ANY, session_grammar.nothing, "RFC 9051 6.1.3"),
     ("ID", _ANY, session_grammar.identification, "RFC 2971 3.1"),
+    ("LANGUAGE", _ANY, session_grammar.language, "RFC 5255 3.2"),
     ("STARTTLS", _BEFORE, session_grammar.nothing, "RFC 9051 6.2.1"),
     ("AUTHENTICATE", _BEFORE, session_grammar.authenticate, "RFC 9051 6.2.2, RFC 4959"),
     ("LOGIN", _BEFORE, session_grammar.login, "RFC 9051 6.2.3"),

@@ -1,4 +1,4 @@
-"""The commands about the session: LOGIN, AUTHENTICATE, ENABLE, ID, COMPARATOR (RFC 9051 sections 6.1 to 6.3)."""
+"""The commands about the session: LOGIN, AUTHENTICATE, ENABLE, ID and others (RFC 9051 sections 6.1 to 6.3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 
-from pillarbox.imap.commands import Comparators, Enable, Id, Login
+from pillarbox.imap.commands import Comparators, Enable, Id, Languages, Login
 from pillarbox.imap.syntax import BadSyntax, Cursor, Refused
 
 MAX_NAMES = 50  # of one ENABLE
@@ -17,6 +17,7 @@ MAX_ID_FIELD = 30
 MAX_ID_VALUE = 1024
 
 _ORDER = re.compile(rb"[+-]?[A-Za-z0-9;=.*_-]{1,255}\Z")  # collation-order, RFC 4790 section 3.3
+_RANGE = re.compile(rb"(?=.{1,255}\Z)(?:[A-Za-z0-9]{1,8}|\*)(?:-(?:[A-Za-z0-9]{1,8}|\*))*\Z")  # RFC 4647 section 2.2
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}\Z")
 
 
@@ -76,17 +77,28 @@ def enable(cursor: Cursor) -> Enable:
 
 def comparator(cursor: Cursor) -> Comparators:
     """COMPARATOR, RFC 5255 section 4.7."""
-    orders: list[str] = []
+    rule = "a comparator is 1 to 255 letters, digits and -;=.*_ with a sign before it"
+    return Comparators(_names(cursor, "comparator", _ORDER, rule))
+
+
+def language(cursor: Cursor) -> Languages:
+    """LANGUAGE, RFC 5255 section 3.2."""
+    rule = "a language range is words of 1 to 8 letters and digits or *, with - between them"
+    return Languages(_names(cursor, "language range", _RANGE, rule))
+
+
+def _names(cursor: Cursor, what: str, form: re.Pattern[bytes], rule: str) -> tuple[str, ...]:
+    names: list[str] = []
     while not cursor.done:
-        if orders:
+        if names:
             cursor.space()
-        order = cursor.astring("a comparator")
-        if not _ORDER.match(order):
-            raise BadSyntax("a comparator is 1 to 255 letters, digits and -;=.*_ with a sign before it")
-        orders.append(order.decode("ascii"))
-        if len(orders) > MAX_NAMES:
-            raise BadSyntax(f"more than {MAX_NAMES} comparators")
-    return Comparators(tuple(orders))
+        name = cursor.astring(f"a {what}")
+        if not form.match(name):
+            raise BadSyntax(rule)
+        names.append(name.decode("ascii"))
+        if len(names) > MAX_NAMES:
+            raise BadSyntax(f"more than {MAX_NAMES} {what}s")
+    return tuple(names)
 
 
 def identification(cursor: Cursor) -> Id:

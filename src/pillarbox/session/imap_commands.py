@@ -40,6 +40,7 @@ HANDLERS: dict[str, Handler] = {
     "CHECK": imap_login.noop,
     "ID": imap_login.identify,
     "ENABLE": imap_login.enable,
+    "LANGUAGE": imap_login.language,
     "COMPARATOR": imap_search.comparator,
     "LOGIN": imap_login.login,
     "UNAUTHENTICATE": imap_login.unauthenticate,

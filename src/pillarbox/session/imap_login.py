@@ -9,8 +9,9 @@ from pillarbox.access import sasl
 from pillarbox.access.authenticate import Identity, TemporaryFailure
 from pillarbox.access.exchange import Exchange
 from pillarbox.imap import responses
-from pillarbox.imap.commands import Enable, Login
+from pillarbox.imap.commands import Enable, Languages, Login
 from pillarbox.imap.events import Authenticate, AuthResponse, Command
+from pillarbox.imap.language import SUPPORTED, look_up
 from pillarbox.session.imap_answers import Answer, Refuse, bad
 
 if TYPE_CHECKING:
@@ -64,6 +65,18 @@ async def _check(session: ImapSession, username: str, password: str) -> Answer:
     if identity is None:
         raise Refuse("Wrong name or password", "AUTHENTICATIONFAILED")
     return _logged_in(session, identity)
+
+
+async def language(session: ImapSession, command: Command) -> Answer:
+    """Answer LANGUAGE (RFC 5255 section 3.2): which languages there are, or which one was chosen. All texts are English
+    in either, so there is nothing to remember."""
+    args = command.args
+    assert isinstance(args, Languages)
+    found = look_up(args.ranges) if args.ranges else None
+    if args.ranges and found is None:
+        raise Refuse("None of these languages is spoken here; LANGUAGE alone tells which are")
+    session.core.untagged(responses.languages(SUPPORTED if found is None else (found,)))
+    return Answer("LANGUAGE completed")
 
 
 async def unauthenticate(session: ImapSession, command: Command) -> Answer:
