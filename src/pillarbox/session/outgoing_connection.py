@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from typing import cast
 
+from pillarbox.flow.alarm import Alarm
 from pillarbox.flow.parcel import Reply, Stage
 from pillarbox.smtp.answer import Answer, enhanced_of
 from pillarbox.smtp.client import ClientCore, Event
@@ -50,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._why = ""
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
+        self._alarm = Alarm(self._wake)
         self._writable = True
         self._unread = 0
         self._paused = False
@@ -73,6 +75,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         self._why = f": {described(exc)}" if exc is not None else ""
+        self._alarm.end()
         self._wake()
 
     def pause_writing(self) -> None:
@@ -149,6 +152,7 @@ class Connection(asyncio.Protocol):
             )
         except BaseException:
             self.lost = True  # nobody calls `connection_lost` then
+            self._alarm.end()
             self.transport.abort()
             raise
         if secured is None or self.lost:  # the server went away during the handshake
@@ -201,13 +205,12 @@ class Connection(asyncio.Protocol):
         if self._loop.time() >= deadline:
             raise self._ended("TIMEOUT")
         waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_at(deadline, self._wake) if deadline != float("inf") else None
+        self._alarm.set(deadline)
         try:
             await waiter
         finally:
             self._waiter = None
-            if timer is not None:
-                timer.cancel()
+            self._alarm.clear()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

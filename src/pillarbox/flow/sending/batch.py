@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec import structs
@@ -29,8 +29,10 @@ class Load(NamedTuple):
         return self._replace(parcel=structs.replace(self.parcel, content=content))
 
 
-def loads(rows: Iterable[QueuedMessage], most: int = MOST_RECIPIENTS) -> list[Load]:
+def loads(rows: Sequence[QueuedMessage], most: int = MOST_RECIPIENTS) -> list[Load]:
     """Parcels in the order in which their first rows were claimed."""
+    if len(rows) == 1:
+        return [load([*rows])]
     groups: dict[tuple[object, ...], list[QueuedMessage]] = {}
     for row in rows:
         same = (row.message_key, row.sender, row.blob_id, row.prefix, row.priority, row.body, row.smtputf8)

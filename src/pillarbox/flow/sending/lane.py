@@ -11,6 +11,7 @@ from msgspec import structs
 
 from pillarbox.access.ledger import Field
 
+from ..alarm import Alarm
 from ..parcel import Hop, HopDown, Lane, Outcome, Reply, Result
 from .batch import Load
 from .pace import feeling
@@ -39,6 +40,8 @@ class LaneRunner:
         self._again: Load | None = None  # was given to a connection that had closed meanwhile
         self._task: asyncio.Task[None] | None = None
         self._called: asyncio.Future[None] | None = None  # while it waits for a parcel
+        self._patience = Alarm(self.call)  # with waiting for one
+        self._watch = Alarm(slot.too_long)  # over what its server is asked
 
     @property
     def connected(self) -> bool:
@@ -79,6 +82,8 @@ class LaneRunner:
             self._run.parts.counters.add(Field.ERRORS)
             log.exception("A lane failed", destination=self._run.name)
         finally:
+            self._patience.end()
+            self._watch.end()
             self._slot.give()
             self._run.lane_ended(self)
             await self._close()
@@ -101,15 +106,14 @@ class LaneRunner:
 
     async def _wait(self, until: float) -> None:
         """To be called."""
-        loop = asyncio.get_running_loop()
-        self._called = loop.create_future()
-        timer = loop.call_at(until, self.call)
+        self._called = asyncio.get_running_loop().create_future()
+        self._patience.set(until)
         idle = self._run.stock.idle
         idle.append(self)
         try:
             await self._called
         finally:
-            timer.cancel()
+            self._patience.clear()
             idle.remove(self)
 
     async def _ready(self, load: Load) -> bool:
@@ -120,7 +124,7 @@ class LaneRunner:
         run, counters = self._run, self._run.parts.counters
         began = run.parts.clock()
         counters.add(Field.OUTGOING_CONNECTIONS)
-        watch = self._watch()
+        self._watch.set(asyncio.get_running_loop().time() + SLOW_AFTER)
         try:
             self._hop = run.hop
             self._lane = await run.parts.carrier.open(self._hop)
@@ -136,7 +140,7 @@ class LaneRunner:
             self._answer(load, "deferred", reply, began)
             run.trouble(reply)
         finally:
-            watch.cancel()
+            self._watch.clear()
         return False
 
     def _refused(self, load: Load, down: HopDown, began: float) -> None:
@@ -164,7 +168,7 @@ class LaneRunner:
         mail_from = parcel.sender
         if load.forwarded:
             mail_from = await parts.senders(parcel.sender, load.rows[0].via)
-        watch = self._watch()
+        self._watch.set(asyncio.get_running_loop().time() + SLOW_AFTER)
         try:
             outcomes = await lane.send(parcel if not load.forwarded else structs.replace(parcel, sender=mail_from))
         except Exception as error:
@@ -175,7 +179,7 @@ class LaneRunner:
             reply = Reply("PROTOCOL", 451, "4.3.0", f"Internal error: {type(error).__name__}")
             outcomes = [Outcome(row.id, "deferred", reply) for row in load.rows]
         finally:
-            watch.cancel()
+            self._watch.clear()
         if self._carried and not lane.usable and _closed_on_us(outcomes):
             # A server that ends a connection after so many messages, or for idleness, refuses nobody.
             self._again = load
@@ -199,9 +203,6 @@ class LaneRunner:
         """The hop's answer is that of each recipient."""
         outcomes = [Outcome(row.id, result, reply) for row in load.rows]
         self._run.came(load, outcomes, began, load.parcel.sender, tried=True)
-
-    def _watch(self) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(SLOW_AFTER, self._slot.too_long)
 
     async def _close(self) -> None:
         lane, self._lane = self._lane, None

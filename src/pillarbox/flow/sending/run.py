@@ -133,9 +133,10 @@ class Run:
         self._poke.set()
 
     @property
-    def _at_work(self) -> int:
-        """Lanes to the hop of now."""
-        return sum(not lane.astray for lane in self._lanes)
+    def _too_many(self) -> bool:
+        """Whether there are more lanes to the hop of now than there should be."""
+        most = self.pace.lanes
+        return len(self._lanes) > most and sum(not lane.astray for lane in self._lanes) > most
 
     @property
     def starting(self) -> bool:
@@ -188,7 +189,7 @@ class Run:
             return None
         if self.parts.clock() > self.lease_until - GRACE:  # it may be another's by now
             return None
-        if self._at_work > self.pace.lanes or (load := self.stock.take()) is None:
+        if self._too_many or (load := self.stock.take()) is None:
             return None
         if len(self.stock) <= len(self._lanes) and not self._dry:
             self._poke.set()
@@ -218,7 +219,7 @@ class Run:
     @property
     def worth_waiting(self) -> bool:
         """Whether a lane without work should stay for some: not where others need its slot and nothing is due."""
-        if self._leaving or self._down is not None or self._at_work > self.pace.lanes:
+        if self._leaving or self._down is not None or self._too_many:
             return False
         return not self._dry or not self.parts.slots.pressed
 
@@ -448,7 +449,8 @@ class Run:
     def _may_open(self) -> bool:
         if self._stuck or self._leaving or self._down is not None:
             return False
-        return self._at_work < self.pace.lanes
+        most = self.pace.lanes
+        return len(self._lanes) < most or sum(not lane.astray for lane in self._lanes) < most
 
     def _answer_for_it(self, reply: Reply) -> None:
         """It is left alone: rows that are due were tried, as far as they are concerned."""
