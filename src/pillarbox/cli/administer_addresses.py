@@ -8,11 +8,13 @@ import typer
 
 from pillarbox.cli.administer_users import said_of
 from pillarbox.cli.command_line import AsJson, Database, Refused, group, read, write
+from pillarbox.cli.flags import complain
 from pillarbox.cli.tables import print_done, print_one, print_rows
 from pillarbox.store import directory, quota
 from pillarbox.store.addresses import domain_key
 from pillarbox.store.quota import DOMAIN_ROOT, QuotaRoot
 from pillarbox.store.records import Alias, Domain
+from pillarbox.store.resolution import is_local_domain
 from pillarbox.store.tx import Tx
 
 domains = group("Domains whose mail is ours. The domain of any enabled account's address is one too.")
@@ -142,8 +144,16 @@ def add_alias(
     as_json: AsJson = False,
 ) -> None:
     """Send mail for an address on to another; several targets are several aliases."""
-    made = write(db, lambda tx: directory.add_alias(tx, address, target), create=True)
+
+    def work(tx: Tx) -> tuple[Alias, bool]:
+        made = directory.add_alias(tx, address, target)
+        return made, is_local_domain(tx, made.address.rpartition("@")[2])
+
+    made, ours = write(db, work, create=True)
     print_done(f"Mail for {made.address} goes to {made.target}", _alias_row(made), as_json=as_json)
+    if not ours:
+        domain = made.address.rpartition("@")[2]
+        complain(f"Note: {domain} is not ours, so its mail is refused; `pillarbox domain add {domain}` makes it so")
 
 
 @aliases.command("remove")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from pillarbox.store.errors import Invalid
 
 SEPARATOR = "+"  # user+detail
+
+# Labels as in DNS; the underscore stands in names of machines that nobody ever mended. Or an address literal.
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|\[[0-9a-z.:]+\]")
 
 
 def domain_key(domain: str) -> str:
@@ -22,6 +27,14 @@ def domain_key(domain: str) -> str:
     return ".".join(
         label if label.isascii() else "xn--" + label.encode("punycode", "replace").decode("ascii") for label in labels
     )
+
+
+def domain_name(text: str) -> str:
+    """The key of a domain that mail can be sent to: what nobody could write in an address raises Invalid."""
+    key = domain_key(text)
+    if len(key) > 253 or not _DOMAIN.fullmatch(key):
+        raise Invalid(f"{text!r} is not a domain")
+    return key
 
 
 def local_key(local: str) -> str:

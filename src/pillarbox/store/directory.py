@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from pillarbox.store import annotating, mailboxes
-from pillarbox.store.addresses import address_key, domain_key, split
+from pillarbox.store.addresses import address_key, domain_key, domain_name, split
 from pillarbox.store.errors import Conflict, Invalid, NotFound
 from pillarbox.store.records import Alias, Domain, User
 from pillarbox.store.tx import Row, Tx
@@ -50,6 +50,7 @@ def create_user(
     if not username or len(username) > 320 or any(c < " " or c == "\x7f" for c in username):
         raise Invalid("a username is empty, too long, or contains control characters")
     local, domain = split(email)
+    domain_name(domain)
     address = f"{local}@{domain}"
     if tx.row(_BY_USERNAME, (username,)) or tx.row(_BY_EMAIL, (username,)):
         raise Conflict(f"user {username!r} already exists")
@@ -156,7 +157,7 @@ def delete_user(tx: Tx, username: str) -> int:
 
 def create_domain(tx: Tx, name: str, catch_all: str | None = None) -> Domain:
     """A domain whose mail is ours. Raises Conflict, Invalid."""
-    key = _domain_name(name)
+    key = domain_name(name)
     if tx.row("SELECT 1 FROM domains WHERE name = ?", (key,)):
         raise Conflict(f"domain {key} already exists")
     target = None if catch_all is None else address_key(catch_all)
@@ -166,8 +167,8 @@ def create_domain(tx: Tx, name: str, catch_all: str | None = None) -> Domain:
 
 
 def set_domain(tx: Tx, name: str, *, enabled: bool | None = None, catch_all: str | None = None) -> Domain:
-    """Change what is given; `catch_all` "" removes it. Raises NotFound, Invalid."""
-    domain = _domain(tx, _domain_name(name))
+    """Change what is given; `catch_all` "" removes it. Raises NotFound, Invalid (an address)."""
+    domain = _domain(tx, domain_key(name))
     target = domain.catch_all if catch_all is None else address_key(catch_all) if catch_all else None
     tx.run(
         "UPDATE domains SET enabled = ?, catch_all = ? WHERE id = ?",
@@ -179,7 +180,7 @@ def set_domain(tx: Tx, name: str, *, enabled: bool | None = None, catch_all: str
 
 def delete_domain(tx: Tx, name: str) -> None:
     """Users with an address in it keep it, and while there is one the domain stays local. Raises NotFound."""
-    if not tx.run("DELETE FROM domains WHERE name = ?", (_domain_name(name),)):
+    if not tx.run("DELETE FROM domains WHERE name = ?", (domain_key(name),)):
         raise NotFound(f"no domain {name}")
     changed(tx)
 
@@ -196,6 +197,7 @@ def add_alias(tx: Tx, address: str, target: str) -> Alias:
     Raises Conflict (it is there), Invalid.
     """
     address, target = address_key(address), address_key(target)
+    domain_name(address.rpartition("@")[2])
     if address == target and tx.row(_BY_EMAIL, (address,)) is None:
         raise Invalid("an alias leads to itself, and there is no user of that address")
     if tx.row("SELECT 1 FROM aliases WHERE address = ? AND target = ?", (address, target)):
@@ -256,13 +258,6 @@ def _update(tx: Tx, username: str, assignments: str, values: tuple[object, ...])
     account = _existing(tx, username)
     tx.run(f"UPDATE users SET {assignments}, updated_at = ? WHERE id = ?", (*values, tx.now, account.id))
     changed(tx, account.id)
-
-
-def _domain_name(name: str) -> str:
-    key = domain_key(name)
-    if not key or len(key) > 253 or "@" in key or any(c <= " " or c == "\x7f" for c in key):
-        raise Invalid(f"{name!r} is not a domain")
-    return key
 
 
 def _domain(tx: Tx, key: str) -> Domain:

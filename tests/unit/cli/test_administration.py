@@ -51,6 +51,9 @@ def test_aliases(run: Run) -> None:
     assert answer(run("alias", "remove", "info@example.com", "bob@example.org", "--json"))["removed"] == 1
     assert len(answer(run("alias", "list", "--json"))) == 1
     assert run("alias", "add", "nonsense", "ada@example.com")[0] == 1
+    assert "elsewhere.example is not ours" in run("alias", "add", "x@elsewhere.example", "ada@example.com")[2]
+    assert run("domain", "add", "example.com")[0] == 0
+    assert not run("alias", "add", "x@example.com", "ada@example.com")[2]
 
 
 def test_mailboxes(run: Run) -> None:

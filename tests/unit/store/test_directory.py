@@ -102,9 +102,16 @@ async def test_domains(store: Store) -> None:
     await store.write(directory.delete_domain, "example.com")
     with pytest.raises(NotFound):
         await store.write(directory.delete_domain, "example.com")
-    for name in ("", "a b", "a@b"):
+    for name in ("", "a b", "a@b", "a..b", "-a.b", "a-.b", "a/b.c", "a.b:25", f"{'a' * 64}.b", "[", ".a"):
         with pytest.raises(Invalid):
             await store.write(directory.create_domain, name)
+        if "@" not in name:
+            with pytest.raises(Invalid):
+                await store.write(directory.create_user, f"u@{name}", f"u@{name}", "h")
+            with pytest.raises(Invalid):
+                await store.write(directory.add_alias, f"u@{name}", "a@b")
+    for name, key in (("B\u00fccher.example", "xn--bcher-kva.example"), ("[192.0.2.1]", "[192.0.2.1]"), ("x_1", "x_1")):
+        assert (await store.write(directory.create_domain, name)).name == key
 
 
 async def test_aliases(store: Store) -> None:
