@@ -19,8 +19,8 @@ from pillarbox.store import blobs, delivery, open_store, routes
 from pillarbox.store.records import NewMessage, Queued
 from pillarbox.store.tx import Tx
 
-MESSAGES = 2000
 KILLS = int(os.environ.get("PILLARBOX_CRASH_ROUNDS", "3"))
+MESSAGES = max(2000, 60 * (KILLS + 1))  # some dozens between two kills
 JUST_BEFORE = 3.0  # seconds between a 250 and the commit that notes it, on a machine that has other work
 
 
