@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 CLAIM_PATIENCE = 1.0  # seconds that SELECT waits for its claim of \\Recent to be written
 _LINES = 512  # responses between two looks at the transport
+_PAGE = 20_000  # messages looked through in one turn of the loop
 _RANGES = 400  # UID ranges in one line
 
 _STATE = (
@@ -143,18 +144,24 @@ async def _resynchronise(session: ImapSession, selected: Selected, known: QResyn
     lost = await vanished_since(session, selected, known.modseq, known.known_uids, below)
     for response in vanished_earlier(lost):
         session.core.untagged(response)
+    if known.modseq >= selected.highestmodseq:
+        return
     lines: list[bytes] = []
-    for at, modseq in enumerate(selected.modseqs):
-        uid = selected.uids[at]
-        if modseq <= known.modseq or (known.known_uids is not None and uid not in known.known_uids):
-            continue
-        shown = selected.render_flags(at, recent=session.recent_shown)
-        begin = b"%d UIDFETCH" % uid if session.uid_only else b"%d FETCH" % (at + 1)
-        lines.append(b"* %b (UID %d FLAGS %b MODSEQ (%d))\r\n" % (begin, uid, shown, modseq))
-        if len(lines) >= _LINES:
-            session.core.write(b"".join(lines))
-            lines.clear()
-            await session.drained()
+    for start in range(0, len(selected), _PAGE):
+        page = selected.modseqs[start : start + _PAGE]
+        for at in [at for at, modseq in enumerate(page, start) if modseq > known.modseq]:
+            uid = selected.uids[at]
+            if known.known_uids is not None and uid not in known.known_uids:
+                continue
+            shown = selected.render_flags(at, recent=session.recent_shown)
+            begin = b"%d UIDFETCH" % uid if session.uid_only else b"%d FETCH" % (at + 1)
+            lines.append(b"* %b (UID %d FLAGS %b MODSEQ (%d))\r\n" % (begin, uid, shown, selected.modseqs[at]))
+            if len(lines) >= _LINES:
+                session.core.write(b"".join(lines))
+                lines.clear()
+                await session.drained()
+        if len(page) == _PAGE:
+            await asyncio.sleep(0)  # others have their turn
     session.core.write(b"".join(lines))
 
 

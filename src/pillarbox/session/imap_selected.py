@@ -28,6 +28,7 @@ Keywords = tuple[str, ...]
 _WITHOUT = {bit: bytes(not value & bit for value in range(256)) for bit in (1, 2, 4, 8, 16)}  # by flag
 
 _FEW = 8  # gaps that are closed by moving what is behind them
+_SOME = 16_384  # flags looked through at a time: most often the first ones tell
 
 EVERY_RIGHT = "lrswipkxtena"
 
@@ -175,7 +176,11 @@ class Selected:
 
     def first_without(self, bit: int) -> int:
         """The number of the first message without this flag, 0 when all have it."""
-        return self.flags.tobytes().translate(_WITHOUT[bit]).find(1) + 1
+        for start in range(0, len(self.flags), _SOME):
+            at = self.flags[start : start + _SOME].tobytes().translate(_WITHOUT[bit]).find(1)
+            if at >= 0:
+                return start + at + 1
+        return 0
 
     def render_flags(self, index: int, *, recent: bool) -> bytes:
         """`(\\Seen $Junk)`; with \\Recent if `recent` asks for it and it applies."""
