@@ -235,16 +235,17 @@ class ImapSession(Connection[ImapCore]):
 
         `thaw`: even if the client does not want to hear of it.
         """
-        selected = self.selected
-        if selected is None or not self._stale(selected):
-            self._dirty = False
+        selected, dirty, store = self.selected, self._dirty, self.node.store
+        self._dirty = False  # what is told from here on is looked at again
+        if selected is None:
             return
-        if self._frozen and not thaw:
-            await self._read_rights(selected)
-            return
-        self._dirty = False
-        store = self.node.store
         try:
+            if not await self._stale(selected, dirty):
+                return
+            if self._frozen and not thaw:
+                self._dirty = self._dirty or dirty
+                await self._read_rights(selected)
+                return
             changes = await store.read(messages.changes, selected.mailbox_id, selected.highestmodseq, selected.uidnext)
             await self._read_rights(selected)
             if changes.mailbox.uidvalidity != selected.uidvalidity:
@@ -267,14 +268,16 @@ class ImapSession(Connection[ImapCore]):
         if "r" not in found:
             raise NotFound("the right to read the mailbox was taken away")
 
-    def _stale(self, selected: Selected) -> bool:
+    async def _stale(self, selected: Selected, dirty: bool) -> bool:
         """Whether the store has news. A lost hint does not matter: the mailbox's own number tells."""
-        if self._dirty and not selected.own:
+        if dirty and not selected.own:
             return True  # the rights to it may be others now
         try:
             uidvalidity, modseq, uidnext = self.node.store.peek(mailboxes.moment, selected.mailbox_id)
-        except Busy:
-            return self._dirty  # no read without waiting here (PostgreSQL): the watch tells
+        except Busy:  # no read without waiting here (PostgreSQL)
+            if dirty:
+                return True
+            uidvalidity, modseq, uidnext = await self.node.store.read(mailboxes.moment, selected.mailbox_id)
         # What this session did itself makes it dirty too, and is known already.
         return modseq != selected.highestmodseq or uidnext > selected.uidnext or uidvalidity != selected.uidvalidity
 
