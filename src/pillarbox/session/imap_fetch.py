@@ -2,8 +2,7 @@
 
 What columns and rows know goes in lines (`imap_fetch_lines`). Everything else goes message by message, in pages: one
 read gives what was computed at delivery, one write marks the page's messages \\Seen, and octets are cut from the blobs
-in batches that stay small. What is written waits for the client to take it, so a fetch of a whole mailbox holds one
-batch of it in memory.
+in batches that stay small (`imap_fetch_batches`).
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from pillarbox.imap.responses import string
 from pillarbox.imap.sequence import SequenceSet, compact
 from pillarbox.session.imap_annotations import Notes, Values
 from pillarbox.session.imap_answers import Answer, Refuse, gone
+from pillarbox.session.imap_fetch_batches import Batches
 from pillarbox.session.imap_fetch_lines import Lines, fits
-from pillarbox.session.imap_sections import Cut, Piece, Sections
+from pillarbox.session.imap_sections import Piece, Sections
 from pillarbox.session.imap_select import vanished_earlier, vanished_since
 from pillarbox.session.imap_selected import Selected
-from pillarbox.session.imap_stream import PIECE, decoded_size, stream
-from pillarbox.store import Tx, blobs, messages, object_ids
+from pillarbox.store import messages, object_ids
 from pillarbox.store.errors import StoreError
 from pillarbox.store.records import Rendered
 
@@ -42,9 +41,8 @@ log = structlog.get_logger()
 
 _PAGE = 200  # messages of one read of rendered bytes
 PAGE_OCTETS = 1 << 20  # octets of them: what was computed, and waits here for the client, may be twice as large
-_INLINE = 64 * 1024  # octets that are cut on the loop
-_BATCH = PIECE  # octets that are held at once
 _SMALL_PAGE = 20  # messages of the first page when contents are read: the first answer comes soon
+_COMPUTED = frozenset({Item.ENVELOPE, Item.BODYSTRUCTURE, Item.BODY, Item.PREVIEW, Item.EMAILID})
 
 
 async def fetch(session: ImapSession, command: Command) -> Answer:
@@ -129,11 +127,32 @@ async def _from_store(
     session: ImapSession, selected: Selected, items: Sequence[FetchItem], picks: list[range], *, marks: bool
 ) -> Refuse | None:
     """Send what is asked for of each message, page by page. Why one of them could not be sent, if so."""
+    batches = Batches(session)
+    try:
+        failure = await _add_pages(batches, session, selected, items, picks, marks=marks)
+        await batches.done()
+    finally:
+        batches.close()
+    return failure
+
+
+async def _add_pages(
+    batches: Batches,
+    session: ImapSession,
+    selected: Selected,
+    items: Sequence[FetchItem],
+    picks: list[range],
+    *,
+    marks: bool,
+) -> Refuse | None:
     wanted = [item for item in items if isinstance(item, Section)]
     notes_wanted = any(isinstance(item, Annotations) for item in items)
+    # Whole messages need nothing of what was computed of them.
+    bare = _COMPUTED.isdisjoint(items) and not any(section.part or section.text for section in wanted)
     failure: Refuse | None = None
     for page in _pages(selected.sizes, picks, first=_SMALL_PAGE if wanted else _PAGE):
-        rows = {row.id: row for row in await session.store.read(messages.rendered, [selected.ids[at] for at in page])}
+        ids = [selected.ids[at] for at in page]
+        rows = {row.id: row for row in await session.store.read(messages.rendered, ids, bare=bare)}
         threads: dict[int, str] = {}
         if Item.THREADID in items:
             threads = await session.store.read(object_ids.thread_ids, [row.blob_id for row in rows.values()])
@@ -149,7 +168,6 @@ async def _from_store(
             except Refuse as refused:
                 failure = failure or refused
         marked = await _mark_seen(session, selected, [at for at, _, _ in found]) if marks else set()
-        batch = _Batch(session)
         for at, row, cuts in found:
             shown = items
             if at in marked:  # \Seen was set by this very command: tell it with the octets (RFC 9051 section 6.4.5)
@@ -158,8 +176,7 @@ async def _from_store(
             values = {} if notes is None else await notes.of(selected.uids[at])
             pieces = _pieces(session, selected, at, row, shown, cuts, threads, values)
             if len(pieces) > 2:  # ANNOTATION of what is not there says nothing
-                await batch.add(row, pieces)
-        await batch.done()
+                await batches.add(row.blob_id, pieces)
         session.active()
     return failure
 
@@ -248,77 +265,3 @@ def _pieces(
                 pieces.append(b"THREADID (%b)" % threads[row.blob_id].encode())
     pieces.append(b")\r\n")
     return pieces
-
-
-class _Batch:
-    """Responses that wait for their octets, until there are enough of these for one visit to the store."""
-
-    def __init__(self, session: ImapSession) -> None:
-        self._session = session
-        self._responses: list[tuple[int, list[Piece]]] = []
-        self._octets = 0
-
-    async def add(self, row: Rendered, pieces: list[Piece]) -> None:
-        """Take a response; sends those collected when they become many, and a large one by itself, in slices."""
-        octets = sum(len(piece) if isinstance(piece, bytes) else piece.size for piece in pieces)
-        if octets > _BATCH:
-            await self.done()
-            await self._stream(row.blob_id, pieces)
-            return
-        if self._octets + octets > _BATCH or (self._octets <= _INLINE < self._octets + octets):
-            await self.done()
-        self._responses.append((row.blob_id, pieces))
-        self._octets += octets
-
-    async def done(self) -> None:
-        """Read what is wanted, send, and wait until the client has taken enough of it."""
-        if not self._responses:
-            return
-        session, responses = self._session, self._responses
-        wanted = [
-            (blob_id, piece.start, piece.length)
-            for blob_id, pieces in responses
-            for piece in pieces
-            if isinstance(piece, Cut) and piece.length
-        ]
-        slices: Iterator[bytes] = iter(())
-        if wanted:
-            ask = session.store.read if self._octets <= _INLINE else session.store.scan
-            slices = iter(await ask(_slices, wanted))
-        out: list[bytes] = []
-        for _, pieces in responses:
-            for piece in pieces:
-                if isinstance(piece, bytes):
-                    out.append(piece)
-                else:
-                    out.append(piece.value(next(slices) if piece.length else b""))
-        self._responses, self._octets = [], 0
-        session.core.write(b"".join(out))
-        await session.drained()
-
-    async def _stream(self, blob_id: int, pieces: list[Piece]) -> None:
-        """One large response. Once its first octet is out, only the end of the connection can end it early."""
-        session = self._session
-        sizes = [
-            await decoded_size(session, blob_id, piece) if isinstance(piece, Cut) and piece.encoding else 0
-            for piece in pieces
-        ]
-        try:
-            for piece, size in zip(pieces, sizes, strict=True):
-                if isinstance(piece, bytes):
-                    session.core.write(piece)
-                elif piece.fields:
-                    octets = await session.store.scan(blobs.read_slice, blob_id, piece.start, piece.length)
-                    session.core.write(piece.value(octets))
-                elif piece.section.kind == "BINARY.SIZE":
-                    session.core.write(b"%b %d" % (piece.section.label, size))
-                else:
-                    await stream(session, blob_id, piece, size if piece.encoding else piece.size)
-                await session.drained()
-        except StoreError:
-            session.abort()  # half a response cannot be taken back
-            raise
-
-
-def _slices(tx: Tx, wanted: Sequence[tuple[int, int, int]]) -> list[bytes]:
-    return [blobs.read_slice(tx, blob_id, start, length) for blob_id, start, length in wanted]

@@ -65,17 +65,17 @@ class Cut:
             octets = octets[origin : origin + length]
         return octets
 
-    def value(self, octets: bytes) -> bytes:
-        """The item of the FETCH response, made of the octets that were cut (without `head`)."""
+    def item(self, octets: bytes) -> tuple[bytes, bytes]:
+        """The item of the FETCH response in two pieces, made of the octets that were cut (without `head`)."""
         octets = self.content(octets)
         label = self.section.label
         if self.section.kind == "BINARY.SIZE":
-            return b"%b %d" % (label, len(octets))
+            return b"%b %d" % (label, len(octets)), b""
         if b"\0" in octets:
             if self.binary:
-                return b"%b ~{%d}\r\n%b" % (label, len(octets), octets)  # RFC 3516 section 4.2
+                return b"%b ~{%d}\r\n" % (label, len(octets)), octets  # RFC 3516 section 4.2
             octets = without_nul(octets)
-        return b"%b {%d}\r\n%b" % (label, len(octets), octets)
+        return b"%b {%d}\r\n" % (label, len(octets)), octets
 
 
 Piece = bytes | Cut

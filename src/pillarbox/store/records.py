@@ -242,17 +242,17 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
     blob_id: int
     prefix: bytes
     size: int
-    header_size: int
-    sent_at: int | None
-    sent_zone: int
-    message_id: str
-    subject: str
-    base_subject: str
-    preview: str
-    envelope: bytes
-    bodystructure: bytes
-    body: bytes
-    parts: bytes
+    header_size: int = 0
+    sent_at: int | None = None
+    sent_zone: int = 0
+    message_id: str = ""
+    subject: str = ""
+    base_subject: str = ""
+    preview: str = ""
+    envelope: bytes = b""
+    bodystructure: bytes = b""
+    body: bytes = b""
+    parts: bytes = b""
 
 
 class User(msgspec.Struct, frozen=True, gc=False):

@@ -37,6 +37,8 @@ _LISTED = {
     "preview": "b.preview",
     **{name: f"CASE WHEN length(b.{name}) <= {SHORT} THEN b.{name} END" for name in _SHORTENED},
 }
+_BARE = "SELECT m.id, m.blob_id, m.prefix, m.size FROM messages m WHERE "
+_BARE_GONE = "SELECT m.id, m.blob_id, m.prefix, m.size FROM expunged m WHERE m.blob_id IS NOT NULL AND "
 _RENDERED_GONE = (
     f"SELECT m.id, m.blob_id, m.prefix, m.size, {_COMPUTED} FROM expunged m JOIN blobs b ON b.id = m.blob_id WHERE "
 )
@@ -71,23 +73,19 @@ def changes(tx: Tx, mailbox_id: int, since_modseq: int, known_uidnext: int) -> C
     return Changes(mailbox, new, changed, vanished)
 
 
-def rendered(tx: Tx, ids: Sequence[int]) -> list[Rendered]:
+def rendered(tx: Tx, ids: Sequence[int], *, bare: bool = False) -> list[Rendered]:
     """What was computed at delivery for these messages (`View.ids`), at most 200 in one call to stay on the loop.
 
-    In the order of `ids`; a message that is gone for good is left out, one expunged today is still there.
+    In the order of `ids`; a message that is gone for good is left out, one expunged today is still there. `bare`: only
+    where they are, what was computed is empty.
     """
     tx.heavy(rows=len(ids))
-    if len(ids) == 1:
-        rows = tx.rows(_RENDERED + "m.id = ?", (ids[0],))
-    else:
-        condition, values = tx.among("m.id", ids)
-        rows = tx.rows(_RENDERED + condition, (values,))
-    if len(rows) == len(ids) == 1:
-        return [Rendered(*rows[0])]
-    found = {row[0]: row for row in rows}
+    here, gone = (_BARE, _BARE_GONE) if bare else (_RENDERED, _RENDERED_GONE)
+    condition, values = tx.among("m.id", ids)
+    found = {row[0]: row for row in tx.rows(here + condition, (values,))}
     if missing := [id for id in ids if id not in found]:
         condition, values = tx.among("m.id", missing)
-        found.update((row[0], row) for row in tx.rows(_RENDERED_GONE + condition, (values,)))
+        found.update((row[0], row) for row in tx.rows(gone + condition, (values,)))
     return [Rendered(*found[id]) for id in ids if id in found]
 
 

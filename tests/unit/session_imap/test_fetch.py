@@ -8,7 +8,8 @@ import re
 import pytest
 
 from pillarbox.imap.flags import ANSWERED, FLAGGED, SEEN
-from pillarbox.store import messages
+from pillarbox.store import blobs, messages
+from pillarbox.store.errors import Corrupt
 
 MULTIPART = (
     b"Subject: parts\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"
@@ -256,6 +257,45 @@ async def test_many_messages_in_many_pages(house):
         assert await c.ok("SEARCH UNSEEN") == [b"SEARCH"]
         assert len(await c.ok("FETCH 1:* (FLAGS UID RFC822.SIZE)")) == 450
         assert len(await c.ok("FETCH 1:5,7,440:* FLAGS")) == 17
+
+
+SIZES = (10, 70_000, 10, 200_000, 60_000, 300_000, 10, 10, 250_000, 130_000, 130_000, 10)
+
+
+async def test_messages_of_all_sizes_come_in_their_order(house):
+    async with house() as h:
+        made = random.Random(3)
+        bodies = [b"n: %d\r\n\r\n%s" % (n, made.randbytes(size // 2).hex().encode()) for n, size in enumerate(SIZES)]
+        await h.put(*bodies)
+        c = await h.login("INBOX", enable="IMAP4rev2")
+        for items, label in (("BODY.PEEK[]", b"BODY[]"), ("BODYSTRUCTURE BODY.PEEK[TEXT]", b"BODY[TEXT]")):
+            responses = await c.ok(f"FETCH 1:* (UID {items} FLAGS)")
+            assert [int(one.split()[0]) for one in responses] == list(range(1, len(SIZES) + 1))
+            assert [len(value(one, label)) for one in responses] == [
+                len(body) if label == b"BODY[]" else len(body.partition(b"\r\n\r\n")[2]) for body in bodies
+            ]
+        assert [value(one, b"BODY[]") for one in await c.ok("FETCH 1:* BODY.PEEK[]")] == bodies
+
+
+async def test_octets_that_cannot_be_read_end_the_fetch_and_nothing_else(house, monkeypatch):
+    async with house() as h:
+        await h.put(*(b"n: %d\r\n\r\n%s" % (n, b"x" * 100_000) for n in range(12)))
+        c = await h.login("INBOX", enable="IMAP4rev2")
+        left = [5]
+
+        def broken(tx, blob_id, start, length, read=blobs.read_slice):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Corrupt("a piece is broken")
+            return read(tx, blob_id, start, length)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(blobs, "read_slice", broken)
+            told, tagged = await c.do("FETCH 1:* BODY.PEEK[]")
+        assert tagged.startswith(b"NO [CORRUPTION]")
+        assert [int(one.split()[0]) for one in told] == list(range(1, len(told) + 1))
+        assert len(told) < 5
+        assert len(await c.ok("FETCH 1:* BODY.PEEK[]")) == 12
 
 
 async def test_a_client_that_does_not_read_costs_little_and_ends_in_time(house):

@@ -28,6 +28,35 @@ async def test_store_sets_adds_and_removes(house):
         assert await c.ok("UID STORE 99 +FLAGS (\\Seen)") == []
 
 
+async def test_a_store_that_changes_nothing_writes_nothing(house, monkeypatch):
+    async with house() as h:
+        await h.put(*five())
+        c, other = await h.login("INBOX", enable="IMAP4rev2"), await h.login("INBOX")
+        await c.ok("STORE 1:2 +FLAGS (\\Seen)")
+        writes, write = [], h.node.store.write
+
+        def counted(fn, *args, **kw):
+            writes.append(fn)
+            return write(fn, *args, **kw)
+
+        monkeypatch.setattr(h.node.store, "write", counted)
+        assert await c.ok("STORE 1:2 +FLAGS (\\Seen)") == [
+            b"1 FETCH (UID 1 FLAGS (\\Seen))",
+            b"2 FETCH (UID 2 FLAGS (\\Seen))",
+        ]
+        assert await c.ok("STORE 3:4 -FLAGS (\\Flagged)") != []
+        assert await c.ok("STORE 1:2 +FLAGS.SILENT (\\Seen)") == []
+        assert await c.ok("STORE 1 (UNCHANGEDSINCE 9999) +FLAGS (\\Seen)") != []
+        assert (await c.do("STORE 1:3 (UNCHANGEDSINCE 1) -FLAGS (\\Draft)"))[1].startswith(b"OK [MODIFIED 1:3]")
+        assert writes == []
+        # What this session believes is not what there is.
+        await other.ok("STORE 2 -FLAGS (\\Seen)")
+        assert len(writes) == 1
+        assert b"2 FETCH (UID 2 FLAGS (\\Seen) MODSEQ" in (await c.ok("STORE 2 +FLAGS (\\Seen)"))[-1]
+        assert len(writes) == 2
+        assert (await other.ok("NOOP"))[-1] == b"2 FETCH (UID 2 FLAGS (\\Seen \\Recent))"
+
+
 async def test_a_new_keyword_is_announced_before_it_is_used(house):
     async with house() as h:
         await h.put()

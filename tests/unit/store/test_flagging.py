@@ -3,7 +3,7 @@
 import pytest
 from store_samples import inbox_of, message, to
 
-from pillarbox.store import Invalid, Store, messages
+from pillarbox.store import Invalid, NotFound, Store, messages
 from pillarbox.store.flags import join_keywords, split_keywords
 from pillarbox.store.records import User
 
@@ -45,7 +45,25 @@ async def test_nothing_to_change_draws_no_number(store: Store, alice: User) -> N
     before = await inbox_of(store, alice)
     done = await store.write(messages.store_flags, inbox, [2, 3], "add", 1)
     assert (done.changed, done.modseq) == ([], before.highestmodseq)
+    assert await store.read(messages.unchanged_flags, inbox, [2, 3], "add", 1) == done
     assert await inbox_of(store, alice) == before
+
+
+async def test_reading_tells_whether_something_would_change(store: Store, alice: User) -> None:
+    inbox = await three(store, alice)
+    unchanged = messages.unchanged_flags
+    assert await store.read(unchanged, inbox, [1, 2], "add", 1) is None
+    assert await store.read(unchanged, inbox, [3], "add", 1, ["work"]) is not None
+    assert await store.read(unchanged, inbox, [3], "add", 1, ["other"]) is None
+    assert await store.read(unchanged, inbox, [2], "set", 1) is not None
+    assert await store.read(unchanged, inbox, [1], "remove", 1, mask=4) is not None
+    seen = await store.read(unchanged, inbox, [2, 9], "add", 1, (), 0)
+    assert seen is not None
+    assert seen.refused == [2]
+    with pytest.raises(Invalid):
+        await store.read(unchanged, inbox, [1], "add", 1, ["two words"])
+    with pytest.raises(NotFound):
+        await store.read(unchanged, inbox + 99, [1], "add", 1)
 
 
 async def test_unchanged_since_refuses_what_changed_later(store: Store, alice: User) -> None:
