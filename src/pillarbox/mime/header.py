@@ -92,17 +92,16 @@ def select_in_each(headers: Sequence[bytes], names: frozenset[bytes]) -> list[by
 
     `names` in lower case, at most 64; each header is empty or ends with a line end. A NUL in one becomes 0x80.
     """
-    text = b"\n%b\0\n" % b"\0\n".join(headers)
-    if text.count(b"\0") != len(headers):
+    if b"\0" in b"".join(headers):
         headers = [header.translate(_NUL_AWAY) for header in headers]
-        text = b"\n%b\0\n" % b"\0\n".join(headers)
+    text = b"\n%b\0\n" % b"\0\n".join(headers)
     return b"\n".join([*_those_or_end(names).findall(text), b""]).split(b"\0\n")[: len(headers)]
 
 
 @lru_cache(maxsize=64)
 def _those_or_end(names: frozenset[bytes]) -> re.Pattern[bytes]:
     """Matches the fields of these names without their last line end, and what stands between headers. The search goes
-    from one line end to the next, which is a third faster than one for the beginnings of lines."""
+    from one line end to the next, which takes two thirds of one for the beginnings of lines."""
     any_of = b"|".join(re.escape(name) for name in sorted(names)) or b"(?!)"
     return re.compile(rb"\n((?:%b)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*|\0)" % any_of, re.I)
 

@@ -11,6 +11,7 @@ Another one takes out what was expunged (`thinned`, `tidy`), at the latest after
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -225,13 +226,19 @@ def _summary(mailbox_id: int, first: int, last: int, ids: Sequence[int], columns
     return Summary(mailbox_id, first, last, len(ids), packed)
 
 
+class _Contexts(threading.local):
+    def __init__(self) -> None:
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_contexts = _Contexts()
 _ids = msgspec.msgpack.Decoder(list[int])
 _column = msgspec.msgpack.Decoder(list[bytes | None])
 
 
 def _unpacked(stored: Sequence[Any]) -> tuple[list[int], list[Column]]:
     """Row ids and columns of as many values. Raises Corrupt."""
-    unpack = zstandard.ZstdDecompressor().decompress
+    unpack = _contexts.decompress
     try:
         ids = _ids.decode(unpack(stored[0]))
         columns: list[Column] = [_column.decode(unpack(data)) for data in stored[1:]]

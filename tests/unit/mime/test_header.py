@@ -19,6 +19,7 @@ from pillarbox.mime.header import (
     listed_fields,
     raw_values,
     select_fields,
+    select_in_each,
     unfold,
 )
 from pillarbox.mime.subject import base_subject
@@ -187,6 +188,24 @@ def test_what_is_kept_of_the_header_with_a_message() -> None:
     assert analysis.preview == "Some text"
 
 
+LINES = (
+    b"Subject: s\r\n",
+    b"SUBJECT \t:\n",
+    b"to:x\r\n",
+    b"To\0: nul\r\n",
+    b"to: n\0ul\0\n",
+    b"x:\r\n",
+    b"X: \rto: y\r\n",
+    b"other: to: z\r\n",
+    b" to: folded\r\n",
+    b"\t\r\n",
+    b"no field\n",
+    b"\0\n",
+    b"\r\n",
+    b"\n",
+)
+
+
 @pytest.mark.parametrize(
     "block",
     [
@@ -203,6 +222,15 @@ def test_listed_fields_answer_for_the_whole_header(block: bytes, names: list[byt
     assert listed is not None
     assert b"Received" not in listed
     assert select_fields(listed, names) == select_fields(block, names)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(LINES)).map(b"".join), max_size=6),
+    st.frozensets(st.sampled_from([b"subject", b"to", b"x", b"nothing"])),
+)
+def test_fields_are_selected_in_many_headers_at_once(headers: list[bytes], names: frozenset[bytes]) -> None:
+    one_by_one = [select_fields(header.replace(b"\0", b"\x80"), names) for header in headers]
+    assert [chosen + b"\r\n" for chosen in select_in_each(headers, names)] == one_by_one
 
 
 def test_too_many_listed_fields_or_a_line_of_nobody_in_front_are_not_kept() -> None:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from store_samples import message
 
 from examples import examples
-from pillarbox.store import Tx, directory, mailboxes, messages, open_store, view_blocks
+from pillarbox.store import Tx, directory, mailboxes, messages, open_store, summaries, view_blocks
 from pillarbox.store.flags import DELETED
 from pillarbox.store.records import View
 
@@ -140,6 +140,26 @@ class MailboxMachine(RuleBasedStateMachine):
             self.run(self.store.write(view_blocks.carry_out, orders.pop()))
             most -= 1
 
+    @rule(most=st.sampled_from([1, 2, 99]), tidy=st.booleans())
+    def summarise(self, most: int, tidy: bool) -> None:
+        """The jobs that write summaries, and take out of them what was expunged; `store.check` reads them."""
+        find, step = (summaries.thinned, summaries.tidy) if tidy else (summaries.due, summaries.put)
+        found = self.run(self.store.scan(find))
+        for one in found[::-1][:most]:
+            self.run(self.store.write(step, one))
+
+    @rule(name=st.sampled_from(NAMES))
+    def summaries_are_apart(self, name: str) -> None:
+        """They follow one another, and a message is in one of them at most, by its row id."""
+        view, last, seen = self.open(name), 0, set[int]()
+        uids = dict(zip(view.ids, view.uids, strict=True))
+        for place in self.run(self.store.read(summaries.places, self.ids[name], 1, 1 << 31)):
+            ids, _ = self.run(self.store.read(summaries.read, place.id, ["header"]))
+            assert last < place.first <= place.last
+            assert all(place.first <= uids[row_id] <= place.last for row_id in ids if row_id in uids)
+            assert len(ids) == len(set(ids) - seen) == place.messages
+            last, seen = place.last, seen | set(ids)
+
     @rule(name=st.sampled_from(NAMES))
     def learn(self, name: str) -> None:
         """The session asks what is new, and then knows what is there."""
@@ -183,6 +203,7 @@ def view_of_rows(tx: Tx, mailbox_id: int) -> View:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SPAN": 2, "LEAST": 2, "STALE": 3}.items():
         monkeypatch.setattr(view_blocks, name, value)
+    monkeypatch.setattr(summaries, "SPAN", 3)
 
 
 def settings_for(number: int) -> settings:
