@@ -1,7 +1,7 @@
 """IMAP side by side with Dovecot (Maildir, sdbox, mdbox) and Cyrus: the same messages, the same commands, in turns.
 
     python bench/imap.py --messages 10000 --rounds 7
-    python bench/imap.py --large 500000 --servers pillarbox,sdbox      # SELECT and FLAGS of one large mailbox
+    python bench/imap.py --large 500000 --servers pillarbox,sdbox      # SELECT, FLAGS and memory of one large mailbox
     python bench/imap.py --keep --parts reading                        # again with what an earlier --keep left there
 
 Every command goes over TLS, one client, and counts until its last octet was read; the table has the medians of the
