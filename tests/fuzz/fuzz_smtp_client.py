@@ -16,7 +16,7 @@ from driver import main
 from pillarbox.smtp import client as c
 from pillarbox.smtp.answer import MAX_LINE, Answer, enhanced_of
 from pillarbox.smtp.login import Login, ScramSha256
-from pillarbox.smtp.outgoing import Recipient, Sender, limit, size_limit
+from pillarbox.smtp.outgoing import Recipient, Sender, limit, mail_line, rcpt_line, size_limit, takes_binary
 
 RECIPIENTS = [Recipient("a@x.example", ("DELAY",), "utf-8;ü@x"), Recipient("b@x.example"), Recipient("c@x.example")]
 SENDERS = [Sender("s@y.example", 10, ret="HDRS", priority=2, deliver_by=5), Sender("", body="BINARYMIME")]
@@ -68,7 +68,12 @@ def converse(pieces: list[bytes], wants: int) -> tuple[list[c.Event], bytes, boo
             ready = isinstance(event, c.Introduced | c.Authenticated | c.Done)
             if ready and not core.closed and not core.awaiting and sends < MOST_SENDS:
                 size_limit(core.extensions), limit(core.extensions, "RCPTMAX")
-                core.send(SENDERS[wants >> 5 & 1], RECIPIENTS)
+                sender, offered = SENDERS[wants >> 5 & 1], core.extensions
+                core.send(
+                    mail_line(sender, offered),
+                    [rcpt_line(recipient, offered) for recipient in RECIPIENTS],
+                    chunked=sender.body == "BINARYMIME" and takes_binary(offered),
+                )
                 sends += 1
             out += core.output()
         assert len(core._in) <= MAX_LINE + 2 or core.closed or core._deaf

@@ -11,7 +11,7 @@ import structlog
 from pillarbox.flow.parcel import Hop, HopDown, Outcome, Parcel, Reply, Result, Stage
 from pillarbox.smtp.answer import Answer
 from pillarbox.smtp.client import ContentWanted, Done
-from pillarbox.smtp.outgoing import Recipient, limit
+from pillarbox.smtp.outgoing import limit
 from pillarbox.store.errors import StoreError
 from pillarbox.store.store import Store
 
@@ -140,7 +140,7 @@ class OutgoingLane:
                 await self._renew()
                 continue
             before = connection.core.answered
-            decisions = await self._transaction(letter, [recipient for _, recipient in wanted])
+            decisions = await self._transaction(letter, content, [line for _, line in wanted])
             if self._was_gone(decisions, before):
                 await self._renew()
                 continue
@@ -172,17 +172,17 @@ class OutgoingLane:
         goodbye = connection.core.answered == before + 1 and decisions[0][1].code == 421
         return silent or goodbye
 
-    async def _transaction(self, letter: Letter, recipients: Sequence[Recipient]) -> Sequence[Decision]:
+    async def _transaction(self, letter: Letter, content: Content, recipients: Sequence[bytes]) -> Sequence[Decision]:
         connection = self._connection
         core = connection.core
         sent = False
         until = self._loop.time() + connection.timeouts.envelope
-        core.send(letter.sender, recipients)
+        core.send(letter.mail, recipients, chunked=letter.chunked)
         try:
             event = await connection.event(until)
             if isinstance(event, ContentWanted):
-                until = self._loop.time() + connection.timeouts.end + letter.content.size / SLOWEST
-                event = await self._pour(letter.content, until)
+                until = self._loop.time() + connection.timeouts.end + content.size / SLOWEST
+                event = await self._pour(content, until)
                 if event is None:
                     sent = connection.open
                     event = await connection.event(until + connection.timeouts.envelope)

@@ -19,13 +19,13 @@ from .outgoing_content import Content
 
 
 class Letter(Struct, frozen=True):
-    """A transaction to be: `recipients` are pairs of a number in the parcel and what is said for it. `refused` has the
-    answers of ours for all others by number."""
+    """A transaction to be: the `mail` command, `recipients` as pairs of a number in the parcel and the command for it.
+    `refused` has the answers of ours for all others by number. `chunked`: the content goes by BDAT."""
 
-    sender: Sender
-    recipients: tuple[tuple[int, Recipient], ...]
+    mail: bytes
+    recipients: tuple[tuple[int, bytes], ...]
     refused: dict[int, Answer]
-    content: Content
+    chunked: bool = False
 
 
 class Refused(Exception):
@@ -40,10 +40,10 @@ async def letter_for(
     parcel: Parcel, extensions: Mapping[str, str], content: Content, *, host: str, now: float, last: bool
 ) -> Letter:
     """`now` is in seconds since 1970; `last`: the server keeps the mail itself (LMTP). Raises Refused, StoreError."""
-    sender = _sender(parcel, extensions, now, last)
-    recipients, refused = _recipients(parcel, extensions, host)
+    address, left = _sender(parcel, extensions, now, last)
+    recipients, refused, plain = _recipients(parcel, extensions, host)
     if not recipients:
-        return Letter(sender, (), refused, content)
+        return Letter(b"", (), refused)
     if parcel.smtputf8 and "SMTPUTF8" not in extensions and not await content.has_ascii_headers():
         raise Refused(
             550, "5.6.7", f"{host} takes no internationalized mail (SMTPUTF8), and a header of the message is not ASCII"
@@ -53,20 +53,25 @@ async def letter_for(
     if limit and content.size > limit:
         raise Refused(552, "5.3.4", f"{host} takes messages of up to {limit} octets; this one has {content.size}")
     sender = Sender(
-        sender.address,
+        address,
         content.size,
         body,
-        parcel.smtputf8 or not all(r.address.isascii() for _, r in recipients) or not sender.address.isascii(),
-        sender.ret,
-        sender.envid,
-        sender.priority,
-        sender.deliver_by,
-        sender.deliver_mode,
+        parcel.smtputf8 or not (plain and address.isascii()),
+        parcel.ret,
+        parcel.envid,
+        parcel.priority,
+        left,
+        parcel.deliver_mode,
     )
-    return Letter(sender, recipients, refused, content)
+    try:
+        mail = mail_line(sender, extensions)
+    except ValueError as error:
+        raise Refused(553, "5.1.7", f"the sender's address {address} cannot be written: {error}") from None
+    return Letter(mail, recipients, refused, body == "BINARYMIME")
 
 
-def _sender(parcel: Parcel, extensions: Mapping[str, str], now: float, last: bool) -> Sender:
+def _sender(parcel: Parcel, extensions: Mapping[str, str], now: float, last: bool) -> tuple[str, int | None]:
+    """The sender as it is written, and the seconds that are left for the delivery. Raises Refused."""
     left = None if parcel.deliver_by is None else int(parcel.deliver_by - now)
     if left is not None and parcel.deliver_mode.startswith("R"):
         if left <= 0:
@@ -78,29 +83,16 @@ def _sender(parcel: Parcel, extensions: Mapping[str, str], now: float, last: boo
     address = _written(parcel.sender)
     if not address.isascii() and "SMTPUTF8" not in extensions:
         raise Refused(550, "5.6.7", f"the sender's address {address} is not ASCII, which the next server does not take")
-    sender = Sender(
-        address,
-        parcel.size,
-        "",
-        False,
-        parcel.ret,
-        parcel.envid,
-        parcel.priority,
-        left,
-        parcel.deliver_mode,
-    )
-    try:
-        mail_line(sender, extensions)
-    except ValueError as error:
-        raise Refused(553, "5.1.7", f"the sender's address {address} cannot be written: {error}") from None
-    return sender
+    return address, left
 
 
 def _recipients(
     parcel: Parcel, extensions: Mapping[str, str], host: str
-) -> tuple[tuple[tuple[int, Recipient], ...], dict[int, Answer]]:
-    found: list[tuple[int, Recipient]] = []
+) -> tuple[tuple[tuple[int, bytes], ...], dict[int, Answer], bool]:
+    """Commands by number, what is refused by number, and whether all addresses are ASCII."""
+    found: list[tuple[int, bytes]] = []
     refused: dict[int, Answer] = {}
+    plain = True
     for number, given in enumerate(parcel.recipients):
         recipient = _recipient(given)
         if not recipient.address.isascii() and "SMTPUTF8" not in extensions:
@@ -108,12 +100,12 @@ def _recipients(
             refused[number] = Answer(550, "5.6.7", (text,))
             continue
         try:
-            rcpt_line(recipient, extensions)
+            found.append((number, rcpt_line(recipient, extensions)))
         except ValueError as error:
             refused[number] = Answer(553, "5.1.3", (f"the address {given.address} cannot be written: {error}",))
-            continue
-        found.append((number, recipient))
-    return tuple(found), refused
+        else:
+            plain = plain and recipient.address.isascii()
+    return tuple(found), refused, plain
 
 
 def _recipient(given: ParcelRecipient) -> Recipient:

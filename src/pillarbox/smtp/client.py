@@ -19,16 +19,7 @@ from msgspec import Struct
 
 from pillarbox.smtp.answer import MAX_LINE, MAX_LINES, Answer, AnswerError, parse_line
 from pillarbox.smtp.input import TOO_LONG, Input
-from pillarbox.smtp.outgoing import (
-    ChunkWriter,
-    DataWriter,
-    Recipient,
-    Sender,
-    extensions_of,
-    mail_line,
-    rcpt_line,
-    takes_binary,
-)
+from pillarbox.smtp.outgoing import ChunkWriter, DataWriter, extensions_of
 
 
 class Connected(Struct, frozen=True):
@@ -163,16 +154,12 @@ class ClientCore:
         line = b"*" if data is None else binascii.b2a_base64(data, newline=False)
         self._say("AUTH", line + b"\r\n")
 
-    def send(self, sender: Sender, recipients: Sequence[Recipient]) -> None:
-        """Begin a transaction. BODY=BINARYMIME goes by BDAT, all else by DATA.
-
-        Parameters that the server does not offer are left out (SIZE, BODY, RET ...); whether the message can go without
-        SMTPUTF8, 8BITMIME or BINARYMIME is for the caller to know from `extensions`. Nothing may be `awaiting`. Raises
-        ValueError for what is no address."""
-        lines = [mail_line(sender, self.extensions)]
-        lines += [rcpt_line(recipient, self.extensions) for recipient in recipients]
+    def send(self, mail: bytes, recipients: Sequence[bytes], *, chunked: bool = False) -> None:
+        """Begin a transaction by the lines that `outgoing.mail_line` and `rcpt_line` give, the content by DATA or, when
+        it is `chunked`, by BDAT. Nothing may be `awaiting`."""
         self._expected += ["MAIL", *["RCPT"] * len(recipients)]
-        if sender.body == "BINARYMIME" and takes_binary(self.extensions):
+        lines = [mail, *recipients]
+        if chunked:
             self._writer = ChunkWriter()
         else:
             self._writer = DataWriter()

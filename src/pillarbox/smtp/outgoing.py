@@ -43,7 +43,8 @@ class Recipient(Struct, frozen=True):
 
 
 def mail_line(sender: Sender, extensions: Mapping[str, str]) -> bytes:
-    """The MAIL command. Raises ValueError when a value is no address or would break out of its line."""
+    """The MAIL command, without parameters that the server does not offer. Raises ValueError when a value is no address
+    or would break out of its line."""
     if sender.address:
         parse_path(sender.address, max_local=MAX_PATH)
     words = [f"MAIL FROM:<{sender.address}>"]

@@ -10,13 +10,20 @@ from pillarbox.smtp import events
 from pillarbox.smtp.address import AddressError
 from pillarbox.smtp.core import SmtpCore
 from pillarbox.smtp.offer import Limits, Offer
-from pillarbox.smtp.outgoing import Recipient, Sender
+from pillarbox.smtp.outgoing import Recipient, Sender, mail_line, rcpt_line, takes_binary
 
 LIMITS = Limits(message_size=4000, recipients=4)
 
 
 AUTH = Offer(auth=("PLAIN", "LOGIN"), auth_in_clear=True)
 TO_A_AND_B = [Recipient("a@x.example"), Recipient("b@x.example")]
+
+
+def send(client, sender, recipients):
+    """Begin a transaction with what this client's server offers."""
+    lines = [rcpt_line(recipient, client.extensions) for recipient in recipients]
+    chunked = sender.body == "BINARYMIME" and takes_binary(client.extensions)
+    client.send(mail_line(sender, client.extensions), lines, chunked=chunked)
 
 
 class Server:
@@ -89,7 +96,7 @@ def sending(client, sender, recipients, content, *, pipelining=True):
             case c.Introduced(extensions):
                 if not pipelining:
                     del extensions["PIPELINING"]
-                client.send(sender, recipients)
+                send(client, sender, recipients)
             case c.ContentWanted():
                 for piece in content:
                     client.content(piece)
@@ -266,7 +273,7 @@ def test_a_goodbye_at_any_time():
 
 def test_a_goodbye_decides_what_is_not_decided():
     def ask(client):
-        client.send(Sender(""), [Recipient("a@b.example")])
+        send(client, Sender(""), [Recipient("a@b.example")])
 
     client, found = reader(b"220 a\r\n", b"250 2.1.0 OK\r\n421 going\r\n", ask=ask)
     assert found[-1] == c.Done((c.Answer(421, "", ("going",)),), ("RCPT",))
@@ -285,7 +292,7 @@ def test_nothing_that_a_server_says_raises(data, sizes):
         client.receive(b"220 x\r\n")
         client.next_event()
         client.hello()
-        client.send(Sender("", body="BINARYMIME"), [Recipient("a@b.example")] * 2)
+        send(client, Sender("", body="BINARYMIME"), [Recipient("a@b.example")] * 2)
         for piece in pieces:
             client.receive(piece)
             while (event := client.next_event()) is not None:
@@ -306,7 +313,7 @@ def test_nothing_that_a_server_says_raises(data, sizes):
 def test_no_address_breaks_out_of_its_command(address):
     client = c.ClientCore("me.example")
     with pytest.raises(AddressError):
-        client.send(Sender(address), TO_A_AND_B)
+        send(client, Sender(address), TO_A_AND_B)
     with pytest.raises(AddressError):
-        client.send(Sender(""), [Recipient(address)])
+        send(client, Sender(""), [Recipient(address)])
     assert client.output() == b""
