@@ -15,6 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from examples import examples
 from pillarbox.imap.sequence import parse
+from pillarbox.session.imap_views import Views
+from pillarbox.store import view_blocks
 from unit.session_imap.model_client import ModelClient
 from unit.store import conftest as stores
 
@@ -300,6 +302,20 @@ class MailboxMachine(RuleBasedStateMachine):
             if session.away:
                 self.run(self.come_back(session, known=known))
 
+    @rule(most=st.sampled_from([2, 99]))
+    def pack(self, most):
+        """The job that packs the columns of large mailboxes, and no view rests any more: who selects reads blocks."""
+
+        async def work():
+            store = self.h.node.store
+            orders = await store.scan(view_blocks.due)
+            for order in orders[: -most - 1 : -1]:
+                await store.write(view_blocks.carry_out, order)
+
+        self.run(work())
+        for node in (self.h.node, *self.h.others):
+            node.views = Views()
+
     # SELECT.
 
     async def select(self, session):
@@ -354,7 +370,10 @@ def new_database(request, tmp_path_factory):
     return lambda: stores.new_schema(server)
 
 
-def test_three_sessions_on_two_workers_and_the_model_agree(house, new_database):
+def test_three_sessions_on_two_workers_and_the_model_agree(house, new_database, monkeypatch):
+    for name, value in {"SPAN": 2, "LEAST": 2, "STALE": 2}.items():
+        monkeypatch.setattr(view_blocks, name, value)
+
     class Machine(MailboxMachine):
         make_house = staticmethod(lambda: house(database=new_database()))
 
