@@ -29,6 +29,7 @@ LEAST = 20_000  # messages of a mailbox that is worth it: the rows of fewer are 
 STALE = 4096  # changes after which blocks are written anew
 
 _TOGETHER = 8  # blocks read at a time
+_MOST_WORDS = 1 << 20  # letters of keywords in a block; one with more is not kept, and read from the rows
 _PAGE = 5000  # rows turned into columns at a time, so that a large mailbox never stands as tuples
 _COLUMNS = {"uids": "I", "flags": "B", "modseqs": "q", "sizes": "q", "dates": "q", "ids": "q", "save_dates": "q"}
 
@@ -145,6 +146,9 @@ def carry_out(tx: Tx, one: Due) -> int:
             if mailbox is not None and _since(tx, mailbox) is not None:
                 view = empty(mailbox)
                 read_rows(tx, view, one.number * SPAN, (one.number + 1) * SPAN)
+                if sum(map(len, map(" ".join, set(view.keywords.values())))) > _MOST_WORDS:
+                    tx.run("DELETE FROM view_blocks WHERE mailbox_id = ? AND block = ?", (mailbox_id, one.number))
+                    return 1
                 tx.run(
                     "INSERT INTO view_blocks (mailbox_id, block, data) VALUES (?, ?, ?) "
                     "ON CONFLICT (mailbox_id, block) DO UPDATE SET data = excluded.data",

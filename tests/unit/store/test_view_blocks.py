@@ -167,6 +167,20 @@ async def test_blocks_of_mailboxes_that_became_small_or_were_deleted_go(store: S
     assert await pack(store) == []
 
 
+async def test_a_block_with_very_many_keywords_is_not_kept(
+    store: Store, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_blocks, "_MOST_WORDS", 20)
+    inbox = await fill(store, alice, 12, keywords=("same", "words"))
+    await pack(store)
+    assert await store.read(stored) == [0, 1, 2]
+    await store.write(messages.store_flags, inbox, [5], "add", 0, ["another"])
+    await store.write(messages.store_flags, inbox, [1, 10], "add", 1)
+    await pack(store)
+    assert await store.read(stored) == [0, 2]
+    await same(store, inbox)
+
+
 async def test_check_reads_blocks(store: Store, alice: User) -> None:
     inbox = await fill(store, alice, 9)
     await pack(store)
