@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Annotated, Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,6 +15,9 @@ from pillarbox.cli.flags import EXIT_FAILED, UsageError
 from pillarbox.cli.tables import print_done
 from pillarbox.flow.explanation import Explanation, NextHop, explain
 from pillarbox.smtp.address import AddressError
+
+if TYPE_CHECKING:
+    from pillarbox.dns import Resolver
 
 _LOOKED_UP = ("mx", "backup")  # kinds of route whose hosts are those of the domain
 
@@ -24,7 +29,9 @@ def route(
         typer.Option("--from", help='The sender; one with an account counts as logged in. "" is the null sender.'),
     ] = None,
     size: Annotated[int, typer.Option(help="Octets of the message, for quotas.", min=0)] = 0,
-    dns: Annotated[bool, typer.Option("--dns", help="Look up the hosts of the next hops.")] = False,
+    dns: Annotated[
+        bool, typer.Option("--dns", help="Look up the hosts of the next hops, and the sender's policy.")
+    ] = False,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -34,8 +41,8 @@ def route(
         explanation = read(db, lambda tx: explain(tx, recipient, sender, size))
     except AddressError as error:
         raise UsageError(f"Error: {address!r} is no address: {error}") from None
-    hosts = asyncio.run(_hosts(explanation.next_hops)) if dns and explanation.next_hops else {}
-    row = _row_of(explanation, hosts)
+    found = asyncio.run(_looked_up(explanation)) if dns and explanation.next_hops else Found()
+    row = _row_of(explanation, found)
     if as_json:
         print_done("", row, as_json=True)
     else:
@@ -50,8 +57,16 @@ def _alone(text: str) -> str:
     return address[:-1] if less and address.endswith(">") and "@" not in name else text
 
 
-def _row_of(explanation: Explanation, hosts: dict[str, list[str]]) -> dict[str, Any]:
-    return {
+class Found(NamedTuple):
+    """What the DNS says: the hosts of each destination that has to be looked up, as lines; whether the sender of a
+    forwarded message is rewritten, None where that is no question."""
+
+    hosts: Mapping[str, list[str]] = MappingProxyType({})
+    rewritten: bool | None = None
+
+
+def _row_of(explanation: Explanation, found: Found) -> dict[str, Any]:
+    row = {
         "address": explanation.address,
         "sender": explanation.sender,
         "accepted": explanation.refusal is None,
@@ -60,10 +75,11 @@ def _row_of(explanation: Explanation, hosts: dict[str, list[str]]) -> dict[str, 
         "mailboxes": explanation.mailboxes,
         "lists": [{"address": address, "members": members} for address, members in explanation.lists],
         "next_hops": [
-            hop._asdict() | ({"hosts": hosts[hop.destination]} if hop.destination in hosts else {})
+            hop._asdict() | ({"hosts": found.hosts[hop.destination]} if hop.destination in found.hosts else {})
             for hop in explanation.next_hops
         ],
     }
+    return row if found.rewritten is None else row | {"sender_rewritten": found.rewritten}
 
 
 def _reply(explanation: Explanation) -> str:
@@ -88,6 +104,8 @@ def _print(explanation: Explanation, row: dict[str, Any]) -> None:
         print(f"  {_said(hop)}")
         for host in shown.get("hosts", ()):
             print(f"    {host}")
+    if "sender_rewritten" in row:
+        print(f"  with {'a sender of ours (SRS)' if row['sender_rewritten'] else f'the sender <{explanation.sender}>'}")
 
 
 def _said(hop: NextHop) -> str:
@@ -99,32 +117,39 @@ def _said(hop: NextHop) -> str:
     return f"to {hop.address} by {where}"
 
 
-async def _hosts(hops: list[NextHop]) -> dict[str, list[str]]:
-    """The hosts of each destination that has to be looked up, as lines."""
+async def _looked_up(explanation: Explanation) -> Found:
     from pillarbox.config import load
-    from pillarbox.flow.mail_hosts import NoHosts, mail_hosts
+    from pillarbox.flow.sending.senders import strict
     from pillarbox.session.node import resolver_for
 
     loaded = load({}, os.environ)
     if loaded.given is None:
         raise Refused("the settings have errors: `smtp-server --validate-only` names them")
     resolver = resolver_for(loaded.settings)
-    found: dict[str, list[str]] = {}
     try:
-        for hop in hops:
-            looked_up = hop.kind in _LOOKED_UP or hop.destination.startswith("mx ")
-            if not looked_up or hop.destination in found:
-                continue
-            domain, ours = hop.destination.rpartition(" ")[2], (loaded.settings.hostname,)
-            try:
-                hosts = await mail_hosts(resolver, domain, self_names=ours, backup=hop.kind == "backup")
-                found[hop.destination] = [
-                    f"{host.preference:>5} {host.name} {' '.join(host.addresses)}"
-                    + (" (validated by DNSSEC)" if host.secure else "")
-                    for host in hosts
-                ]
-            except NoHosts as error:
-                found[hop.destination] = [str(error)]
+        hosts = await _hosts(resolver, explanation.next_hops, loaded.settings.hostname)
+        origin = explanation.forwarded_from
+        return Found(hosts, await strict(resolver, origin) if origin else None)
     finally:
         await resolver.close()
+
+
+async def _hosts(resolver: Resolver, hops: list[NextHop], hostname: str) -> dict[str, list[str]]:
+    from pillarbox.flow.mail_hosts import NoHosts, mail_hosts
+
+    found: dict[str, list[str]] = {}
+    for hop in hops:
+        looked_up = hop.kind in _LOOKED_UP or hop.destination.startswith("mx ")
+        if not looked_up or hop.destination in found:
+            continue
+        domain = hop.destination.rpartition(" ")[2]
+        try:
+            hosts = await mail_hosts(resolver, domain, self_names=(hostname,), backup=hop.kind == "backup")
+            found[hop.destination] = [
+                f"{host.preference:>5} {host.name} {' '.join(host.addresses)}"
+                + (" (validated by DNSSEC)" if host.secure else "")
+                for host in hosts
+            ]
+        except NoHosts as error:
+            found[hop.destination] = [str(error)]
     return found

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pillarbox.smtp.address import MAX_LOCAL, MAX_PATH, parse_path
+from pillarbox.smtp.address import MAX_LOCAL, MAX_PATH, AddressError, parse_path
 from pillarbox.store import directory, list_lookup, routes
-from pillarbox.store.resolution import Note
+from pillarbox.store.resolution import Note, is_local_domain
 from pillarbox.store.tx import Tx
 
 from . import mailing_list, srs
@@ -39,7 +39,10 @@ class NextHop(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """`mailboxes` are usernames, `lists` pairs of address and number of members; all empty when it is refused."""
+    """`mailboxes` are usernames, `lists` pairs of address and number of members; all empty when it is refused.
+
+    `forwarded_from` is the sender's domain, where the policy of that decides whether the sender is rewritten (SRS).
+    """
 
     address: str
     sender: str | None
@@ -48,6 +51,7 @@ class Explanation(NamedTuple):
     mailboxes: list[str]
     lists: list[tuple[str, int]]
     next_hops: list[NextHop]
+    forwarded_from: str = ""
 
 
 def explain(tx: Tx, address: str, sender: str | None = None, size: int = 0) -> Explanation:
@@ -86,8 +90,12 @@ def explain(tx: Tx, address: str, sender: str | None = None, size: int = 0) -> E
             row = list_lookup.get_list(tx, list_id)
             note("posting", f"{name} takes mail from {row.posting if row else 'nobody'}")
     hops = _hops(tx, route, sender or "", note)
+    origin = _origin(tx, sender or "") if any(hop.via and hop.action != "discard" for hop in hops) else ""
+    if origin:
+        note("sender", f"<{sender}> is rewritten (SRS) if {origin} has mail refused that others send in its name")
     lists = [(name, list_lookup.count_members(tx, list_id)) for list_id, name in route.lists]
-    return Explanation(address, sender, route.refusal, steps, [username for _, username in route.users], lists, hops)
+    users = [username for _, username in route.users]
+    return Explanation(address, sender, route.refusal, steps, users, lists, hops, origin)
 
 
 def _sender(sender: str, username: str) -> str:
@@ -119,9 +127,16 @@ def _hops(tx: Tx, route: Route, sender: str, note: Note) -> list[NextHop]:
         hops.append(
             NextHop(forward.address, forward.via, decision.name, decision.action, kind, place, tls, decision.why)
         )
-        if forward.via and sender:
-            note("sender", f"<{sender}> is rewritten (SRS) if its domain would have the forwarded message refused")
     return hops
+
+
+def _origin(tx: Tx, sender: str) -> str:
+    """The domain of a sender that is elsewhere, "" for any other; as `sending.senders` has it."""
+    try:
+        path = parse_path(sender, max_local=MAX_PATH)
+    except AddressError:
+        return ""
+    return "" if path.is_literal or is_local_domain(tx, path.domain_key) else path.domain_key
 
 
 def _place(host: str, port: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pillarbox.cli import explain_route
-from pillarbox.flow.explanation import NextHop
+from pillarbox.flow.explanation import Explanation
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -225,12 +225,23 @@ def test_held_and_discarded(run: Run) -> None:
 def test_the_hosts_of_next_hops(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    async def hosts(hops: list[NextHop]) -> dict[str, list[str]]:
-        asked.extend(hop.destination for hop in hops)
-        return {"mx example.org": ["   10 mx1.example.org 192.0.2.1"]}
+    async def looked_up(explanation: Explanation) -> explain_route.Found:
+        asked.extend(hop.destination for hop in explanation.next_hops)
+        rewritten = explanation.forwarded_from == "strict.example" if explanation.forwarded_from else None
+        return explain_route.Found({"mx example.org": ["   10 mx1.example.org 192.0.2.1"]}, rewritten)
 
-    monkeypatch.setattr(explain_route, "_hosts", hosts)
+    monkeypatch.setattr(explain_route, "_looked_up", looked_up)
     run("user", "add", "ada@example.com", stdin="correct horse\n")
     out = run("route", "bob@example.org", "--from", "ada@example.com", "--dns")[1]
     assert out.endswith("  to bob@example.org by mx example.org\n       10 mx1.example.org 192.0.2.1\n")
     assert asked == ["mx example.org"]
+    run("alias", "add", "away@example.com", "bob@example.org")
+    out = run("route", "away@example.com", "--from", "eve@strict.example", "--dns")[1]
+    assert "<eve@strict.example> is rewritten (SRS) if strict.example has mail refused" in out
+    assert out.endswith("192.0.2.1\n  with a sender of ours (SRS)\n")
+    out = run("route", "away@example.com", "--from", "eve@loose.example", "--dns")[1]
+    assert out.endswith("192.0.2.1\n  with the sender <eve@loose.example>\n")
+    assert answer(run("route", "away@example.com", "--from", "e@strict.example", "--dns", "--json"))["sender_rewritten"]
+    out = run("route", "away@example.com", "--from", "ada@example.com", "--dns")[1]  # nobody refuses our own senders
+    assert "SRS" not in out
+    assert out.endswith("192.0.2.1\n")
