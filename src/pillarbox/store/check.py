@@ -5,6 +5,8 @@ Reads everything, message bytes included, in one moment of the database. Changes
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pillarbox.store import queue_aside, summaries, view_blocks
 from pillarbox.store.blobs import unpack
 from pillarbox.store.check_queries import FORMS, QUERIES, Form
@@ -16,18 +18,49 @@ _SOME_BLOBS = "SELECT id, size, data FROM blobs WHERE complete = 1 AND id > ? OR
 MOST = 20  # sentences of one kind, then "and N more"
 
 
+class _Findings:
+    """Sentences. What cannot be read because the file is damaged keeps nothing else from being looked at."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+        self._unread = 0
+        self._reason = ""
+
+    def add(self, look: Callable[[], list[str]]) -> None:
+        try:
+            found = look()
+        except Corrupt as error:
+            self._unread += 1
+            self._reason = str(error)
+            return
+        self.sentences += found[:MOST]
+        if len(found) > MOST:
+            self.sentences.append(f"... and {len(found) - MOST} more of that kind.")
+
+    def all(self) -> list[str]:
+        if not self._unread:
+            return self.sentences
+        return [*self.sentences, f"{self._unread} of the checks came upon what cannot be read: {self._reason}."]
+
+
 def check(tx: Tx) -> list[str]:
     """What is wrong with the rows and the bytes of messages."""
-    problems: list[str] = []
+    findings = _Findings()
     for sentence, sql in QUERIES:
-        _say(problems, [sentence.format(*row) for row in tx.rows(sql)])
+        findings.add(lambda sentence=sentence, sql=sql: [sentence.format(*row) for row in tx.rows(sql)])  # type: ignore[misc]
     for sql, form, sentence in FORMS:
-        _say(problems, [sentence.format(*row) for row in tx.rows(sql) if not _is_in_form(form, row)])
-    _say(problems, [f"Queue row {found.queue_id}: {found}; {found.fix} mends it." for found in queue_aside.find(tx)])
-    _say(problems, view_blocks.wrong(tx))
-    _say(problems, summaries.wrong(tx))
-    _say(problems, _blobs(tx))
-    return problems
+        findings.add(lambda q=(sql, form, sentence): _out_of_form(tx, *q))  # type: ignore[misc]
+    findings.add(
+        lambda: [f"Queue row {found.queue_id}: {found}; {found.fix} mends it." for found in queue_aside.find(tx)]
+    )
+    findings.add(lambda: view_blocks.wrong(tx))
+    findings.add(lambda: summaries.wrong(tx))
+    findings.add(lambda: _blobs(tx))
+    return findings.all()
+
+
+def _out_of_form(tx: Tx, sql: str, form: Form, sentence: str) -> list[str]:
+    return [sentence.format(*row) for row in tx.rows(sql) if not _is_in_form(form, row)]
 
 
 def _is_in_form(form: Form, row: Row) -> bool:
@@ -40,22 +73,29 @@ def _is_in_form(form: Form, row: Row) -> bool:
 
 def check_file(tx: Tx) -> list[str]:
     """What SQLite itself finds wrong with its file."""
-    problems: list[str] = []
-    found = [row[0] for row in tx.rows("PRAGMA integrity_check(20)")]
-    _say(problems, [f"SQLite: {line}." for line in found if line != "ok"])
-    _say(
-        problems,
-        [
+    findings = _Findings()
+    findings.add(lambda: _integrity(tx))
+    findings.add(
+        lambda: [
             f"Ids of {table} are given again: the highest is {top}, the sequence is at {at}."
             for table, top, at in _ids(tx)
-        ],
+        ]
     )
-    broken = tx.rows("PRAGMA foreign_key_check")
-    _say(
-        problems,
-        [f"Row {row} of {table} refers to a row of {parent} that is not there." for table, row, parent, _ in broken],
+    findings.add(
+        lambda: [
+            f"Row {row} of {table} refers to a row of {parent} that is not there."
+            for table, row, parent, _ in tx.rows("PRAGMA foreign_key_check")
+        ]
     )
-    return problems
+    return findings.all()
+
+
+def _integrity(tx: Tx) -> list[str]:
+    try:
+        found = tx.rows("PRAGMA integrity_check(20)")
+    except Corrupt:  # it gave up after the first it found
+        found = tx.rows("SELECT integrity_check FROM pragma_integrity_check LIMIT 1")
+    return [f"SQLite: {' '.join(line.split())}." for (line,) in found if line != "ok"]
 
 
 def _ids(tx: Tx) -> list[Row]:
@@ -95,9 +135,3 @@ def _chunks(tx: Tx, blob_id: int, size: int) -> None:
         end += octets
     if end != size:
         raise Corrupt(f"its chunks have {end} octets instead of {size}")
-
-
-def _say(problems: list[str], found: list[str]) -> None:
-    problems += found[:MOST]
-    if len(found) > MOST:
-        problems.append(f"... and {len(found) - MOST} more of that kind.")

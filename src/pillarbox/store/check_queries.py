@@ -114,6 +114,10 @@ QUERIES: tuple[tuple[str, str], ...] = (
         "WHERE m.id IS NULL",
     ),
     (
+        "Mailbox {} has UIDVALIDITY {}, which no client takes (RFC 9051 section 2.3.1.1).",
+        "SELECT id, uidvalidity FROM mailboxes WHERE uidvalidity < 1 OR uidvalidity > 4294967295",
+    ),
+    (
         "Mailbox {} has UIDVALIDITY {}, above the store's last one {}.",
         "SELECT m.id, m.uidvalidity, c.value FROM mailboxes m JOIN store_counters c ON c.id = 2 "
         "WHERE m.uidvalidity > c.value",

@@ -16,13 +16,16 @@ import structlog
 
 from pillarbox.store import stale_log
 from pillarbox.store.check import check, check_file
-from pillarbox.store.errors import IoFault
+from pillarbox.store.check_schema import missing
+from pillarbox.store.errors import Corrupt, IoFault
 from pillarbox.store.files import create_database
 from pillarbox.store.mark import COMMITS, UIDVALIDITY, Mark, Verdict, judge
 from pillarbox.store.migration import Applied, downgrade, upgrade, version_of
+from pillarbox.store.migrations import ALL
 from pillarbox.store.restored import went_back_in_time
 from pillarbox.store.sqlite_connection import PAGE_SIZE, connect, fetch, translated
 from pillarbox.store.sqlite_tx import SqliteTx
+from pillarbox.store.tx import Tx
 from pillarbox.store.write_lock import WriteLock
 
 log = structlog.get_logger()
@@ -82,15 +85,30 @@ def check_sqlite(path: str) -> list[str]:
     """What is wrong with a database, all as of one moment. Raises StoreError."""
     if _has_stale_log(path):
         return [f"{path}-wal is the log of another database than {path}, which was put in its place: remove it."]
-    connection = connect(path, "reader")
+    try:
+        connection = connect(path, "reader")
+    except Corrupt as error:
+        return [f"{error}."]
     try:
         tx = SqliteTx(connection, 0)
         tx.run("BEGIN")
-        if version_of(tx) == 0:
-            return [f"{path} is no store: it has no schema."]
-        return [*check_file(tx), *check(tx)]
+        return _wrong(path, tx)
+    except Corrupt as error:
+        return [f"{path}: {error}."]
     finally:
         connection.close()
+
+
+def _wrong(path: str, tx: Tx) -> list[str]:
+    version, newest = version_of(tx), ALL[-1].version
+    if version == 0:
+        return [f"{path} is no store: it has no schema."]
+    if version < newest:
+        return [f"The schema is that of step {version}, this program's of step {newest}: see `pillarbox migrate`."]
+    gone = missing(tx) if version == newest else []
+    if any(sentence.startswith("The table ") for sentence in gone):
+        return [*check_file(tx), *gone]
+    return [*check_file(tx), *gone, *check(tx)]
 
 
 def _has_stale_log(path: str) -> bool:

@@ -1,13 +1,17 @@
 """check finds each kind of damage and says it in a sentence."""
 
+import sqlite3
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import apsw
 import pytest
 from store_samples import Clock, inbox_of, message, raw_message, to
 
 from pillarbox.mime.analysis import analyse
 from pillarbox.store import Store, Tx, annotating, blobs, directory, lists, messages, open_store, routes, senders
 from pillarbox.store.records import NewMessage, Queued
+from pillarbox.store.sqlite_setup import check_sqlite
 
 DAMAGE = [
     ("UPDATE mailboxes SET message_count = 9 WHERE id = 1", "Mailbox 1 (INBOX) says 9 messages"),
@@ -24,6 +28,7 @@ DAMAGE = [
     ("UPDATE users SET quota_used = 1", "User alice is charged 1 octets"),
     ("UPDATE mailboxes SET name = 'inbox' WHERE id = 1", "User alice has no INBOX"),
     ("UPDATE mailboxes SET uidvalidity = 99999999999 WHERE id = 1", "above the store's last one"),
+    ("UPDATE mailboxes SET uidvalidity = 0 WHERE id = 2", "Mailbox 2 has UIDVALIDITY 0, which no client takes"),
     ("UPDATE blob_chunks SET data = x'00' WHERE blob_id = 1", "Blob 1 is damaged"),
     ("UPDATE blobs SET size = size + 1 WHERE id = 2", "Blob 2 is damaged"),
     ("DELETE FROM blob_chunks WHERE sequence = 1", "its chunks have 1048576 octets"),
@@ -145,3 +150,44 @@ async def test_many_findings_of_a_kind_are_counted(filled: Store) -> None:
     sentences = await filled.check()
     assert any(sentence.startswith("... and ") for sentence in sentences)
     await filled.write(lambda tx: tx.run("UPDATE messages SET size = size - 1"))
+
+
+async def test_a_damaged_page_is_named_and_the_rest_is_looked_at(filled: Store, folder: Path) -> None:
+    path = copy_of(folder)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE users SET quota_messages = -1")
+        (page,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'idx_messages_modseq'").fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    database.close()
+    with open(path, "r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    sentences = check_sqlite(path)
+    assert any(sentence.startswith("SQLite: ") and str(page) in sentence for sentence in sentences)
+    assert any("has a quota below zero" in sentence for sentence in sentences)
+    with open(path, "r+b") as file:  # the page with the schema
+        file.seek(100)
+        file.write(b"\xff" * 900)
+    assert any("malformed" in sentence for sentence in check_sqlite(path))
+
+
+async def test_what_the_schema_lacks_is_named(filled: Store, folder: Path) -> None:
+    path = copy_of(folder)
+    assert check_sqlite(path) == []
+    for statement, expected in (
+        ("DROP INDEX idx_messages_modseq", "The index idx_messages_modseq is missing."),
+        ("DROP TRIGGER bans_insert", "The trigger bans_insert is missing."),
+        ("DROP TABLE aliases", "The table aliases is missing."),
+        ("DELETE FROM schema_migrations WHERE version > 8", "The schema is that of step 8"),
+    ):
+        with sqlite3.connect(path) as database:
+            database.execute(statement)
+        database.close()
+        assert any(sentence.startswith(expected) for sentence in check_sqlite(path)), statement
+
+
+def copy_of(folder: Path) -> str:
+    live = apsw.Connection(f"{folder}/smtp.db")
+    live.execute("VACUUM INTO ?", (f"{folder}/copy.db",))
+    live.close()
+    return f"{folder}/copy.db"
