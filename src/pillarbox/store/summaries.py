@@ -23,6 +23,7 @@ from pillarbox.store.errors import Corrupt
 from pillarbox.store.tx import Row, Tx
 
 SPAN = 256  # messages of a summary
+OCTETS = 512 * 1024  # of what is in one, after which it ends earlier: who reads it has all of that in memory
 FORM = 1  # of what is in one; also another set of header fields (`mime.header.LISTED`) is another form
 SHORT = 8192  # octets of a value that is kept; a longer one is read from its row
 KINDS = ("header", "bodystructure", "envelope")
@@ -115,8 +116,8 @@ def due(tx: Tx) -> list[Summary]:
             waiting = tx.row(_UIDS, (mailbox_id, last, SPAN))
             if waiting is None or waiting[0] < SPAN:
                 break
-            rows = tx.rows(_ROWS, (mailbox_id, last, SPAN))
-            if len(rows) < SPAN:
+            rows = _fitting(tx.rows(_ROWS, (mailbox_id, last, SPAN)))
+            if not rows:
                 break
             last = rows[-1][0]
             found.append(_summary(mailbox_id, rows[0][0], last, *_values(rows)))
@@ -152,11 +153,12 @@ def tidy(tx: Tx, summary_id: int) -> int:
         ids, columns = _living(tx, mailbox_id, stored)
         follower = tx.row(_NEXT, (mailbox_id, FORM, last))
         if follower is not None and len(ids) + follower[1] <= SPAN:
-            _, _, _, last, *stored = tx.row(_WHOLE, (follower[0],)) or ()
-            tx.run("DELETE FROM summaries WHERE id = ?", (follower[0],))
+            _, _, _, its_last, *stored = tx.row(_WHOLE, (follower[0],)) or ()
             more, its = _living(tx, mailbox_id, stored)
-            ids += more
-            columns = [[*column, *other] for column, other in zip(columns, its, strict=True)]
+            joined: list[Column] = [[*column, *other] for column, other in zip(columns, its, strict=True)]
+            if _octets(joined) <= OCTETS:
+                tx.run("DELETE FROM summaries WHERE id = ?", (follower[0],))
+                last, ids, columns = its_last, ids + more, joined
     except Corrupt:
         return 1  # its messages are read from their rows
     if ids:
@@ -188,6 +190,20 @@ def wrong(tx: Tx) -> list[str]:
 def _told(rows: Sequence[Row]) -> tuple[list[int], list[tuple[bytes | None, ...]]]:
     ids, columns = _values(rows)
     return ids, list(zip(*columns, strict=True))
+
+
+def _fitting(rows: list[Row]) -> list[Row]:
+    """As many of the rows as a summary has."""
+    octets = 0
+    for at, row in enumerate(rows):
+        octets += _octets([row[2:]])
+        if octets > OCTETS:
+            return rows[: at + 1]
+    return rows
+
+
+def _octets(columns: Sequence[Column]) -> int:
+    return sum(len(value) for column in columns for value in column if value is not None)
 
 
 def _values(rows: Sequence[Row]) -> tuple[list[int], list[Column]]:

@@ -77,6 +77,21 @@ async def test_what_was_found_is_done_one_by_one(store: Store) -> None:
     assert sorted(done) == [7, 8]
 
 
+@pytest.mark.parametrize(("again", "left"), [(False, 1), (True, 0)])
+async def test_it_may_look_again_after_what_was_found(store: Store, again: bool, left: int) -> None:
+    waiting = [[7, 8], [9], []]
+    done: list[int] = []
+
+    def step(tx: Tx, number: int) -> int:
+        done.append(number)
+        return 1
+
+    job = Job("each", 60, step, lambda tx: waiting.pop(0), again)
+    runner, _ = jobs(store, "me", job)
+    assert await runner.once(job)
+    assert done == [8, 7, 9][: len(done)] and sum(map(len, waiting)) == left
+
+
 @pytest.mark.parametrize(("error", "errors"), [(Busy("locked"), 0), (RuntimeError("broken"), 1)])
 async def test_a_job_that_fails_is_tried_again_later(error: Exception, errors: int) -> None:
     class Failing:

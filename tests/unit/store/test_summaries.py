@@ -105,6 +105,20 @@ async def test_a_long_value_and_one_of_an_older_version_are_left_to_their_rows(s
     assert (await store.read(summaries.read, place.id, ["header"]))[1] == [[None] * 4]
 
 
+async def test_one_with_much_in_it_ends_earlier(store: Store, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox = await fill(store, alice, 8)
+    octets = await store.read(lambda tx: tx.row("SELECT length(listed || bodystructure || envelope) FROM blobs")[0])
+    monkeypatch.setattr(summaries, "OCTETS", 2 * octets)
+    assert await pack(store) == 2
+    assert await store.read(uids, inbox) == [[1, 2, 3], [4, 5, 6]]
+    await remove(store, inbox, 2, 6)
+    assert await tidy(store) == 2
+    assert await store.read(uids, inbox) == [[1, 3], [4, 5]]  # four would be too much
+    await remove(store, inbox, 1, 4)
+    assert await tidy(store) == 2
+    assert await store.read(uids, inbox) == [[3, 5]]
+
+
 async def test_two_that_write_the_same_write_it_once(store: Store, alice: User) -> None:
     inbox = await fill(store, alice, 9)
     first = await store.scan(summaries.due)
