@@ -166,29 +166,33 @@ def _ports(first: int | None, known: Mapping[str, int] | None = None) -> dict[st
     new = [role for role in LISTENING if role not in known]
     if first is not None:
         ports = {role: first + place for place, role in enumerate(PORTS)} | known
-        if taken := [ports[role] for role in new if not _is_free(ports[role])]:
-            raise TryError(f"port {taken[0]} is taken; choose another --ports-from")
+        for role in new:
+            if why := _why_not(ports[role]):
+                raise TryError(f"port {ports[role]} {why}; choose another --ports-from")
         return ports
     ports = PORTS | known
     for role in new:
-        while not _is_free(ports[role]):
-            complain(f"pillarbox: port {ports[role]} is taken, trying {ports[role] + 10000} for {role}")
+        while why := _why_not(ports[role]):
+            complain(f"pillarbox: port {ports[role]} {why}, trying {ports[role] + 10000} for {role}")
             ports[role] += 10000
             if ports[role] > 65535:
                 raise TryError(f"no free port for {role}; use --ports-from")
     return ports
 
 
-def _is_free(port: int) -> bool:
+def _why_not(port: int) -> str:
+    """Why nothing can listen there; "" when something can."""
     # Without SO_REUSEPORT, so that another server of ours counts as taken.
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
             probe.listen()
+        except PermissionError:
+            return "needs the rights of root"
         except OSError:
-            return False
-    return True
+            return "is taken"
+    return ""
 
 
 def _own_settings(folder: Path, ports: Mapping[str, int], *, accept_all: bool) -> dict[str, str]:

@@ -48,7 +48,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Server:
 @pytest.fixture
 def all_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """No server really listens here, so it does not matter who else does."""
-    monkeypatch.setattr(try_server, "_is_free", lambda _: True)
+    monkeypatch.setattr(try_server, "_why_not", lambda _: "")
 
 
 @pytest.mark.usefixtures("all_free")
@@ -110,7 +110,7 @@ def test_people_are_told_what_to_paste(capsys: pytest.CaptureFixture[str], tmp_p
 def test_a_usual_port_that_is_taken_is_replaced(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(try_server, "_is_free", lambda port: port not in (2525, 12525))
+    monkeypatch.setattr(try_server, "_why_not", lambda port: "is taken" if port in (2525, 12525) else "")
     assert try_server.main([]) == 0
     assert [settings.port for settings in server.settings] == [22525]
     assert "port 2525 is taken, trying 12525 for smtp" in capsys.readouterr().err
@@ -122,6 +122,19 @@ def test_a_port_that_is_taken(server: Server, capsys: pytest.CaptureFixture[str]
         taken.listen()
         assert try_server.main(["--ports-from", str(taken.getsockname()[1])]) == 1
     assert "is taken; choose another --ports-from" in capsys.readouterr().err
+    assert server.settings == []
+
+
+def test_a_port_that_only_root_may_take(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Unprivileged(socket.socket):
+        def bind(self, address: Any) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(try_server.socket, "socket", Unprivileged)
+    assert try_server.main(["--ports-from", "80"]) == 1
+    assert "port 80 needs the rights of root; choose another --ports-from" in capsys.readouterr().err
     assert server.settings == []
 
 
