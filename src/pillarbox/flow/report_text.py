@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import NamedTuple
 
 WIDTH = 74  # columns
-LONGEST = 1000  # characters of a server's words that are quoted
+LONGEST = 900  # characters of words from outside: one word of it makes a line, indented, of at most 998 octets
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _SURROGATES = re.compile("[\ud800-\udfff]")

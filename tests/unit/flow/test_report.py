@@ -3,7 +3,7 @@
 import email
 import email.policy
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pillarbox.flow.report import Reported, Told, render
@@ -130,6 +130,7 @@ def test_what_is_no_text_comes_back_as_a_header_alone():
 
 
 @given(SOME, SOME, SOME, SOME, st.binary(max_size=500))
+@example("x" * 3000, "h" * 3000, "o" * 3000, "e" * 100, b"")
 def test_nothing_from_outside_breaks_the_report(said, host, orcpt, envid, head):
     told = remote()._replace(said=said, host=host, orcpt=f"rfc822;{orcpt}", reason=said)
     reported = Reported("0ABC", "ada@example.org", envid, True, LATER, head, True, LATER, "1.")
