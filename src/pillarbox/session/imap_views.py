@@ -21,6 +21,7 @@ MOST = 800_000 * 45  # octets of memory for all views of a worker that rest, abo
 MANY = 5000  # changes since a view was let go; with more it is read anew, in a thread
 
 _MESSAGE, _VIEW, _KEYWORDS, _WORD = 45, 2000, 160, 60  # octets: of a message, of a view without any, of keywords
+_SOME = 5000  # messages whose keywords are looked at
 
 
 class Views:
@@ -84,7 +85,12 @@ class Views:
 
 
 def weight(view: View) -> int:
-    """How many octets of memory a view has, about: many small mailboxes and many keywords count as well."""
-    words = view.keywords.values()
-    letters = sum(map(len, chain.from_iterable(words)))
-    return _VIEW + _MESSAGE * len(view.uids) + _KEYWORDS * len(words) + _WORD * sum(map(len, words)) + letters
+    """How many octets of memory a view has, about: many small mailboxes and many keywords count as well.
+
+    Of very many messages with keywords some thousand speak for all.
+    """
+    words = list(view.keywords.values())
+    step = 1 + len(words) // _SOME
+    some = words[::step]
+    letters = sum(map(len, chain.from_iterable(some)))
+    return _VIEW + _MESSAGE * len(view.uids) + _KEYWORDS * len(words) + step * (_WORD * sum(map(len, some)) + letters)
