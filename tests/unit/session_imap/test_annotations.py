@@ -288,9 +288,9 @@ async def test_few_are_in_memory_at_a_time(pair, monkeypatch, held, reads):
     monkeypatch.setattr("pillarbox.session.imap_annotations.HELD", held)
     read, seen = h.node.store.read, []
 
-    async def noted(function, *args):
+    async def noted(function, *args, **options):
         seen.append(function)
-        return await read(function, *args)
+        return await read(function, *args, **options)
 
     monkeypatch.setattr(h.node.store, "read", noted)
     assert await c.ok("FETCH 1:3 ANNOTATION (/comment value.priv)") == [
