@@ -298,6 +298,7 @@ idlesocket: {home}/config/socket/idle
 notifysocket: {home}/config/socket/notify
 maxlogins_per_host: 0
 maxlogins_per_user: 0
+duplicatesuppression: no
 syslog_prefix: cyrus-bench
 """)
         (home / "cyrus.conf").write_text(f"""\
