@@ -167,14 +167,11 @@ def _find_destinations(tx: Tx, blob: _Blob, plans: Sequence[Delivery | Queued]) 
             due[plan.destination] = min(due.get(plan.destination, at), at)
     for name, priority in warm.items():
         assert blob.warm is not None
-        if name not in blob.warm.shared:
-            due[name] = tx.now + blob.warm.lease
-        elif (destination_id := destinations.at_ease(tx, name, priority)) is not None:
-            blob.destinations[name] = destination_id  # its triggers see to the rest
+        destination_id = blob.warm.leased.get(name) or destinations.at_ease(tx, name, priority)
+        if destination_id is not None:
+            blob.destinations[name] = destination_id  # the queue's triggers see to the rest
+            blob.claimed.add(name)
             del due[name]
-        else:
-            continue
-        blob.claimed.add(name)
     if due:
         blob.destinations |= destinations.ensure(tx, due)
 
@@ -183,7 +180,7 @@ def _warm(plans: Sequence[Delivery | Queued], warm: Warm) -> dict[str, int]:
     """Destinations, with the priority of their rows, for which a sender of this process waits."""
     found: dict[str, list[Queued]] = {}
     for plan in plans:
-        if isinstance(plan, Queued) and plan.destination in warm.names:
+        if isinstance(plan, Queued) and (plan.destination in warm.leased or plan.destination in warm.shared):
             found.setdefault(plan.destination, []).append(plan)
     return {
         name: rows[0].priority

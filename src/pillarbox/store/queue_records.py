@@ -117,13 +117,13 @@ class QueuedMessage(msgspec.Struct, frozen=True, gc=False):
 class Warm(msgspec.Struct, frozen=True):
     """Destinations, by name, for which a sender of this process takes rows from the hand of whoever accepts them.
 
-    They go into the queue as the claim of `holder` for `lease` seconds. Those in `shared` are leased by another, which
-    has to see first to what is due there.
+    They go into the queue as the claim of `holder` for `lease` seconds. `leased` has the ids of those that it has;
+    those in `shared` are leased by another, which has to see first to what is due there.
     """
 
     holder: str
     lease: int
-    names: frozenset[str]
+    leased: dict[str, int]
     shared: frozenset[str] = frozenset()
 
 

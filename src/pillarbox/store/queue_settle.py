@@ -32,11 +32,13 @@ _GIVE_BACK = (
 )
 
 
-def remove(tx: Tx, ids: Sequence[int]) -> None:
-    """These are done."""
-    if ids:
-        condition, values = tx.among("id", ids)
-        tx.run(f"DELETE FROM message_queue WHERE {condition}", (values,))
+def remove(tx: Tx, ids: Sequence[int], holder: str = "") -> dict[int, bool]:
+    """These are done. Those that were still in the queue, and whether they were still the holder's claim."""
+    if not ids:
+        return {}
+    condition, values = tx.among("id", ids)
+    rows = tx.rows(f"DELETE FROM message_queue WHERE {condition} RETURNING id, status, claimed_by", (values,))
+    return {id: status == "processing" and claimed_by == holder for id, status, claimed_by in rows}
 
 
 def defer(tx: Tx, rows: Iterable[tuple[int, int, str, str]], *, holder: str = "") -> None:

@@ -54,9 +54,9 @@ class Handover:
         if now >= self._known_until:
             self._known_until = now + FRESH
             taking = [run for run in self._runs.values() if run.takes]
+            leased = {run.name: run.id for run in taking if run.leased}
             shared = frozenset(run.name for run in taking if not run.leased)
-            names = frozenset(run.name for run in taking)
-            self._warm = Warm(self._parts.holder, LEASE, names, shared) if names else None
+            self._warm = Warm(self._parts.holder, LEASE, leased, shared) if taking else None
         return self._warm
 
     def accepted(self, plans: Plans, outcomes: Sequence[Outcome], content: bytes | None) -> None:

@@ -38,7 +38,11 @@ class Settled(NamedTuple):
 
 def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: Sequence[str], at: float) -> Settled:
     """`ids`: names for reports that may have to be made, at least one for each attempt. `at`: epoch seconds."""
-    mine = queue_upkeep.claimed(tx, [attempt.row.id for attempt, _ in judged], holder)
+    # Who has the message has it, whatever became of its row. Nearly all that is settled is this.
+    done = {a.row.id for a, verdict in judged if a.outcome.result == "delivered" and not verdict.report}
+    mine = queue_settle.remove(tx, list(done), holder)
+    if others := [attempt.row.id for attempt, _ in judged if attempt.row.id not in done]:
+        mine |= queue_upkeep.claimed(tx, others, holder)
     events: list[Event] = []
     told: list[Event] = []
     unreported: set[int] = set()
@@ -53,18 +57,18 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
     removed, deferred, dead = [], [], []
     for attempt, verdict in judged:
         row, reply = attempt.row, attempt.outcome.reply
+        if attempt.tried or verdict.event != "deferred":
+            events.append(_event(attempt, verdict, at))
+        if row.id in done:
+            continue
         error = f"{reply.code} {reply.enhanced} {reply.text}"
-        gone = not mine.get(row.id)
-        if attempt.outcome.result == "delivered" or (
-            verdict.fate == "remove" and not gone and row.id not in unreported
-        ):
+        reported = verdict.fate == "remove" and mine.get(row.id) and row.id not in unreported
+        if attempt.outcome.result == "delivered" or reported:
             removed.append(row.id)
         elif verdict.fate == "defer":
             deferred.append((row.id, verdict.at, error, reply.host))
         else:
             dead.append((row.id, error, reply.host))
-        if attempt.tried or verdict.event != "deferred":
-            events.append(_event(attempt, verdict, at))
     queue_settle.remove(tx, removed)
     if deferred:
         queue_settle.defer(tx, deferred, holder=holder)
