@@ -498,7 +498,8 @@ class ImapSession(Connection[ImapCore]):
         code = answer.code
         if self.selected is not None and answer.status != "BAD" and (self._dirty or not answer.fresh):
             try:
-                await self.look(thaw=answer.expunged)
+                if not answer.current:
+                    await self.look(thaw=answer.expunged)
                 await self.tell(expunge=expunge or self._any_time)
             except NotFound:
                 self._gone()

@@ -15,6 +15,7 @@ class Answer(NamedTuple):
     code: str | None = None
     status: str = "OK"
     expunged: bool = False  # a HIGHESTMODSEQ code goes with it when QRESYNC is enabled (RFC 7162 section 3.2.10)
+    current: bool = False  # the session knew of all that had happened to its mailbox when it changed that itself
     fresh: bool = False  # the selected mailbox was read in this turn of the loop: only the watch can have news of it
 
 

@@ -217,16 +217,20 @@ class Selected:
         elif self.keywords:
             self.keywords.pop(self.uids[at], None)
 
-    def changed_by_us(self, stored: StoredFlags) -> None:
+    def changed_by_us(self, stored: StoredFlags) -> bool:
         """The flags that this session stored were taken: if nobody did anything before, there is no more news."""
-        if stored.before == self.highestmodseq:
-            self.highestmodseq = stored.modseq
+        if stored.before != self.highestmodseq:
+            return False
+        self.highestmodseq = stored.modseq
+        return self.own  # else the rights to it may be others now
 
-    def expunged_by_us(self, done: Expunged) -> None:
+    def expunged_by_us(self, done: Expunged) -> bool:
         """This session has removed messages; the same."""
-        if done.before == self.highestmodseq:
-            self._gone.update(done.uids)
-            self.highestmodseq = done.modseq
+        if done.before != self.highestmodseq:
+            return False
+        self._gone.update(done.uids)
+        self.highestmodseq = done.modseq
+        return self.own
 
     def take(self, changes: Changes) -> None:
         """Bring in what `store.changes` found. With its `vanished` None, use `reload` in its place."""

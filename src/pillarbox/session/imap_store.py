@@ -49,7 +49,9 @@ async def store(session: ImapSession, command: Command) -> Answer:
         selected.note(surprising)  # RFC 9051 section 6.4.6: what others did is told even then
         if session.condstore:  # and so is the new mod-sequence, RFC 7162 section 3.1.3
             selected.note_silent(changed[0] for changed in stored.changed)
-    await session.look()
+    current = selected.changed_by_us(stored)
+    if not current:
+        await session.look()
     if not args.silent:
         done = {changed[0] for changed in stored.changed}
         told = set(uids).difference(refused)
@@ -58,7 +60,7 @@ async def store(session: ImapSession, command: Command) -> Answer:
         return modified(refused if command.uid else [selected.index(uid) + 1 for uid in refused])
     if not command.uid and selected.has_gone(uids):
         raise gone()  # RFC 2180 section 4.2.2: the others were changed
-    return Answer("STORE completed")
+    return Answer("STORE completed", current=current)
 
 
 def _as_wanted(selected: Selected, args: Store, picks: Sequence[range], mask: int) -> bool:
@@ -97,7 +99,6 @@ def _take(selected: Selected, args: Store, stored: StoredFlags) -> list[int]:
                 if _lower(words) != expected:
                     surprising.append(uid)
         selected.put_flags(at, bits, words, modseq)
-    selected.changed_by_us(stored)
     return surprising
 
 
@@ -121,5 +122,5 @@ async def expunge(session: ImapSession, command: Command) -> Answer:
         if not uids:
             return Answer("EXPUNGE completed")
     done = await session.write(messages.expunge, selected.mailbox_id, uids)
-    selected.expunged_by_us(done)
-    return Answer("EXPUNGE completed", expunged=bool(done.uids))
+    current = selected.expunged_by_us(done)
+    return Answer("EXPUNGE completed", expunged=bool(done.uids), current=current)
