@@ -228,10 +228,12 @@ def described(error: BaseException) -> str:
     """An error of the system or of TLS in few words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate not accepted: {error.verify_message}"
-    if isinstance(error, TimeoutError):
-        return "timed out"
+    if isinstance(error, TimeoutError) or (isinstance(error, ConnectionError) and "is taking longer" in str(error)):
+        return "timed out"  # what a handshake in the loop ends with is no TimeoutError
     if isinstance(error, ssl.SSLError):
         return (error.reason or str(error)).replace("_", " ").lower()
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, ConnectionError):
+        return "the connection was lost"
     return str(error) or type(error).__name__

@@ -3,6 +3,7 @@
 import pytest
 
 from going_out import MESSAGE, PREFIX, SHORT, Shelf, carrier, hop, parcel, told
+from pillarbox.session.outgoing_timeouts import Timeouts
 from scripted_peer import OFFER, Peer
 
 
@@ -154,7 +155,7 @@ async def test_a_large_message_goes_in_pieces_with_little_memory():
     big = b"Subject: big\r\n\r\n" + b"x" * 70 + b"\r\n" + b".dots and words in a line of a message\r\n" * 200_000
     store = Shelf(b2=big)
     async with Peer() as peer:
-        lane = await carrier(store=store).open(hop(peer.port))
+        lane = await carrier(store=store, timeouts=Timeouts()).open(hop(peer.port))  # it may take its time
         most = []
 
         write = lane._connection.flush

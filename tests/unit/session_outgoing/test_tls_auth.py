@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import re
 
 import pytest
 
@@ -61,6 +62,15 @@ async def test_no_tls_no_mail(policy):
     async with Peer() as peer:
         trouble = await down(peer, tls=policy)
     assert (trouble.reply.stage, trouble.reply.enhanced, trouble.permanent) == ("STARTTLS", "4.7.4", False)
+
+
+@pytest.mark.parametrize(
+    ("done", "said"), [("drop", "(the connection was lost|Connection reset by peer)"), ("stall", "timed out")]
+)
+async def test_why_tls_failed_is_said_in_words(tls, done, said):
+    async with Peer({"handshake": done}, tls=tls[1]) as peer:
+        trouble = await down(peer, tls="require")
+    assert re.fullmatch(rf"TLS with [a-z.]+ failed: {said}", trouble.reply.text)
 
 
 async def test_where_tls_failed_it_is_not_tried_again_for_a_while(tls):
