@@ -34,6 +34,7 @@ from pillarbox.store import (
     summaries,
     tokens,
     undelete,
+    unlisted,
     usage,
     view_blocks,
 )
@@ -72,6 +73,15 @@ def free_unfinished(tx: Tx) -> int:
     return blobs.free_unfinished(tx, alive, before=tx.now - blobs.KEEP)
 
 
+def listed_due(tx: Tx) -> list[Any]:
+    """What lists of messages need: first what older programs have not made, then summaries, which tell of it."""
+    return [*unlisted.due(tx)] or [*summaries.due(tx)]
+
+
+def put_listed(tx: Tx, one: unlisted.Fields | summaries.Summary) -> int:
+    return unlisted.put(tx, one) if isinstance(one, unlisted.Fields) else summaries.put(tx, one)
+
+
 JOBS = (
     Job("free-unreferenced-blobs", 60.0, free_unreferenced),
     Job("free-unfinished-blobs", 300.0, free_unfinished),
@@ -79,7 +89,7 @@ JOBS = (
     Job("trim-past-flags", 3600.0, past.trim_flags, past.restless),
     Job("drop-past-annotations", 24 * 3600.0, past_annotations.drop, past_annotations.orphans),
     Job("pack-large-views", 60.0, view_blocks.carry_out, view_blocks.due),
-    Job("pack-summaries", 60.0, summaries.put, summaries.due, again=True),
+    Job("pack-summaries", 60.0, put_listed, listed_due, again=True),
     Job("tidy-summaries", 24 * 3600.0, summaries.tidy, summaries.thinned),
     Job("give-back-space", 3600.0, space.give_back),
     Job("mend-queue", 300.0, destinations.sweep),

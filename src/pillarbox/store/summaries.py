@@ -24,7 +24,7 @@ from pillarbox.store.tx import Row, Tx
 
 SPAN = 256  # messages of a summary
 OCTETS = 512 * 1024  # of what is in one, after which it ends earlier: who reads it has all of that in memory
-FORM = 1  # of what is in one; also another set of header fields (`mime.header.LISTED`) is another form
+FORM = 2  # of what is in one; also another set of header fields (`mime.header.LISTED`) is another form
 SHORT = 8192  # octets of a value that is kept; a longer one is read from its row
 KINDS = ("header", "bodystructure", "envelope")
 
@@ -164,6 +164,20 @@ def tidy(tx: Tx, summary_id: int) -> int:
     if ids:
         put(tx, _summary(mailbox_id, first, last, ids, columns))
     return 1
+
+
+def renew(tx: Tx, summary_id: int) -> None:
+    """The rows of its messages say more than they did when it was made (`unlisted`)."""
+    row = tx.row("SELECT mailbox_id, first_uid, last_uid FROM summaries WHERE id = ?", (summary_id,))
+    if row is None:
+        return
+    mailbox_id, first, last = row
+    tx.run("DELETE FROM summaries WHERE id = ?", (summary_id,))
+    rows = [one for one in tx.rows(_ROWS, (mailbox_id, first - 1, SPAN)) if one[0] <= last]
+    while rows:
+        some = _fitting(rows)
+        put(tx, _summary(mailbox_id, some[0][0], some[-1][0], *_values(some)))
+        rows = rows[len(some) :]
 
 
 def wrong(tx: Tx) -> list[str]:
