@@ -76,20 +76,33 @@ def submit(
     """`deliver` for what an account sends; what no limit looks at is not counted. Raises Held, OverLimit, NotFound (the
     account has gone)."""
     assert envelope.user_id is not None
-    user = directory.get_user(tx, envelope.user_id)
-    if user.sending_held_at is not None:
-        raise Held(user.sending_held_reason)
+    user_id = envelope.user_id
+    held = _held(tx, user_id)
+    if held is not None:
+        raise Held(held)
     most = allowance.new_recipients_per_hour
     if any(allowance):
-        sent = usage.add(tx, user.id, [recipient.address for recipient in envelope.recipients])
-        _check(tx, user.id, allowance, sent, len(envelope.recipients))
+        sent = usage.add(tx, user_id, [recipient.address for recipient in envelope.recipients])
+        _check(tx, user_id, allowance, sent, len(envelope.recipients))
     if not most or sent.hour_new <= most:
         return Submitted(deliver.deliver(tx, envelope, planned, message, head, warm))
     envelope = envelope._replace(held=True)
     result = deliver.deliver(tx, envelope, plan(envelope, message, head), message, head)
     reason = f"{sent.hour_new} recipients in an hour to whom it never wrote before"
-    account_hold.hold(tx, user, reason, hostname=envelope.hostname, message_id=envelope.message_id)
+    account_hold.hold(
+        tx, directory.get_user(tx, user_id), reason, hostname=envelope.hostname, message_id=envelope.message_id
+    )
     return Submitted(result, reason)
+
+
+def _held(tx: Tx, user_id: int) -> str | None:
+    """Why the account may send nothing; None when it may. Raises NotFound."""
+    known, key = tx.remembered(), ("held", user_id)
+    if key not in known:
+        user = directory.get_user(tx, user_id)
+        known[key] = None if user.sending_held_at is None else user.sending_held_reason
+    held: str | None = known[key]
+    return held
 
 
 def _check(tx: Tx, user_id: int, allowance: Allowance, sent: Usage, recipients: int) -> None:

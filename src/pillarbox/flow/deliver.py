@@ -17,7 +17,7 @@ from pillarbox.store.records import Delivery, NewMessage, Outcome, Queued, Warm
 from pillarbox.store.tx import Tx
 
 from . import mailing_list, report, report_delivery, report_text
-from .destination import Destinations, placed
+from .destination import Routing, placed
 from .mailing_list import Expansion, Post, TooLarge
 from .planning import Envelope, Plans, Recipient, is_expanded, plan, received_of
 from .report import Reported, Told
@@ -174,16 +174,12 @@ class _Routing:
     """Gives queue rows their destination, and notes with the work what a rule discards or holds."""
 
     def __init__(self, tx: Tx, work: _Work) -> None:
-        self._tx = tx
+        self._destinations = Routing(tx)
         self._work = work
-        self._by_sender: dict[str, Destinations] = {}
 
     def route(self, row: Queued) -> Queued | None:
         """The row with its destination; None when it is discarded."""
-        destinations = self._by_sender.get(row.sender)
-        if destinations is None:
-            destinations = self._by_sender[row.sender] = Destinations(self._tx, row.sender)
-        decision = destinations.of(row.recipient)
+        decision = self._destinations.of(row.sender, row.recipient)
         if decision.action == "discard":
             self._work.discarded.append((row.recipient, decision.why))
             return None

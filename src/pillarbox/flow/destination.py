@@ -73,6 +73,26 @@ def adopt(tx: Tx, limit: int) -> int:
     return len(found)
 
 
+class Routing:
+    """Decides for all recipients of one transaction that nobody has moved, and remembers what it decided."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+        self._known = tx.remembered()
+        self._by_sender: dict[str, Destinations] = {}
+
+    def of(self, sender: str, recipient: str) -> Decision:
+        """The destination for an address elsewhere."""
+        key = "destination", sender, recipient
+        decision: Decision | None = self._known.get(key)
+        if decision is None:
+            destinations = self._by_sender.get(sender)
+            if destinations is None:
+                destinations = self._by_sender[sender] = Destinations(self._tx, sender)
+            decision = self._known[key] = destinations.of(recipient)
+        return decision
+
+
 class Destinations:
     """Decides for the recipients of one sender, within one transaction: what they share is looked up once."""
 

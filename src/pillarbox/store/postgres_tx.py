@@ -83,6 +83,10 @@ class PostgresTx:
     def heavy(self, rows: int = 0, octets: int = 0) -> None:
         """Nothing to say: always in a thread."""
 
+    def remembered(self) -> dict[Any, Any]:
+        """Nothing: to ask whether it is still so would be one more way to the server."""
+        return {}
+
     def savepoint(self) -> PostgresSavepoint:
         return PostgresSavepoint(self)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import apsw
 
 from pillarbox.store.errors import NotFound, StoreError
+from pillarbox.store.remembered import VERSION, Remembered
 from pillarbox.store.sqlite_connection import translated
 from pillarbox.store.tx import Params, Row, Touched
 
@@ -35,6 +36,8 @@ class Savepoint:
         self._tx.run("SAVEPOINT inner_part")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            self._tx.memory.forget()
         # An error may have ended the whole transaction (SQLITE_FULL): then there is nothing to go back to.
         if error is not None and self._tx.connection.in_transaction:
             self._tx.run("ROLLBACK TO inner_part")
@@ -47,9 +50,11 @@ class SqliteTx:
 
     engine: Literal["sqlite", "postgresql"] = "sqlite"
 
-    def __init__(self, connection: apsw.Connection, now: int) -> None:
+    def __init__(self, connection: apsw.Connection, now: int, memory: Remembered | None = None) -> None:
+        """`memory`: of whoever uses the connection for many transactions."""
         self.connection = connection
         self.now = now
+        self.memory = memory or Remembered()
         self.touched: list[Touched] = []
         self._cursor = connection.cursor()
 
@@ -109,6 +114,10 @@ class SqliteTx:
 
     def heavy(self, rows: int = 0, octets: int = 0) -> None:
         """Nothing to say in a thread."""
+
+    def remembered(self) -> dict[Any, Any]:
+        (version,) = self.row(VERSION) or (0,)
+        return self.memory.at(version)
 
     def savepoint(self) -> Savepoint:
         return Savepoint(self)

@@ -21,6 +21,7 @@ import structlog
 from pillarbox.store.errors import Busy, Closed, Full, StoreError, Temporary
 from pillarbox.store.log_space import LogSpace
 from pillarbox.store.mark import COMMITS, UIDVALIDITY, Mark, Verdict
+from pillarbox.store.remembered import Remembered
 from pillarbox.store.restored import went_back_in_time
 from pillarbox.store.sqlite_connection import FOREIGN_LOCK_WAIT, connect, fetch, translated
 from pillarbox.store.sqlite_tx import SqliteTx
@@ -76,6 +77,7 @@ class Writer:
         self._lock.say_open()
         self._connection = connect(path, "writer")
         self._space = LogSpace(path, self._connection)
+        self._memory = Remembered()
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._ending = False
         self._closed = False
@@ -212,9 +214,10 @@ class Writer:
             return self._failed(group, translated(error))
         self._space.make()
         before = connection.total_changes()
-        tx = SqliteTx(connection, int(self._clock()))
+        tx = SqliteTx(connection, int(self._clock()), self._memory)
         try:
             if fetch(connection, _COMMITS, (COMMITS,))[0] < self._mark.committed:
+                self._memory.forget()
                 went_back_in_time(tx, self._mark, Verdict.BEHIND)
         except (apsw.Error, StoreError) as error:
             return self._failed(group, error if isinstance(error, StoreError) else translated(error))
@@ -256,6 +259,7 @@ class Writer:
             value = request.fn(tx, *request.args, **request.kw)
             tx.run("RELEASE one")
         except BaseException as error:
+            self._memory.forget()
             if not connection.in_transaction:
                 raise _Spoiled(error) from error
             del tx.touched[touched:]
@@ -276,6 +280,7 @@ class Writer:
         return [Done(request.future, None, _again(error)) for request in group], []
 
     def _roll_back(self) -> None:
+        self._memory.forget()
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

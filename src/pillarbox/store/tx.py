@@ -77,5 +77,11 @@ class Tx(Protocol):
     def heavy(self, rows: int = 0, octets: int = 0) -> None:
         """Announce what is about to be read: over 200 rows or 64 KiB an inline read moves to a thread."""
 
+    def remembered(self) -> dict[Any, Any]:
+        """What functions have noted of the directory (`DIRECTORY`), by keys of theirs: gone as soon as that changes.
+
+        To be asked for in every function anew; not used on after changing the directory itself.
+        """
+
     def savepoint(self) -> AbstractContextManager[None]:
         """`with tx.savepoint():` undoes what was done inside when an exception leaves it."""
