@@ -78,7 +78,7 @@ async def send(
 
 
 def _changed_since(selected: Selected, picks: list[range], modseq: int) -> list[range]:
-    found = [at for pick in picks for at in pick if selected.modseqs[at] > modseq]
+    found = [at for pick in picks for at in selected.newer(pick, modseq)]
     return [range(low, high + 1) for low, high in compact(found)]
 
 

@@ -88,9 +88,9 @@ def _tell(
     found: Sequence[int],
     scores: Mapping[int, int],
 ) -> None:
-    numbers = [selected.uids[at] for at in found] if command.uid else [at + 1 for at in found]
     returns = args.returns
     if returns is None and (args.sort or not session.rev2):
+        numbers = [selected.uids[at] for at in found] if command.uid else [at + 1 for at in found]
         modseq = max(selected.modseqs[at] for at in found) if args.modseq and found else None
         rendered = responses.sort if args.sort else responses.search
         session.core.untagged(rendered(numbers, modseq))

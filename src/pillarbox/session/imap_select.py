@@ -148,8 +148,8 @@ async def _resynchronise(session: ImapSession, selected: Selected, known: QResyn
         return
     lines: list[bytes] = []
     for start in range(0, len(selected), _PAGE):
-        page = selected.modseqs[start : start + _PAGE]
-        for at in [at for at, modseq in enumerate(page, start) if modseq > known.modseq]:
+        stop = min(start + _PAGE, len(selected))
+        for at in selected.newer(range(start, stop), known.modseq):
             uid = selected.uids[at]
             if known.known_uids is not None and uid not in known.known_uids:
                 continue
@@ -160,7 +160,7 @@ async def _resynchronise(session: ImapSession, selected: Selected, known: QResyn
                 session.core.write(b"".join(lines))
                 lines.clear()
                 await session.drained()
-        if len(page) == _PAGE:
+        if stop < len(selected):
             await asyncio.sleep(0)  # others have their turn
     session.core.write(b"".join(lines))
 

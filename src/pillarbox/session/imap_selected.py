@@ -28,7 +28,7 @@ Keywords = tuple[str, ...]
 _WITHOUT = {bit: bytes(not value & bit for value in range(256)) for bit in (1, 2, 4, 8, 16)}  # by flag
 
 _FEW = 8  # gaps that are closed by moving what is behind them
-_SOME = 16_384  # flags looked through at a time: most often the first ones tell
+_SOME = 4096  # messages looked through at a time: most often few of them tell
 
 EVERY_RIGHT = "lrswipkxtena"
 
@@ -181,6 +181,15 @@ class Selected:
             if at >= 0:
                 return start + at + 1
         return 0
+
+    def newer(self, among: range, modseq: int) -> list[int]:
+        """Which of these indexes have a higher mod-sequence; where none has, a look at the highest tells."""
+        found: list[int] = []
+        for start in range(among.start, among.stop, _SOME):
+            page = self.modseqs[start : min(start + _SOME, among.stop)]
+            if max(page) > modseq:
+                found += [at for at, one in enumerate(page, start) if one > modseq]
+        return found
 
     def render_flags(self, index: int, *, recent: bool) -> bytes:
         """`(\\Seen $Junk)`; with \\Recent if `recent` asks for it and it applies."""

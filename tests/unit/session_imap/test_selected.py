@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillarbox.imap.sequence import SequenceSet, parse
+from pillarbox.session import imap_selected
 from pillarbox.session.imap_selected import Selected, join
 from pillarbox.store.records import Changes, MessageRow, View
 from unit.session_imap.model_client import ModelClient
@@ -141,3 +142,25 @@ def test_a_saved_result_with_other_numbers():
     assert view.pick(SequenceSet((), saved=True), uid=True) == []
     view.saved = SequenceSet(((2, 4),))
     assert view.pick(parse(b"4:6,9,$"), uid=True) == [range(1, 6), range(8, 9)]
+
+
+@given(
+    st.lists(st.tuples(flags, st.integers(1, 9)), max_size=12),
+    st.integers(0, 9),
+    st.tuples(st.integers(0, 12), st.integers(0, 12)),
+)
+def test_what_is_looked_for_in_pieces(rows, since, ends):
+    some, imap_selected._SOME = imap_selected._SOME, 3
+    try:
+        box = SimpleNamespace(id=1, user_id=1, uidvalidity=1, uidnext=len(rows) + 1, highestmodseq=9)
+        numbers = [array("q", range(1, len(rows) + 1)) for _ in range(4)]
+        columns = (array("B", [bits for bits, _ in rows]), array("q", [modseq for _, modseq in rows]), *numbers)
+        view = View(box, array("I", range(1, len(rows) + 1)), *columns, {})
+        selected = Selected(view, "x", read_only=True, recent_from=1)
+        among = range(min(ends), min(max(ends), len(rows)))
+        assert selected.newer(among, since) == [at for at in among if rows[at][1] > since]
+        for bit in (1, 8):
+            without = [number for number, (bits, _) in enumerate(rows, 1) if not bits & bit]
+            assert selected.first_without(bit) == (without or [0])[0]
+    finally:
+        imap_selected._SOME = some
