@@ -17,7 +17,7 @@ from pillarbox.imap import flags as imap_flags
 from pillarbox.imap.dates import internal_date
 from pillarbox.imap.fetch import FetchItem, Item, Section
 from pillarbox.imap.responses import string
-from pillarbox.mime.header import LISTED, select_in_each
+from pillarbox.mime.header import LISTED, LISTED_FIRST, lists_all, select_in_each
 from pillarbox.session.imap_fetch_pages import WORTH, Page, along, pages, taken
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store import messages, summaries
@@ -45,6 +45,7 @@ class Lines:
         self._session = session
         self._selected = selected
         self._names: list[str] = []  # of the stored values, in the order of their columns
+        self._all_listed = False  # header fields are asked for that older versions did not keep
         verb = b"UIDFETCH" if session.uid_only else b"FETCH"
         fields = []
         self._columns: list[_Values] = []
@@ -64,6 +65,10 @@ class Lines:
         places = await self._places(picks)
         for page, place in along(picks, self._selected.uids, places, ROWS):
             stored = await (self._rows(page) if place is None else self._summary(page, place))
+            if self._all_listed:
+                at = self._stored("header")
+                stored = [*stored]
+                stored[at] = [header if header is not None and lists_all(header) else None for header in stored[at]]
             for part, columns in _at_hand(page, stored):
                 yield part, None if columns is None else self._render(part, columns)
 
@@ -144,6 +149,7 @@ class Lines:
     def _section(self, section: Section) -> tuple[bytes, _Values]:
         """BODY[HEADER.FIELDS (...)] of the fields that lists show."""
         at = self._stored("header")
+        self._all_listed |= not section.fields <= LISTED_FIRST
 
         def values(_: Page, stored: _Columns) -> _Columns:
             chosen = select_in_each(stored[at], section.fields)

@@ -17,6 +17,7 @@ from pillarbox.mime.header import (
     fields_of,
     header_text,
     listed_fields,
+    lists_all,
     raw_values,
     select_fields,
     select_in_each,
@@ -221,6 +222,7 @@ def test_listed_fields_answer_for_the_whole_header(block: bytes, names: list[byt
     listed = listed_fields(block)
     assert listed is not None
     assert b"Received" not in listed
+    assert lists_all(listed)
     assert select_fields(listed, names) == select_fields(block, names)
 
 
@@ -231,6 +233,11 @@ def test_listed_fields_answer_for_the_whole_header(block: bytes, names: list[byt
 def test_fields_are_selected_in_many_headers_at_once(headers: list[bytes], names: frozenset[bytes]) -> None:
     one_by_one = [select_fields(header.replace(b"\0", b"\x80"), names) for header in headers]
     assert [chosen + b"\r\n" for chosen in select_in_each(headers, names)] == one_by_one
+
+
+@pytest.mark.parametrize("older", [b"", b"Subject: 2\n", b"To: x\r\n 2\n", b"2", b"Lines:\n\t2\n"])
+def test_what_older_versions_kept_has_not_all_fields(older: bytes) -> None:
+    assert not lists_all(older)
 
 
 def test_too_many_listed_fields_or_a_line_of_nobody_in_front_are_not_kept() -> None:

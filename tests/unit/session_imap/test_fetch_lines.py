@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from pillarbox.session.imap_fetch_pages import pages
+from pillarbox.store import blobs
 
 ITEMS = "(UID ENVELOPE BODYSTRUCTURE PREVIEW BODY.PEEK[HEADER.FIELDS (Subject TO)])"
 
@@ -41,6 +42,37 @@ async def test_long_values_and_rows_of_older_versions_are_told_all_the_same(hous
         assert every[1].count(b"someone799@example.org\r\nSubject: long\r\n\r\n)") == 1
         await h.node.store.write(lambda tx: tx.run("UPDATE blobs SET listed = NULL"))
         assert await c.ok(f"FETCH 1:* {ITEMS}") == every
+
+
+CLIENTS = {
+    "mutt": "DATE FROM SENDER SUBJECT TO CC MESSAGE-ID REFERENCES CONTENT-TYPE CONTENT-DESCRIPTION IN-REPLY-TO "
+    "REPLY-TO LINES LIST-POST X-LABEL X-ORIGINAL-TO",
+    "Evolution": "DATE FROM TO CC SUBJECT REFERENCES IN-REPLY-TO MESSAGE-ID MIME-VERSION CONTENT-TYPE CONTENT-CLASS "
+    "X-CALENDAR-ATTACHMENT X-MAILING-LIST X-LOOP LIST-ID LIST-POST MAILING-LIST ORIGINATOR X-LIST SENDER RETURN-PATH "
+    "X-BEENTHERE",
+    "K-9": "date subject from content-type to cc bcc reply-to message-id references in-reply-to list-post "
+    "list-unsubscribe sender X-K9mail-Identity Chat-Version",
+    "Thunderbird": "From To Cc Bcc Subject Date Message-ID Priority X-Priority References Newsgroups In-Reply-To "
+    "Content-Type Reply-To",
+    "Roundcube": "DATE FROM TO SUBJECT CONTENT-TYPE CC REPLY-TO LIST-POST DISPOSITION-NOTIFICATION-TO X-PRIORITY",
+}
+
+
+@pytest.mark.parametrize("fields", CLIENTS.values(), ids=CLIENTS.keys())
+async def test_what_clients_list_is_kept_short_and_older_rows_are_read(house, monkeypatch, fields):
+    raw = b"Subject: s\r\nLines: 2\r\nX-Loop: l\r\nX-K9mail-Identity: k\r\nTo: a@b\r\nReceived: x\r\n\r\ntext\r\n"
+    async with house() as h:
+        await h.put(raw, raw)
+        c = await h.login("INBOX")
+        items = f"(UID FLAGS BODY.PEEK[HEADER.FIELDS ({fields})])"
+        with monkeypatch.context() as patched:
+            patched.setattr(blobs, "read_slice", None)  # nothing of the message itself is read
+            lines = await c.ok(f"FETCH 1:* {items}")
+        assert [b"Subject: s\r\n" in line and b"Received" not in line for line in lines] == [True, True]
+        assert all((b"Lines: 2" in line) == ("LINES" in fields) for line in lines)
+        older = b"Subject: s\r\nTo: a@b\r\n"  # as it was kept when the list was shorter
+        await h.node.store.write(lambda tx: tx.run("UPDATE blobs SET listed = ? WHERE id = 1", (older,)))
+        assert await c.ok(f"FETCH 1:* {items}") == lines
 
 
 async def test_odd_fields_are_told_as_message_by_message(house):

@@ -149,11 +149,11 @@ async def test_another_form_is_not_read_and_made_anew(
 ) -> None:
     inbox = await fill(store, alice, 4)
     await pack(store)
-    monkeypatch.setattr(summaries, "FORM", 2)
+    monkeypatch.setattr(summaries, "FORM", 99)
     assert await store.read(summaries.places, inbox, 1, 4) == []
     assert await pack(store) == 1
     assert await tidy(store) == 1
-    assert await store.read(lambda tx: tx.rows("SELECT form FROM summaries")) == [(2,)]
+    assert await store.read(lambda tx: tx.rows("SELECT form FROM summaries")) == [(99,)]
     assert await store.read(uids, inbox) == [[1, 2, 3, 4]]
     await store.write(lambda tx: tx.run("DELETE FROM summaries"))
 
