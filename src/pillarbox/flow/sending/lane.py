@@ -85,7 +85,7 @@ class LaneRunner:
             self._patience.end()
             self._watch.end()
             self._slot.give()
-            self._run.lane_ended(self)
+            self._run.lanes.ended(self)
             await self._close()
 
     async def _next(self) -> Load | None:
@@ -152,7 +152,7 @@ class LaneRunner:
             run.trouble(down.reply)
         elif down.permanent:
             self._answer(load, "failed", down.reply, began)
-        elif others := run.talking(self):
+        elif others := run.lanes.talking(self):
             # It serves us in other lanes: one too many, which is not this message's fault.
             run.pace.refused_one_more(others)
             run.put_back(load)

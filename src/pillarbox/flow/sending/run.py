@@ -1,8 +1,7 @@
 """One destination, as long as this worker has it: rows are claimed, sent through lanes, settled, until none is due.
 
 A turn is one transaction: what came of the last parcels is settled and the next rows are claimed, so that a commit is
-paid once for a batch. Lanes go on meanwhile; when a turn fails they get nothing more, since what was sent and not
-settled would be sent twice after a crash.
+paid once for a batch. Lanes go on meanwhile; when a turn fails they get nothing more (`results`).
 
 A run may also have no lease, when another worker has it: then it sends only what this worker accepts (`handover`), in
 its share of the lanes, and at the first trouble leaves it all to the other.
@@ -15,31 +14,25 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
-from msgspec import structs
 
 from pillarbox.access.ledger import Field
-from pillarbox.store import StoreError, queue_settle, queue_upkeep
-from pillarbox.store.errors import Temporary
+from pillarbox.store import StoreError, queue_upkeep
 from pillarbox.store.records import Destination, QueuedMessage
 
 from ..parcel import Hop, Outcome, Reply
-from ..report_text import plain
-from . import journal
 from .batch import MOST_RECIPIENTS, Load, loads
 from .batch import load as parcel_of
-from .lane import LaneRunner
+from .lanes import Lanes
 from .pace import Pace
 from .parts import GRACE, LEASE, Parts
-from .policy import Policy
-from .settle import Judged, Settled, settle
+from .results import AGAIN, Results
 from .stock import Stock
-from .turn import HASTENED, leave, turn
-from .verdict import Attempt, judge, overdue
+from .turn import HASTENED
+from .verdict import overdue
 
 log = structlog.get_logger()
 
 LINGER = 10.0  # seconds without a parcel and without lanes, after which a run without a lease ends
-AGAIN = 1.0  # seconds until a turn that failed is tried again
 READY = 100  # parcels that wait for lanes, beyond which what is accepted waits in the queue
 SETTLE_AT = 500  # attempts that wait for a turn before lanes get nothing more
 BROKEN = 60.0  # seconds that a destination rests whose rows cannot be claimed
@@ -70,17 +63,15 @@ class Run:
             timeout=policy.breaker_timeout,
         )
         self.stock = Stock(parts.held)
+        self.lanes = Lanes(self)
+        self._results = Results(parts, destination.id, destination.name, self.stock)
         self.lease_until = parts.clock() + LEASE
         self.last_error = destination.last_error
-        self.resume_at = 0.0  # loop time before which no lane is opened, after trouble
         self._tail: list[QueuedMessage] = []  # of the last message claimed: more of its recipients may follow
-        self._came: list[Judged] = []
-        self._lanes: set[LaneRunner] = set()
         self._poke = asyncio.Event()
         self._dry = not leased  # nothing more was due when we looked
         self._look = False  # something may have become due since
         self._look_from = 0.0  # loop time
-        self._stuck = False  # the last turn failed
         self._leaving = False
         self._back = False  # the destination is back after it was left alone
         self._down: Reply | None = None  # what answers for rows that are due while it is left alone
@@ -133,15 +124,9 @@ class Run:
         self._poke.set()
 
     @property
-    def _too_many(self) -> bool:
-        """Whether there are more lanes to the hop of now than there should be."""
-        most = self.pace.lanes
-        return len(self._lanes) > most and sum(not lane.astray for lane in self._lanes) > most
-
-    @property
     def starting(self) -> bool:
         """It has no lane yet and will want one."""
-        return not self._lanes and not self._leaving
+        return not self.lanes and not self._leaving
 
     def leave(self) -> None:
         """Begin nothing more; lanes finish the message they are at."""
@@ -151,8 +136,7 @@ class Run:
 
     def cut(self) -> None:
         """Interrupt what lanes are at."""
-        for lane in tuple(self._lanes):
-            lane.cut()
+        self.lanes.cut()
 
     def yield_slots(self) -> None:
         """Others need them: lanes without work close."""
@@ -161,17 +145,22 @@ class Run:
     # What was just accepted.
 
     @property
+    def sends(self) -> bool:
+        """Whether lanes get parcels."""
+        return not self._results.stuck and not self._leaving and self._down is None
+
+    @property
     def takes(self) -> bool:
         """Whether rows may be put into the queue for us to be handed over, without getting ahead of others."""
-        if not self._dry or self._tail or self._stuck or self._leaving or self._down is not None or self.pace.probing:
+        if not self._dry or self._tail or not self.sends or self.pace.probing:
             return False
-        if len(self.stock) >= READY or len(self._came) >= SETTLE_AT or self.parts.slots.is_slow(self.name):
+        if len(self.stock) >= READY or len(self._results) >= SETTLE_AT or self.parts.slots.is_slow(self.name):
             return False
         return self.parts.clock() < self.lease_until - GRACE
 
     def hand(self, rows: list[QueuedMessage], content: bytes | None) -> bool:
         """Rows of one message, our claim since this moment, with what its blob holds; False when it is too late."""
-        if self._leaving or self._stuck or self._down is not None:
+        if not self.sends:
             return False
         if not self.leased:
             self._stay_until = asyncio.get_running_loop().time() + LINGER
@@ -185,13 +174,13 @@ class Run:
 
     def next_load(self) -> Load | None:
         """The next parcel for a lane; None when there is none for now."""
-        if self._stuck or self._leaving or self._down is not None or len(self._came) >= SETTLE_AT:
+        if not self.sends or len(self._results) >= SETTLE_AT:
             return None
         if self.parts.clock() > self.lease_until - GRACE:  # it may be another's by now
             return None
-        if self._too_many or (load := self.stock.take()) is None:
+        if self.lanes.too_many or (load := self.stock.take()) is None:
             return None
-        if len(self.stock) <= len(self._lanes) and not self._dry:
+        if len(self.stock) <= len(self.lanes) and not self._dry:
             self._poke.set()
         return load
 
@@ -219,7 +208,7 @@ class Run:
     @property
     def worth_waiting(self) -> bool:
         """Whether a lane without work should stay for some: not where others need its slot and nothing is due."""
-        if self._leaving or self._down is not None or self._too_many:
+        if self._leaving or self._down is not None or self.lanes.too_many:
             return False
         return not self._dry or not self.parts.slots.pressed
 
@@ -230,13 +219,7 @@ class Run:
 
     def came(self, load: Load, outcomes: Sequence[Outcome], began: float, mail_from: str, *, tried: bool) -> None:
         """What became of a parcel. `began` in epoch seconds."""
-        policy, now = self.parts.policy(), int(self.parts.clock())
-        chance = self.parts.chance()  # the same for all, so that they are tried together again
-        of_row = {outcome.queue_id: _storable(outcome) for outcome in outcomes}
-        for row in load.rows:
-            outcome = of_row.get(row.id) or Outcome(row.id, "deferred", Reply("PROTOCOL", 451, "4.3.0", "No outcome"))
-            attempt = Attempt(row, outcome, began, self.hop.kind, mail_from, tried)
-            self._came.append((attempt, judge(attempt, now, policy, chance)))
+        self._results.add(load, outcomes, began, mail_from, self.hop.kind, tried=tried)
         self._poke.set()
 
     def well(self) -> None:
@@ -263,21 +246,13 @@ class Run:
             return
         was_blocked = self.pace.blocked
         self.pace.bad(parts.clock(), parts.chance())
-        self.resume_at = asyncio.get_running_loop().time() + min(self.pace.failures, 5) * (0.5 + parts.chance())
+        self.lanes.resume_at = asyncio.get_running_loop().time() + min(self.pace.failures, 5) * (0.5 + parts.chance())
         if self.pace.blocked:
             self._down = reply
             self.stock.call_all()
             if not was_blocked:
                 failures = self.pace.failures
                 log.warning("Destination is left alone: %s", self.last_error, destination=self.name, failures=failures)
-
-    def lane_ended(self, lane: LaneRunner) -> None:
-        self._lanes.discard(lane)
-        self._poke.set()
-
-    def talking(self, besides: LaneRunner) -> int:
-        """Lanes that have a connection, without this one."""
-        return sum(lane.connected for lane in self._lanes if lane is not besides)
 
     # Turns.
 
@@ -290,14 +265,14 @@ class Run:
             if self._leaving:
                 self._drop_ready()
             want = self._want()
-            if self._came and not want and not self._back and not self._leaving and self._lanes:
+            if self._results and not want and not self._back and not self._leaving and self.lanes:
                 await self.parts.company.wait()
                 want = self._want()
-            if self._came or want or self._back:
+            if self._results or want or self._back:
                 await self._turn(want)
                 continue
-            self._open_lanes()
-            if not self._lanes and self._finished():
+            self.lanes.open()
+            if not self.lanes and self._finished():
                 return
             await self._wait()
 
@@ -311,18 +286,18 @@ class Run:
     async def _wait(self) -> None:
         """Until somebody pokes. The interval catches what nobody told of."""
         pause = self.parts.policy().flush_interval
-        if self.stock and (rest := self.resume_at - asyncio.get_running_loop().time()) > 0:
+        if self.stock and (rest := self.lanes.resume_at - asyncio.get_running_loop().time()) > 0:
             pause = min(pause, rest + 0.001)
-        if not self._lanes and (rest := self._stay_until - asyncio.get_running_loop().time()) > 0:
+        if not self.lanes and (rest := self._stay_until - asyncio.get_running_loop().time()) > 0:
             pause = min(pause, rest + 0.001)
-        if self._stuck:
+        if self._results.stuck:
             pause = AGAIN
         with suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await self._poke.wait()
                 return
         self._look = self._dry
-        self._stuck = False
+        self._results.stuck = False
 
     async def _look_again(self) -> None:
         """Whether something became due; not for each commit of a busy server."""
@@ -341,14 +316,14 @@ class Run:
 
     def _want(self) -> int:
         """Rows to be claimed by the next turn."""
-        if self._dry or self._leaving or self._stuck:
+        if self._dry or self._leaving or self._results.stuck:
             return 0
         if self.parts.clock() > self.lease_until - GRACE:
             return 0
         if self._down is not None:
             return ANSWERED
         batch = self.parts.policy().batch
-        if len(self.stock) > len(self._lanes):
+        if len(self.stock) > len(self.lanes):
             return 0
         # A slow destination has no claim to memory, and one that may be down none to more than a look.
         if self.pace.probing:
@@ -356,60 +331,23 @@ class Run:
         return min(batch, 10) if self.parts.slots.is_slow(self.name) else batch
 
     async def _turn(self, want: int) -> None:
-        """One transaction. What it settles is forgotten only after the commit."""
-        parts, policy = self.parts, self.parts.policy()
-        came, back = self._came, self._back
-        self._came, self._back = [], False
-        ids = [parts.ids() for _, verdict in came if verdict.report]
-        try:
-            settled, rows, hastened = await parts.store.write(
-                turn, self.id, parts.holder, came, policy, ids, parts.clock(), want, back
-            )
-        except Temporary as error:
-            log.warning("The queue cannot be settled yet: %s", error, destination=self.name)
-            self._came, self._back = came + self._came, back or self._back
-            self._stuck = True
-            await asyncio.sleep(AGAIN)
-            return
-        except Exception as error:
-            log.error("A batch of the queue cannot be settled: %r", error, destination=self.name)
+        """One transaction."""
+        back, self._back = self._back, False
+        settling = len(self._results)
+        turned = await self._results.turn(want, back)
+        if turned.fault:
             self._back = back or self._back
-            await self._settle_alone(came, policy)
-            if not came:  # claiming fails: not again at once
-                self.pace.blocked_until = parts.clock() + BROKEN
+            if turned.fault == "never":
+                self._dry = True
+                if not settling:  # claiming fails: not again at once
+                    self.pace.blocked_until = self.parts.clock() + BROKEN
             return
-        self._stuck = False
-        self._settled(came, settled)
         if back:
-            self._back = hastened >= HASTENED
-            self._dry = self._dry and not hastened
+            self._back = turned.hastened >= HASTENED
+            self._dry = self._dry and not turned.hastened
         if want:
-            self._dry = len(rows) < want
-            self._take(rows)
-
-    async def _settle_alone(self, came: list[Judged], policy: Policy) -> None:
-        """One of them is what the store cannot take: each for itself; one that was delivered at least goes."""
-        parts = self.parts
-        for one in came:
-            row_id = one[0].row.id
-            try:
-                settled = await parts.store.write(settle, [one], parts.holder, policy, [parts.ids()], parts.clock())
-                self._settled([one], settled)
-            except Temporary:
-                self._came.append(one)
-            except Exception as error:
-                parts.counters.add(Field.ERRORS)
-                log.error("A row of the queue cannot be settled: %r", error, queue_id=row_id, destination=self.name)
-                self.stock.forget(row_id)  # the lease brings it back
-                if one[0].outcome.result == "delivered":
-                    with suppress(StoreError):
-                        await parts.store.write(queue_settle.remove, [row_id])
-        self._dry = True
-
-    def _settled(self, came: list[Judged], settled: Settled) -> None:
-        for attempt, _ in came:
-            self.stock.forget(attempt.row.id)
-        journal.note(self.parts.counters, came, settled)
+            self._dry = len(turned.rows) < want
+            self._take(turned.rows)
 
     def _take(self, rows: list[QueuedMessage]) -> None:
         """Make parcels of what was claimed. The last message waits for its other recipients when more is due."""
@@ -434,24 +372,6 @@ class Run:
                 self.came(loads([row])[0], [over], now, row.sender, tried=False)
         return good
 
-    def _open_lanes(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self.stock and self._may_open():
-            if loop.time() < self.resume_at or not self.stock.short:
-                return
-            slot = self.parts.slots.take(self.name, further=bool(self._lanes))
-            if slot is None:
-                return
-            lane = LaneRunner(self, slot)
-            self._lanes.add(lane)
-            lane.start()
-
-    def _may_open(self) -> bool:
-        if self._stuck or self._leaving or self._down is not None:
-            return False
-        most = self.pace.lanes
-        return len(self._lanes) < most or sum(not lane.astray for lane in self._lanes) < most
-
     def _answer_for_it(self, reply: Reply) -> None:
         """It is left alone: rows that are due were tried, as far as they are concerned."""
         now = self.parts.clock()
@@ -469,45 +389,10 @@ class Run:
 
     async def _end(self) -> None:
         """Settle what came, give back what was not tried, and the destination with what was learnt."""
-        parts, pace = self.parts, self.pace
+        pace = self.pace
         self._leaving = True
         self.cut()
-        while self._lanes:
-            await asyncio.gather(*(lane.ended() for lane in tuple(self._lanes)), return_exceptions=True)
-        for tries in range(3):
-            came = self._came
-            ids = [parts.ids() for _, verdict in came if verdict.report]
-            kept = {attempt.row.id for attempt, _ in came}
-            try:
-                settled = await parts.store.write(
-                    leave,
-                    self.id,
-                    parts.holder,
-                    came,
-                    parts.policy(),
-                    ids,
-                    parts.clock(),
-                    [row_id for row_id in self.stock.rows if row_id not in kept],
-                    (pace.failures, pace.lanes, pace.blocked_until, self.last_error[:500]) if self.leased else None,
-                )
-            except Exception as error:
-                log.warning("A destination is not given back: %r", error, destination=self.name)
-                if not isinstance(error, Temporary) and came:
-                    self._came = []
-                    await self._settle_alone(came, parts.policy())
-                if tries < 2:
-                    await asyncio.sleep(AGAIN)
-            else:
-                self._settled(came, settled)
-                break
-        self._came = []
+        await self.lanes.all_ended()
+        learnt = pace.failures, pace.lanes, pace.blocked_until, self.last_error[:500]
+        await self._results.leave(learnt if self.leased else None)
         self.stock.forget_all()
-
-
-def _storable(outcome: Outcome) -> Outcome:
-    """With the words of the server in one line that any store takes."""
-    reply = outcome.reply
-    text, host = plain(reply.text), plain(reply.host)
-    if (text, host) == (reply.text, reply.host):
-        return outcome
-    return structs.replace(outcome, reply=structs.replace(reply, text=text, host=host))
