@@ -20,6 +20,7 @@ from pillarbox.store import routes, tracing
 from pillarbox.store.records import Event, QueueRow
 from pillarbox.store.tx import Tx
 
+_GRAVITY = {"bounced": 3, "expired": 3, "refused": 2, "deferred": 1, "held": 1, "relayed": 0}
 MOST_EVENTS = 50_000  # of one message
 _KEY = re.compile(r"[0-9A-HJKMNP-TV-Z]{14}", re.I)
 
@@ -153,8 +154,7 @@ def _place(entry: tracing.Entry) -> str:
 def _summary(told: Told, address: str) -> dict[str, Any]:
     """One line about a message of an address."""
     mail = [event for event in told.events if event.kind != "report"] or told.events
-    own = [event for event in mail if event.recipient.lower() == address.lower()] or mail
-    first, last = told.events[0], own[-1]
+    first, last = told.events[0], _decisive(told, mail, address)
     recipients = list(dict.fromkeys(event.recipient for event in mail if event.recipient))
     more = f" and {len(recipients) - 1} more" if len(recipients) > 1 else ""
     shown = last.recipient or (recipients[0] if recipients else "")
@@ -166,6 +166,17 @@ def _summary(told: Told, address: str) -> dict[str, Any]:
         "recipient": f"{shown}{more}",
         "last": f"{last.kind}{': ' + answer if answer else ''}",
     }
+
+
+def _decisive(told: Told, mail: list[Event], address: str) -> Event:
+    """What a line about a message says: for a recipient what came last, for its sender what went worst of all that
+    came last for each recipient."""
+    sender = telling.sender_of(told.events)
+    if sender.lower() != address.lower():
+        own = [event for event in mail if event.recipient.lower() == address.lower()]
+        return (own or mail)[-1]
+    lasts = {event.recipient: event for event in mail if event.sender or event.kind not in _GRAVITY}
+    return max(lasts.values() or mail, key=lambda event: (_GRAVITY.get(event.kind, 0), event.at, event.id))
 
 
 def _as_json(told: Told) -> dict[str, Any]:

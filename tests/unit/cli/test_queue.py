@@ -16,7 +16,7 @@ from pillarbox.cli import mailq, pillarbox
 from pillarbox.flow.story import entry
 from pillarbox.mime.analysis import analyse
 from pillarbox.store import blobs, check_store, delivery, directory, events, open_store, routes
-from pillarbox.store.records import Delivery, NewMessage, Queued
+from pillarbox.store.records import Delivery, Event, NewMessage, Queued
 
 CONTENT = b"From: a@x.test\r\nSubject: one\r\nMessage-ID: <1@x.test>\r\n\r\nhello\r\n"
 KEYS = ("1M80JNJZZ1X800", "1M80JNJZZ1X801", "1M80JNJZZ1X802")
@@ -396,6 +396,26 @@ def test_trace_of_an_address(run: Run) -> None:
     full = run("trace", "a@x.test", "--full")[1]
     assert full.count("Message 1M80") == 2 and "in mailbox INBOX, uid 1" in full
     assert len(answer(run("trace", "a@x.test", "--limit", "1", "--json"))) == 1
+
+
+def test_a_line_about_a_message_tells_its_sender_of_what_went_worst(run: Run, tmp_path: Path) -> None:
+    def happened(at: int, kind: str, recipient: str, **facts: Any) -> Event:
+        return entry(1.7e9 + at, KEYS[0], kind, recipient=recipient, **({"sender": "a@x.test"} | facts))
+
+    def line(address: str) -> str:
+        return next(line for line in run("trace", address)[1].splitlines() if KEYS[0] in line)
+
+    on(tmp_path, events.add_events, [
+        happened(60, "bounced", "b@y.test", queue_id=1, code=550, text="no such user"),
+        happened(60, "report", "a@x.test", sender=""),
+        happened(70, "deferred", "c@y.test", queue_id=2, code=451, text="later"),
+        happened(80, "relayed", "d@z.test", queue_id=3, code=250, text="taken"),
+        happened(90, "relayed", "a@x.test", sender="", queue_id=99, code=250, text="the report"),
+    ])  # fmt: skip
+    assert "bounced: 550 no such user" in line("a@x.test")
+    assert "b@y.test and" in line("a@x.test")
+    assert "deferred: 451 later" in line("c@y.test")
+    assert "relayed: 250 taken" in line("d@z.test")
 
 
 def test_trace_of_what_left_its_mailbox(run: Run, tmp_path: Path) -> None:
