@@ -1,7 +1,8 @@
 """Workers tell each other what they committed: one small datagram to each sibling.
 
-It is only a hint. When a socket's buffer is full or a worker is just being replaced it is lost, and the sibling finds
-the change by itself a second later.
+Commits that follow each other closely are told together, so that a busy worker does not wake the others for each of
+them; the directory (a changed password) does not wait. It is only a hint. When a socket's buffer is full or a worker is
+just being replaced it is lost, and the sibling finds the change by itself a second later.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pillarbox.access.ledger import Ledger
 
 Pair = tuple[int, int]  # user id, mailbox id
 MOST = 1000  # pairs in a datagram; with more it is empty and says "look at everything"
+SPACING = 0.01  # seconds between two datagrams to a sibling
+_DIRECTORY: Pair = (0, 0)
 _AT_ONCE = 100  # datagrams taken in one turn of the loop
 
 
@@ -72,6 +75,8 @@ class Hints:
         self._inbox = sockets.pairs[slot][0]
         self._outboxes = [ends[1] for ends in sockets.pairs]
         self._pending: dict[Pair, None] = {}
+        self._told = 0.0  # when, on the loop's clock
+        self._due: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -79,21 +84,33 @@ class Hints:
         self._loop.add_reader(self._inbox.fileno(), self._read)
 
     def stop(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._flush()
         if self._loop is not None:
             self._loop.remove_reader(self._inbox.fileno())
             self._loop = None
 
     def tell(self, pairs: Iterable[Pair]) -> None:
-        """Called on the loop after a commit; what is told in one turn of the loop goes out together.
-
-        A turn later than the answers to those who waited for the commit, whose writes end this one.
-        """
-        if not self._pending and self._loop is not None:
-            self._loop.call_soon(self._loop.call_soon, self._flush)
+        """Called on the loop after a commit."""
         self._pending.update(dict.fromkeys(pairs))
+        loop = self._loop
+        if loop is None:
+            return
+        wait = 0.0 if _DIRECTORY in self._pending else self._told + SPACING - loop.time()
+        if self._due is not None:
+            if wait > 0:
+                return
+            self._due.cancel()
+        # A turn later than the answers to those who waited for the commit, whose writes end this one.
+        self._due = loop.call_later(wait, self._flush) if wait > 0 else loop.call_soon(loop.call_soon, self._flush)
 
     def _flush(self) -> None:
+        self._due = None
+        if not self._pending or self._loop is None:
+            return
         pairs, self._pending = list(self._pending), {}
+        self._told = self._loop.time()
         data = encode(pairs)
         for slot in self._ledger.live():
             if slot != self._slot:

@@ -95,7 +95,7 @@ def test_hints_that_say_look_at_everything() -> None:
     assert hints.decode(b"") == hints.decode(b"odd") == []
 
 
-async def test_hints_are_collected_and_reach_all_but_oneself() -> None:
+async def test_hints_are_collected_and_reach_all_but_oneself(monkeypatch: pytest.MonkeyPatch) -> None:
     sockets, ledger = hints.Sockets(4), Ledger(3)
     heard: dict[int, list[list[hints.Pair]]] = {n: [] for n in (1, 2, 3)}
     ends = {n: hints.Hints(sockets, ledger, n, heard[n].append) for n in (1, 2, 3)}
@@ -107,6 +107,7 @@ async def test_hints_are_collected_and_reach_all_but_oneself() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
     assert heard == {1: [], 2: [[(1, 1), (1, 2), (1, 3)]], 3: []}
+    monkeypatch.setattr(hints, "SPACING", 0.0)
     ends[1].tell([(1, n) for n in range(hints.MOST + 1)])
     ends[1].tell([(2, 2)])
     for _ in range(10):
@@ -118,6 +119,28 @@ async def test_hints_are_collected_and_reach_all_but_oneself() -> None:
         await asyncio.sleep(0)
     assert len(heard[2]) == 2
     ends[1].stop()
+    sockets.close()
+
+
+async def test_hints_of_the_directory_wait_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hints, "SPACING", 3600.0)
+    sockets, ledger = hints.Sockets(3), Ledger(2)
+    heard: list[list[hints.Pair]] = []
+    ends = {n: hints.Hints(sockets, ledger, n, heard.append) for n in (1, 2)}
+    for n in (1, 2):
+        ledger.attach(n)
+        ends[n].start()
+    ends[1]._told = asyncio.get_running_loop().time()  # a moment ago
+    for pairs in ([(1, 1)], [(1, 2)], [(0, 0)], [(0, 0)], [(1, 3)]):
+        ends[1].tell(pairs)
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert heard == [[(1, 1), (1, 2), (0, 0)], [(0, 0)]]
+    ends[1].stop()  # says what it has not said yet
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert heard[2:] == [[(1, 3)]]
+    ends[2].stop()
     sockets.close()
 
 
