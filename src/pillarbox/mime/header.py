@@ -82,9 +82,9 @@ def select_fields(header: bytes, names: Iterable[bytes], invert: bool = False) -
     Names are compared without case. The answer ends with an empty line. Lines that belong to no field are left out.
     """
     wanted = frozenset(name.lower() for name in names)
-    block = header if header[-1:] == b"\n" else header + b"\r\n"
     if not invert and len(wanted) <= _FEW:
-        return b"\n".join([*_those(wanted).findall(b"\n" + block), b"\r\n"])
+        return _selected(header, wanted) + b"\r\n"
+    block = header if header[-1:] == b"\n" else header + b"\r\n"
     kept = []
     for match in _FIELD.finditer(block):
         name = match[1]
@@ -92,6 +92,11 @@ def select_fields(header: bytes, names: Iterable[bytes], invert: bool = False) -
             kept.append(match[0])
     kept.append(b"\r\n")
     return b"".join(kept)
+
+
+def _selected(header: bytes, names: frozenset[bytes]) -> bytes:
+    block = b"\n" + header if header[-1:] == b"\n" else b"\n%b\r\n" % header
+    return b"\n".join([*_those(names).findall(block), b""])
 
 
 def select_in_each(headers: Sequence[bytes], names: frozenset[bytes]) -> list[bytes]:
@@ -127,7 +132,7 @@ def listed_fields(block: bytes) -> bytes | None:
     """
     if len(block) > _LISTED_HEADER or block[:1] in (b" ", b"\t"):
         return None
-    kept = select_fields(block, LISTED)[:-2]
+    kept = _selected(block, LISTED)
     return kept + _ALL if len(kept) <= LISTED_SIZE else None
 
 
