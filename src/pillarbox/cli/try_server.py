@@ -41,7 +41,7 @@ PORTS = {
 LISTENING = ("smtp", "submission", "submissions", "lmtp", "imap", "imaps", "pop3", "pop3s", "api", "health")
 PORT_SETTINGS = {"smtp": "SMTP_PORT", "submissions": "SMTP_SMTPS_PORT"}  # the others are named after their role
 OUTSIDE = ("SMTP_CONFIG_FILE", "SMTP_LOG_FILE", "SMTP_USER")
-LOCK_PATIENCE = 10.0  # seconds: workers of a killed server need a moment to notice
+LOCK_PATIENCE = 20.0  # seconds: workers of a killed server end their sessions first (`worker.ORPHANED`)
 
 
 class TryError(Exception):

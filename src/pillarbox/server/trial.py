@@ -69,16 +69,16 @@ class Trial:
             self._wait()
             self._hand_over()
         except known as error:
-            self._say("failed", str(error))
+            self._fail(str(error))
         except Exception as error:
             log.exception("The new program failed")
-            self._say("failed", f"{type(error).__name__}: {error}")
+            self._fail(f"{type(error).__name__}: {error}")
         self._clean_up()
         return 1
 
     def _prepare(self) -> None:
         settings = self._settings
-        self._say("step", "checking the settings", 60.0)
+        self._step("checking the settings", 60.0)
         if too_late := reload.changed_too_late(self._handed.fixed, settings):
             raise TrialError(f"{', '.join(too_late)} changed, which takes a restart. Fix: undo that, or restart")
         self._user, self._pair = make_ready(settings)
@@ -86,11 +86,11 @@ class Trial:
         owner = owner_of(self._user)
         self._commons = Commons.inherit(self._handed.estate, owner, settings, self._size, self._parts.share)
         self._commons.listeners.extend(wanted(settings), listen=False)
-        self._say("step", "bringing the database to this version", MIGRATION)
+        self._step("bringing the database to this version", MIGRATION)
         in_child(lambda: self._parts.prepare(settings), self._user)
 
     def _start_workers(self) -> None:
-        self._say("step", "starting workers", 60.0)
+        self._step("starting workers", 60.0)
         commons = self._commons
         own = Ledger(0).attach(SUPERVISOR)  # the supervisor's slot is the running program's
         self._crew = Crew(commons.ledger, own, self._be_worker, time.monotonic)
@@ -141,12 +141,18 @@ class Trial:
             socket.send_fds(self._report, [b"more"], fresh[begin : begin + AT_ONCE])
         os._exit(0)  # the workers stay, and have another parent now
 
-    def _say(self, state: str, text: str, patience: float = 0.0) -> None:
-        self._send(Word(state=state, text=text, patience=patience))
+    def _step(self, text: str, patience: float) -> None:
+        self._send(Word(state="step", text=text, patience=patience))
+
+    def _fail(self, text: str) -> None:
+        with suppress(TrialError):  # nobody is there any more
+            self._send(Word(state="failed", text=text))
 
     def _send(self, word: Word) -> None:
-        with suppress(OSError):  # nobody is there any more; it shows elsewhere
+        try:
             self._report.send(msgspec.json.encode(word))
+        except OSError as error:
+            raise TrialError("the running program has ended") from error
 
     def _clean_up(self) -> None:
         """Nothing of us stays: no worker, and no socket file."""
