@@ -21,9 +21,10 @@ from typing import Any
 
 from dialogues.player import Player
 from pillarbox.imap import events
-from pillarbox.imap.core import ImapCore, Limits
+from pillarbox.imap.core import ImapCore
 from pillarbox.imap.extensions import Offer
 from pillarbox.imap.fetch import Section
+from pillarbox.imap.limits import Limits
 from pillarbox.imap.sequence import SequenceSet, render_ranges
 from pillarbox.imap.state import State
 

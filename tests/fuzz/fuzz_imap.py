@@ -10,8 +10,9 @@ import zlib
 from collections.abc import Iterable
 
 from pillarbox.imap import events
-from pillarbox.imap.core import ImapCore, Limits
+from pillarbox.imap.core import ImapCore
 from pillarbox.imap.extensions import Offer
+from pillarbox.imap.limits import Limits
 from pillarbox.imap.state import State
 
 LIMITS = Limits(append=400, command=600, literals=300, command_before_login=300, literals_before_login=100, errors=9)

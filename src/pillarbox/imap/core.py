@@ -18,10 +18,8 @@ Rules that hold here:
 from __future__ import annotations
 
 import base64
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import cast
 
@@ -44,27 +42,15 @@ from pillarbox.imap.events import (
     Logout,
     StartTls,
 )
-from pillarbox.imap.extensions import ENABLES, MISSING_COMMANDS, Offer, capabilities
+from pillarbox.imap.extensions import ENABLES, Offer, capabilities
+from pillarbox.imap.heads import tag_of, understood
 from pillarbox.imap.intake import Announced, Chunk, Intake, Line, TooLong
+from pillarbox.imap.limits import Limits
 from pillarbox.imap.outbox import Outbox, response_text
-from pillarbox.imap.rules import COMMANDS, Parsed, Rule
+from pillarbox.imap.rules import Parsed, Rule
 from pillarbox.imap.session_grammar import unbase64
 from pillarbox.imap.state import State
 from pillarbox.imap.syntax import BadSyntax, Cursor, Refused
-
-
-@dataclass(slots=True, frozen=True)
-class Limits:
-    """What a client may send; octets and counts."""
-
-    append: int = 50 * 1024 * 1024  # a message; advertised as APPENDLIMIT
-    save: int = 100_000  # messages that one COPY or APPEND stores; advertised as SAVELIMIT
-    command: int = 64 * 1024  # a command without its literals
-    literals: int = 1024 * 1024  # all literals of a command, APPEND's message apart
-    command_before_login: int = 16 * 1024  # strangers get less: there may be many
-    literals_before_login: int = 16 * 1024
-    errors_before_login: int = 5  # BAD and refused logins, then BYE
-    errors: int = 50  # BAD in a row once logged in, then BYE
 
 
 class _Hearing(Enum):
@@ -75,9 +61,6 @@ class _Hearing(Enum):
     NOTHING = auto()  # STARTTLS was accepted: nothing is heard until `tls_started`
 
 
-# tag, RFC 9051 section 9: ASTRING-CHARs but "+"
-_HEAD = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,255}) ((?:[Uu][Ii][Dd] )?[A-Za-z]{1,20})( |\Z)")
-_TAG = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,255})(?: |\Z)")
 _GO_ON = b"+ Ready for literal data\r\n"
 _UID_REQUIRED = ("message numbers are not used once UIDONLY is enabled, RFC 9586 section 3", "UIDREQUIRED")
 _APPENDING = frozenset({"APPEND", "REPLACE"})
@@ -315,11 +298,11 @@ class ImapCore:
     def _announced(self, frame: Announced) -> Event | None:
         """A command came as far as a literal: is it wanted?"""
         start = frame.start
-        head = _HEAD.match(start)
-        rule = self._legal(head) if head else None
-        if head is None or rule is None:
-            self._refuse(start, "BAD", self._why_not(head))
+        found = understood(start, self.state)
+        if isinstance(found, str):
+            self._refuse(start, "BAD", found)
             return None
+        head, rule = found
         if rule.numbers and "UIDONLY" in self.enabled:
             self._refuse(start, "BAD", *_UID_REQUIRED)
             return None
@@ -418,38 +401,17 @@ class ImapCore:
     def _cursor(self, text: bytes, at: int) -> Cursor:
         return Cursor(text, at, utf8=self.utf8, enabled=self.enabled)
 
-    def _legal(self, head: re.Match[bytes]) -> Rule | None:
-        rule = COMMANDS.get(head[2].upper().decode("ascii"))
-        return rule if rule is not None and self.state in rule.states else None
-
-    def _why_not(self, head: re.Match[bytes] | None) -> str:
-        if head is None:
-            return "a command is a tag, a space and a name"
-        name = head[2].upper().decode("ascii")
-        rule = COMMANDS.get(name)
-        if rule is None:
-            missing = MISSING_COMMANDS.get(name)
-            if missing is not None:
-                return f"{name} needs {missing.name} (RFC {missing.rfc}), which this server does not have"
-            return f"there is no command {name}"
-        if self.state is State.NOT_AUTHENTICATED:
-            return f"{name} is for later: log in first"
-        if State.SELECTED in rule.states:
-            return f"{name} needs a mailbox: SELECT one first"
-        return f"{name} is not for now: you are logged in already"
-
     def _refuse(self, text: bytes, status: str, why: str, code: str | None = None) -> None:
         """Answer a command that no event is made of; `text` begins with its tag, if it has one."""
-        tag = _TAG.match(text)
-        self.tagged(tag[1] if tag else b"*", status, why, code)
+        self.tagged(tag_of(text), status, why, code)
 
     def _complete(self, line: bytes) -> Event | None:
         """A whole command is here."""
-        head = _HEAD.match(line)
-        rule = self._legal(head) if head else None
-        if head is None or rule is None:
-            self._refuse(line, "BAD", self._why_not(head))
+        found = understood(line, self.state)
+        if isinstance(found, str):
+            self._refuse(line, "BAD", found)
             return None
+        head, rule = found
         if rule.numbers and "UIDONLY" in self.enabled:
             self._refuse(line, "BAD", *_UID_REQUIRED)
             return None

@@ -18,7 +18,7 @@ from pillarbox.access.exchange import NO_CHANNEL, Exchange, offered
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
 from pillarbox.imap.comparator import DEFAULT
-from pillarbox.imap.core import ImapCore, Limits
+from pillarbox.imap.core import ImapCore
 from pillarbox.imap.events import (
     AppendEnd,
     AppendStart,
@@ -35,6 +35,7 @@ from pillarbox.imap.events import (
     StartTls,
 )
 from pillarbox.imap.extensions import Offer
+from pillarbox.imap.limits import Limits
 from pillarbox.imap.sequence import SequenceSet
 from pillarbox.store import Store, mailboxes, messages, rights
 from pillarbox.store.errors import Busy, NotFound, StoreError

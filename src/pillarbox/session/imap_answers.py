@@ -41,6 +41,11 @@ def no_mailbox(name: str, *, try_create: bool = False) -> Refuse:
     return Refuse(f"There is no mailbox {shown(name)}", "TRYCREATE" if try_create else "NONEXISTENT")
 
 
+class SourceGone(errors.NotFound):
+    """In a transaction: messages that the command is about are not there any more, and nothing of it is done. It is
+    answered `gone` (RFC 9051 section 6.4.7, RFC 8508 section 3)."""
+
+
 def gone() -> Refuse:
     """Some of the messages were expunged by another session; a NOOP will tell which."""
     return Refuse("Some of these messages no longer exist", "EXPUNGEISSUED")

@@ -18,7 +18,7 @@ from pillarbox.imap.events import AppendEnd, AppendStart, CatenateText, Catenate
 from pillarbox.imap.responses import appenduid
 from pillarbox.session import imap_annotations
 from pillarbox.session.imap_acl import seen
-from pillarbox.session.imap_answers import Answer, Refuse, gone, no_mailbox
+from pillarbox.session.imap_answers import Answer, Refuse, SourceGone, gone, no_mailbox
 from pillarbox.session.imap_append_held import Held, New
 from pillarbox.session.imap_store import permitted
 from pillarbox.session.imap_urls import octets_of
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
 
 log = structlog.get_logger()
-
-
-class _SourceGone(NotFound):
-    """The message that is to be replaced is not there any more."""
 
 
 class Appending:
@@ -155,7 +151,7 @@ async def end(session: ImapSession, appending: Appending, event: AppendEnd) -> A
             made = await imap_annotations.kept(
                 session.write(_appended, session.user_id, new, appending.replaced, size=size)
             )
-        except _SourceGone:
+        except SourceGone:
             raise gone() from None
         except NotFound:
             raise no_mailbox(args.mailbox, try_create=True) from None
@@ -182,7 +178,7 @@ def _appended(tx: Tx, user_id: int, new: Sequence[New], replaced: tuple[int, int
         mailbox_id, uid = replaced
         messages.store_flags(tx, mailbox_id, [uid], "add", flags.DELETED)
         if not messages.expunge(tx, mailbox_id, [uid]).uids:
-            raise _SourceGone(target)
+            raise SourceGone(target)
     made = []
     for args, message in new:
         keywords = args.keywords if "w" in rights else ()

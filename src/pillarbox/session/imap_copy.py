@@ -10,18 +10,13 @@ from pillarbox.imap.events import Command
 from pillarbox.imap.responses import copyuid
 from pillarbox.session import imap_annotations
 from pillarbox.session.imap_acl import seen
-from pillarbox.session.imap_answers import Answer, Refuse, gone
+from pillarbox.session.imap_answers import Answer, Refuse, SourceGone, gone
 from pillarbox.session.imap_store import permitted
 from pillarbox.store import Tx, flags, messages
-from pillarbox.store.errors import NotFound
 from pillarbox.store.records import Copied
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
-
-
-class _SourceGone(NotFound):
-    """Some of the messages are not there any more: nothing is copied (RFC 9051 section 6.4.7)."""
 
 
 async def copy(session: ImapSession, command: Command) -> Answer:
@@ -54,7 +49,7 @@ async def _transfer(session: ImapSession, command: Command, *, move: bool) -> Co
         copied = await session.write(
             _transferred, session.user_id, selected.mailbox_id, uids, args.mailbox, move, strict=not command.uid
         )
-    except _SourceGone:
+    except SourceGone:
         raise gone() from None
     return copied if copied is not None and copied.uids else None
 
@@ -72,5 +67,5 @@ def _transferred(
     if mask and copied.uids:  # RFC 4314 section 4: flags that may not be set there are not copied
         messages.store_flags(tx, box.id, [new for _, new in copied.uids], "set", 0, (), mask=mask, words=words)
     if strict and len(copied.uids) < len(uids):
-        raise _SourceGone
+        raise SourceGone
     return copied

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from examples import examples
 from fuzz.fuzz_imap import DICTIONARY, SEEDS, run
-from pillarbox.imap.core import ImapCore, Limits
+from pillarbox.imap.core import ImapCore
 from pillarbox.imap.events import AppendEnd, AppendStart, Command, Idle, LiteralChunk
+from pillarbox.imap.limits import Limits
 from pillarbox.imap.rules import COMMANDS
 from pillarbox.imap.state import State
 
