@@ -197,7 +197,8 @@ class Ledger:
 
     def live(self) -> list[int]:
         """Numbers of the worker slots that have a process."""
-        return [n for n in range(1, self.slots) if self.value(n, Field.PID)]
+        first, step = HEAD // _CELL + Field.PID, self._stride // _CELL
+        return [n for n, pid in enumerate(self._cells[first::step].tolist()) if pid and n != SUPERVISOR]
 
     def clear(self, slot: int) -> None:
         """Forget what the slot's dead process held: gauges and tables; its counters stay."""

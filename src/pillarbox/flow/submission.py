@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 from pillarbox.mime.address import parse_addresses
 from pillarbox.mime.address_grammar import is_address_list
@@ -25,6 +26,7 @@ from pillarbox.smtp.received import rfc5322_date
 
 HEADER_LIMIT = 256 * 1024  # octets of a header
 MOST_AUTHORS = 50  # addresses in From, and groups around them
+_OFTEN = 200  # octets of a field that an account writes into every message
 _FIRST_LINE = 1000  # octets within which a first line shows that it is a field; as the scanner of `mime` has it
 
 _END = b"\r\n\r\n"
@@ -168,18 +170,11 @@ class Mender:
         bad = Fault.BAD_FROM if name == b"from" else Fault.BAD_SENDER
         if again:
             return Fault.MANY_FROM if name == b"from" else bad
-        if not is_address_list(value):  # what one reader takes for the address another may not
+        read = _authors if len(value) <= _OFTEN else _authors.__wrapped__
+        authors = read(value, MOST_AUTHORS if name == b"from" else 1)
+        if authors is None:
             return bad
-        entries = parse_addresses(value, MOST_AUTHORS + 1)
-        found = [entry for entry in entries if entry[3] is not None]  # no group
-        if not found or len(entries) > (MOST_AUTHORS if name == b"from" else 1):
-            return bad
-        for _, _, local, host in found:
-            try:
-                written = f"{quoted_local((local or b'').decode())}@{(host or b'').decode()}"
-                self.authors.append(parse_path(written, max_local=MAX_PATH))
-            except (AddressError, UnicodeDecodeError):
-                return bad
+        self.authors += authors
         return None
 
     def _missing(self, seen: set[bytes]) -> bytes:
@@ -192,6 +187,22 @@ class Mender:
         if b"message-id" not in seen:
             added += b"Message-ID: %b\r\n" % self.message_id
         return added
+
+
+@lru_cache(maxsize=256)
+def _authors(value: bytes, most: int) -> tuple[Path, ...] | None:
+    """The addresses of a field; None when it is no list of them, or of more than `most`."""
+    if not is_address_list(value):  # what one reader takes for the address another may not
+        return None
+    entries = parse_addresses(value, MOST_AUTHORS + 1)
+    found = [entry for entry in entries if entry[3] is not None]  # no group
+    if not found or len(entries) > most:
+        return None
+    try:
+        written = [f"{quoted_local((local or b'').decode())}@{(host or b'').decode()}" for _, _, local, host in found]
+        return tuple(parse_path(address, max_local=MAX_PATH) for address in written)
+    except (AddressError, UnicodeDecodeError):
+        return None
 
 
 def _is_header(message: bytes | bytearray, *, final: bool) -> bool | None:

@@ -155,7 +155,11 @@ class SmtpSession(LoginSession):
         self._submission = Submission(
             self.identity, wishes, self._message_id, self.core.hostname, self.node.clock(), self.node.memory
         )
-        self.core.reply(*wishes.reply)
+        said = wishes.reply
+        if said is None:
+            self.core.accept()
+        else:
+            self.core.reply(*said)
 
     def _submits_too_early(self) -> bool:
         return self.role is Role.SUBMISSION and self.core.offer.starttls and not self.core.offer.auth_in_clear

@@ -13,7 +13,7 @@ from pillarbox.flow.memory import MemoryBudget
 from pillarbox.flow.submission import HEADER_LIMIT, Fault, Mender
 from pillarbox.smtp.address import Path
 from pillarbox.smtp.events import Mail
-from pillarbox.smtp.replies import SENDER_OK, Reply
+from pillarbox.smtp.replies import Reply
 
 from . import smtp_replies as say
 
@@ -51,9 +51,9 @@ class Asked(NamedTuple):
     lowered: bool = False
 
     @property
-    def reply(self) -> Reply:
-        """The success for the MAIL. RFC 6710 section 4.1 wants a lowered priority to be told."""
-        return Reply(250, "2.3.6", f"{self.priority} is the new priority") if self.lowered else SENDER_OK
+    def reply(self) -> Reply | None:
+        """The success for the MAIL, None for the usual one. RFC 6710 section 4.1: a lowered priority is to be told."""
+        return Reply(250, "2.3.6", f"{self.priority} is the new priority") if self.lowered else None
 
 
 NOTHING = Asked()
