@@ -64,8 +64,10 @@ def parse(argv: Sequence[str], flags: Sequence[Flag]) -> Parsed:
         spelling, equals, value = word.partition("=")
         flag = by_spelling.get(spelling)
         if flag is None:
-            near = difflib.get_close_matches(spelling, list(by_spelling), n=1)
-            raise UsageError(f"Unknown argument: {spelling}" + (f" (did you mean {near[0]}?)" if near else ""))
+            by_name = {known.lstrip("-"): known for known in by_spelling}  # the dashes make any two alike
+            near = difflib.get_close_matches(spelling.lstrip("-"), list(by_name), n=1)
+            hint = f" (did you mean {by_name[near[0]]}?)" if near else ""
+            raise UsageError(f"Unknown argument: {spelling}{hint}")
         if flag.value and not equals:
             if not rest:
                 raise UsageError(f"Error: {spelling} requires a value")

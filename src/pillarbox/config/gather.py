@@ -85,9 +85,11 @@ class Gathered:
         return None
 
     def _unknown(self, entry: Given, names: Iterable[str]) -> None:
-        # What all of them begin with tells nothing, and would make any two of them alike.
+        # What many of them begin with tells nothing, and would make any two of them alike.
         by_rest = {name.removeprefix("SMTP_"): name for name in names}
-        near = difflib.get_close_matches(entry.name.removeprefix("SMTP_"), list(by_rest), n=1, cutoff=0.5)
+        near = difflib.get_close_matches(entry.name.removeprefix("SMTP_"), list(by_rest), n=3, cutoff=0.5)
+        key = entry.name.rpartition(".")[2]
+        near = [name for name in near if difflib.get_close_matches(key, [name.rpartition(".")[2]], cutoff=0.5)]
         hint = f"; did you mean {by_rest[near[0]]}?" if near else ""
         self.warnings.append(f"{entry.name} ({_where(entry)}) is no setting and is ignored{hint}")
 

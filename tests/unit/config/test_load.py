@@ -161,14 +161,15 @@ def test_ranges_of_the_contract(name: str, low: int, high: int) -> None:
 
 
 def test_unknown_names_warn_with_the_nearest_and_other_names_do_not(files: Callable[..., dict[str, str]]) -> None:
-    where = files(env="LANG=C\nSMTP_HOSTNAM=x\n", toml="[server]\nprot = 1\n[zoo]\nyak = 1\n")
+    where = files(env="LANG=C\nSMTP_HOSTNAM=x\n", toml="[server]\nprot = 1\nbogus = 1\n[zoo]\nyak = 1\n")
     loaded = load({}, {"SMTP_MAX_CONECTIONS": "1", "HOME": "/"}, **where)
     assert not loaded.errors
     assert loaded.warnings == (
         "SMTP_MAX_CONECTIONS (environment) is no setting and is ignored; did you mean SMTP_MAX_CONNECTIONS?",
         f"SMTP_HOSTNAM ({where['config_env']} line 2) is no setting and is ignored; did you mean SMTP_HOSTNAME?",
         f"server.prot ({where['config_toml']} line 2) is no setting and is ignored; did you mean server.port?",
-        f"zoo.yak ({where['config_toml']} line 4) is no setting and is ignored",
+        f"server.bogus ({where['config_toml']} line 3) is no setting and is ignored",
+        f"zoo.yak ({where['config_toml']} line 5) is no setting and is ignored",
     )
 
 
