@@ -104,7 +104,10 @@ def _wrong(path: str, tx: Tx) -> list[str]:
     if version == 0:
         return [f"{path} is no store: it has no schema."]
     if version < newest:
-        return [f"The schema is that of step {version}, this program's of step {newest}: see `pillarbox migrate`."]
+        return [
+            f"The schema is that of step {version}, this program's of step {newest}: "
+            "the next start of the server brings it there, or `pillarbox migrate up`."
+        ]
     gone = missing(tx) if version == newest else []
     if any(sentence.startswith("The table ") for sentence in gone):
         return [*check_file(tx), *gone]
