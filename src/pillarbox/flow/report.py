@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from email.quoprimime import body_encode
 from email.utils import formatdate
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from .report_text import SUBJECTS, Told, kind_of, plain, words
@@ -90,7 +91,7 @@ def _fields(told: Told, internationalized: bool) -> list[str]:
     lines += [f"Final-Recipient: {kind}; {value(told.address)}"]
     lines += [f"Action: {told.action}", f"Status: {told.status}"]
     if told.host:
-        lines.append(f"Remote-MTA: dns; {value(told.host)}")
+        lines.append(f"Remote-MTA: dns; {value(_name(told.host))}")
     if told.said:
         lines.append(f"Diagnostic-Code: smtp; {value(told.said)}")
     elif told.action in ("failed", "delayed") and told.reason:
@@ -102,6 +103,15 @@ def _fields(told: Told, internationalized: bool) -> list[str]:
     if told.retry_until is not None:
         lines.append(f"Will-Retry-Until: {formatdate(told.retry_until)}")
     return lines
+
+
+def _name(host: str) -> str:
+    """The name of an MTA: an address stands in brackets (RFC 3464 section 2.1.2)."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
 
 
 def _value(text: str, internationalized: bool) -> str:

@@ -3,6 +3,7 @@
 import email
 import email.policy
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -120,6 +121,15 @@ def test_words_beyond_ascii_are_quoted_printable_and_the_fields_ascii():
     text, status, _ = parsed(data).get_payload()
     assert "schöne Grüße" in text.get_content()
     assert status.get_payload()[1]["Diagnostic-Code"] == "smtp; 550 5.1.1 existiert nicht, sch?ne Gr??e"
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("192.0.2.1", "[192.0.2.1]"), ("2001:db8::1", "[IPv6:2001:db8::1]"), ("[192.0.2.1]", "[192.0.2.1]")],
+)
+def test_a_host_without_a_name_is_named_by_its_address_in_brackets(host, name):
+    (recipient,) = parsed(report(remote()._replace(host=host))).get_payload()[1].get_payload()[1:]
+    assert recipient["Remote-MTA"] == f"dns; {name}"
 
 
 def test_what_is_no_text_comes_back_as_a_header_alone():
