@@ -86,7 +86,7 @@ JOBS = (
     Job("free-unreferenced-blobs", 60.0, free_unreferenced),
     Job("free-unfinished-blobs", 300.0, free_unfinished),
     Job("trim-expunge-history", 3600.0, messages.trim_history, messages.long_histories),
-    Job("trim-past-flags", 3600.0, past.trim_flags, past.restless),
+    Job("trim-past", 3600.0, past.trim, past.restless),
     Job("drop-past-annotations", 24 * 3600.0, past_annotations.drop, past_annotations.orphans),
     Job("pack-large-views", 60.0, view_blocks.carry_out, view_blocks.due),
     Job("pack-summaries", 60.0, put_listed, listed_due, again=True),

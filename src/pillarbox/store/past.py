@@ -2,7 +2,7 @@
 
 A change of flags leaves one row for all messages that had the same flags before, a rename one for each mailbox; both
 with the second up to which it was so. A moment is the end of its second. A job forgets what is older than can be
-brought back; of a mailbox whose flags change without end, the oldest.
+brought back; of a mailbox that changes without end, the oldest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from pillarbox.store.tx import Tx
 
-FLAGS_KEPT = 100_000  # rows of a mailbox
+KEPT = 100_000  # changes of a mailbox
+OCTETS_KEPT = 64 << 20  # of the sets of UIDs in them
 _PAGE = 100  # rows read at a time: each may name many messages
 
 _NOTE = "INSERT INTO past_flags (mailbox_id, uids, flags, keywords, until) VALUES (?, ?, ?, ?, ?)"
@@ -89,21 +90,26 @@ def forget(tx: Tx, before: int, limit: int = 1000) -> int:
     return done
 
 
-def trim_flags(tx: Tx, mailbox_id: int, keep: int = FLAGS_KEPT) -> int:
-    """Forget all but about the last `keep` rows of a mailbox; how many."""
-    row = tx.row(
-        "SELECT until FROM past_flags WHERE mailbox_id = ? ORDER BY until DESC LIMIT 1 OFFSET ?", (mailbox_id, keep)
-    )
-    return (
-        0 if row is None else tx.run("DELETE FROM past_flags WHERE mailbox_id = ? AND until <= ?", (mailbox_id, *row))
-    )
+def restless(tx: Tx) -> list[int]:
+    """Mailboxes of which too much is remembered, for `trim`. Reads all of it: a scan."""
+    flags = "SELECT mailbox_id FROM past_flags GROUP BY mailbox_id HAVING count(*) > ? OR sum(length(uids)) > ?"
+    names = "SELECT mailbox_id FROM past_names GROUP BY mailbox_id HAVING count(*) > ?"
+    return [row[0] for row in tx.rows(f"{flags} UNION {names}", (KEPT, OCTETS_KEPT, KEPT))]
 
 
-def restless(tx: Tx, keep: int = FLAGS_KEPT) -> list[int]:
-    """Mailboxes with more than `keep` rows, for `trim_flags`. Reads the whole index: a scan."""
-    return [
-        row[0] for row in tx.rows("SELECT mailbox_id FROM past_flags GROUP BY mailbox_id HAVING count(*) > ?", (keep,))
-    ]
+def trim(tx: Tx, mailbox_id: int) -> int:
+    """Forget the oldest of what is remembered of a mailbox, so that it is not too much; how many."""
+    done = 0
+    for table, octets in (("past_flags", "length(uids)"), ("past_names", "0")):
+        row = tx.row(
+            f"SELECT max(until) FROM (SELECT until, row_number() OVER latest AS number, sum({octets}) OVER latest "
+            f"AS octets FROM {table} WHERE mailbox_id = ? WINDOW latest AS (ORDER BY until DESC, id DESC)) AS known "
+            "WHERE number > ? OR octets > ?",
+            (mailbox_id, KEPT, OCTETS_KEPT),
+        )
+        if row is not None and row[0] is not None:
+            done += tx.run(f"DELETE FROM {table} WHERE mailbox_id = ? AND until <= ?", (mailbox_id, row[0]))
+    return done
 
 
 def _joined(uids: Sequence[int]) -> str:

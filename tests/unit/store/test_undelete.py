@@ -202,7 +202,9 @@ async def test_a_moment_has_its_flags_and_annotations(store: Store, alice: User,
     assert late == 5
 
 
-async def test_flags_of_before_last_as_long_as_messages_do(store: Store, alice: User, clock: Clock) -> None:
+async def test_flags_of_before_last_as_long_as_messages_do(
+    store: Store, alice: User, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uid = await put(store, alice, "a")
     inbox = await inbox_of(store, alice)
     for step in range(5):
@@ -213,10 +215,23 @@ async def test_flags_of_before_last_as_long_as_messages_do(store: Store, alice: 
     assert await store.read(past.flags_at, inbox.id, clock.now, [uid]) == {}
     assert await store.write(past.forget, START + 20) == 1
     assert await store.read(past.flags_at, inbox.id, START, [uid]) == {uid: (1, "")}
-    assert await store.scan(past.restless, 3) == [inbox.id]
-    assert await store.write(past.trim_flags, inbox.id, 2) == 2
-    assert await store.scan(past.restless, 3) == []
-    assert await store.write(past.trim_flags, inbox.id, 2) == 0
+    assert await store.scan(past.restless) == []
+    monkeypatch.setattr(past, "KEPT", 3)
+    assert await store.scan(past.restless) == [inbox.id]
+    assert await store.write(past.trim, inbox.id) == 1
+    monkeypatch.setattr(past, "OCTETS_KEPT", 2 * len("1:1"))
+    assert await store.scan(past.restless) == [inbox.id]
+    assert await store.write(past.trim, inbox.id) == 1
+    assert await store.scan(past.restless) == []
+    assert await store.write(past.trim, inbox.id) == 0
+    was = "Archive"
+    for name in "abcde":
+        await store.write(mailboxes.rename, alice.id, was, name)
+        clock.now += 10
+        was = name
+    (mailbox_id,) = await store.scan(past.restless)
+    assert await store.write(past.trim, mailbox_id) == 2
+    assert await store.scan(past.restless) == []
 
 
 @given(
