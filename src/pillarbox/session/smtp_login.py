@@ -11,6 +11,7 @@ from pillarbox.access.limits import Role
 from pillarbox.smtp.events import Auth, AuthResponse, StartTls
 
 from . import smtp_replies as say
+from .begin import begin
 from .node import Node
 from .peer import Peer
 from .smtp_connection import SmtpConnection, Work
@@ -52,10 +53,10 @@ class LoginSession(SmtpConnection):
         self._exchange = Exchange(
             self.node.authenticator, event.mechanism, self.core.offer.auth, self.channel, peer=self.peer.address
         )
-        return self._authenticate(event.initial)
+        return begin(self._authenticate(event.initial))
 
     def on_auth_response(self, event: AuthResponse) -> Work | None:
-        return self._authenticate(event.data)
+        return begin(self._authenticate(event.data))
 
     async def _authenticate(self, response: bytes | None) -> None:
         assert self._exchange is not None
