@@ -28,6 +28,7 @@ SPAN = 8192  # UIDs of a block
 LEAST = 20_000  # messages of a mailbox that is worth it: the rows of fewer are read in some 30 ms
 STALE = 4096  # changes after which blocks are written anew
 
+_BEGUN = 0  # the modification number of blocks that are not all there yet: nobody reads them
 _TOGETHER = 8  # blocks read at a time
 _MOST_WORDS = 1 << 20  # letters of keywords in a block; one with more is not kept, and read from the rows
 _PAGE = 5000  # rows turned into columns at a time, so that a large mailbox never stands as tuples
@@ -55,7 +56,7 @@ _USELESS = (
 
 
 class Due(NamedTuple):
-    """What `carry_out` is to do. `number` is a block (drop, write) or a modification number (begin, end)."""
+    """What `carry_out` is to do. `number` is a block (drop, write) or a modification number (end)."""
 
     order: Literal["drop", "begin", "write", "end"]
     mailbox_id: int
@@ -111,7 +112,7 @@ def due(tx: Tx) -> list[Due]:
             blocks = tx.rows(
                 "SELECT DISTINCT uid / ? FROM messages WHERE mailbox_id = ? ORDER BY 1", (SPAN, mailbox_id)
             )
-            orders += [*_drops(tx, mailbox_id), Due("begin", mailbox_id, known)]
+            orders += [*_drops(tx, mailbox_id), Due("begin", mailbox_id, _BEGUN)]
         elif _changes(tx, mailbox_id, since) >= STALE:
             blocks = tx.rows(_TOUCHED, (SPAN, mailbox_id, since) * 2)
         else:
@@ -139,11 +140,11 @@ def carry_out(tx: Tx, one: Due) -> int:
                     tx.run(f"DELETE FROM {table} WHERE mailbox_id = ?", (mailbox_id,))
                 tx.run(
                     "INSERT INTO view_packs (mailbox_id, uidvalidity, span, modseq) VALUES (?, ?, ?, ?)",
-                    (mailbox_id, mailbox.uidvalidity, SPAN, mailbox.highestmodseq),
+                    (mailbox_id, mailbox.uidvalidity, SPAN, _BEGUN),
                 )
         case "write":
             mailbox = _locked(tx, mailbox_id)
-            if mailbox is not None and _since(tx, mailbox) is not None:
+            if mailbox is not None and tx.row(_PACK, (mailbox_id,)) is not None:
                 view = empty(mailbox)
                 read_rows(tx, view, one.number * SPAN, (one.number + 1) * SPAN)
                 if sum(map(len, map(" ".join, set(view.keywords.values())))) > _MOST_WORDS:
@@ -197,7 +198,7 @@ def _locked(tx: Tx, mailbox_id: int) -> Mailbox | None:
 def _since(tx: Tx, mailbox: Mailbox) -> int | None:
     """The modification number after which the blocks know nothing; None when they are of no use."""
     row = tx.row(_PACK, (mailbox.id,))
-    if row is None or row[1:] != (SPAN, mailbox.uidvalidity) or row[0] < mailbox.history_from:
+    if row is None or row[1:] != (SPAN, mailbox.uidvalidity) or row[0] < mailbox.history_from or row[0] == _BEGUN:
         return None
     since: int = row[0]
     return since

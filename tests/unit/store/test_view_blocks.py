@@ -47,7 +47,7 @@ async def pack(store: Store) -> list[Due]:
 async def same(store: Store, inbox: int) -> View:
     """What the blocks say, which is what the rows say."""
     packed, rows = await store.read(by_blocks, inbox), await store.read(by_rows, inbox)
-    assert packed == rows
+    assert packed == rows and packed is not None
     assert await store.read(messages.open_view, inbox) == rows
     return rows
 
@@ -114,6 +114,18 @@ async def test_it_may_be_ended_anywhere_and_others_may_do_the_same(store: Store,
         for order in reversed(first):
             await store.write(view_blocks.carry_out, order)
             await same(store, inbox)
+
+
+async def test_what_was_begun_only_is_not_read_and_begins_anew(store: Store, alice: User) -> None:
+    inbox = await fill(store, alice, 13)
+    orders = await store.scan(view_blocks.due)
+    for _ in range(3):
+        await store.write(view_blocks.carry_out, orders.pop())
+    assert await store.read(stored) == [0]
+    assert await store.read(by_blocks, inbox) is None
+    await pack(store)
+    assert await store.read(stored) == [0, 1, 2]
+    await same(store, inbox)
 
 
 async def test_a_new_uidvalidity_or_a_short_history_begins_anew(store: Store, alice: User) -> None:
