@@ -3,6 +3,8 @@ clients that are registered in the store."""
 
 from __future__ import annotations
 
+import asyncio
+
 from pillarbox.config import Settings
 from pillarbox.session.tls import TlsHolder
 from pillarbox.store import Store, client_certificates
@@ -11,32 +13,38 @@ from . import certificates
 
 
 class Securing:
-    """`holder` has what is in force. Nothing is until `apply`."""
+    """`holder` has what is in force. Nothing is until `apply`.
+
+    Contexts are made in a thread: many certificates take a tenth of a second.
+    """
 
     def __init__(self) -> None:
         self.holder = TlsHolder()
+        self._making = asyncio.Lock()
         self._settings: Settings
         self._pem = self._clients = b""
         self._registered: tuple[bytes, ...] = ()
 
-    def apply(self, settings: Settings, pem: bytes, clients: bytes) -> None:
+    async def apply(self, settings: Settings, pem: bytes, clients: bytes) -> None:
         """Put a certificate in force for the next handshakes. Raises CertificateError."""
-        self._settings, self._pem, self._clients = settings, pem, clients
-        self._make()
+        async with self._making:
+            self._settings, self._pem, self._clients = settings, pem, clients
+            await self._make()
 
     async def look(self, store: Store) -> None:
         """Certificates of clients may have come or gone. Raises StoreError, CertificateError."""
-        found = await store.scan(client_certificates.believed)
-        if found != self._registered:
-            self._registered = found
-            self._make()
+        async with self._making:
+            found = await store.scan(client_certificates.believed)
+            if found != self._registered:
+                self._registered = found
+                await self._make()
 
-    def _make(self) -> None:
+    async def _make(self) -> None:
         """Other servers are not asked for a certificate."""
         if not self._pem:
             self.holder.replace(None, None)
             return
-        settings = self._settings
-        exchanger = certificates.context(self._pem, settings.exchanger_tls_min_version)
-        ours = certificates.context(self._pem, settings.tls_min_version, self._clients, self._registered)
+        settings, make = self._settings, certificates.context
+        exchanger = make(self._pem, settings.exchanger_tls_min_version)
+        ours = await asyncio.to_thread(make, self._pem, settings.tls_min_version, self._clients, self._registered)
         self.holder.replace(ours, exchanger)

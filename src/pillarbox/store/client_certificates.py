@@ -12,7 +12,7 @@ from pillarbox.store import directory
 from pillarbox.store.errors import Conflict, NotFound
 from pillarbox.store.tx import Row, Tx
 
-MOST = 5000  # that handshakes know; each of them costs every worker some kilobytes
+MOST = 1000  # that handshakes know; each of them costs every worker some kilobytes, and a tenth of a millisecond
 
 _COLUMNS = "id, user_id, fingerprint, name, not_after, created_at"
 
