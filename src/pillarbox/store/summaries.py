@@ -1,6 +1,6 @@
 """What lists of messages show, kept packed: listing a mailbox reads one row for a few hundred messages.
 
-A summary has SPAN messages of a mailbox in a row, by ascending UID: their row ids, which never belong to another
+A summary has up to SPAN messages of a mailbox in a row, by ascending UID: their row ids, which never belong to another
 message, and for each what it shows of its header, its BODYSTRUCTURE and its ENVELOPE, each kind compressed by itself.
 All of that never changes while a row id lives. Who reads looks up row ids, so what was expunged is passed over and what
 is not in a summary is read from its rows. Summaries are derived and may be removed at any time.
@@ -22,7 +22,8 @@ from pillarbox.mime.header import LISTED, select_fields
 from pillarbox.store.errors import Corrupt
 from pillarbox.store.tx import Row, Tx
 
-SPAN = 256  # messages of a summary
+SPAN = 256  # messages of a summary at most
+LEAST = 32  # messages that wait for one; the last one of a mailbox grows by them
 OCTETS = 512 * 1024  # of what is in one, after which it ends earlier: who reads it has all of that in memory
 FORM = 2  # of what is in one; also another set of header fields (`mime.header.LISTED`) is another form
 SHORT = 8192  # octets of a value that is kept; a longer one is read from its row
@@ -64,6 +65,10 @@ _THINNED = (
 )
 _WHOLE = (
     "SELECT mailbox_id, form, first_uid, last_uid, ids, header, bodystructure, envelope FROM summaries WHERE id = ?"
+)
+_PREVIOUS = (
+    "SELECT id, messages FROM summaries WHERE mailbox_id = ? AND form = ? AND last_uid < ? "
+    "ORDER BY last_uid DESC LIMIT 1"
 )
 _NEXT = (
     "SELECT id, messages FROM summaries WHERE mailbox_id = ? AND form = ? AND last_uid > ? ORDER BY last_uid LIMIT 1"
@@ -110,11 +115,11 @@ def read(tx: Tx, summary_id: int, kinds: Sequence[str]) -> tuple[list[int], list
 def due(tx: Tx) -> list[Summary]:
     """Some of those that are to be written, the last one first. A scan."""
     found: list[Summary] = []
-    for mailbox_id, reached in tx.rows(_GROWN, (FORM, SPAN, SPAN)):
+    for mailbox_id, reached in tx.rows(_GROWN, (FORM, LEAST, LEAST)):
         last = reached
         while len(found) < _BATCH:
-            waiting = tx.row(_UIDS, (mailbox_id, last, SPAN))
-            if waiting is None or waiting[0] < SPAN:
+            waiting = tx.row(_UIDS, (mailbox_id, last, LEAST))
+            if waiting is None or waiting[0] < LEAST:
                 break
             rows = _fitting(tx.rows(_ROWS, (mailbox_id, last, SPAN)))
             if not rows:
@@ -125,12 +130,20 @@ def due(tx: Tx) -> list[Summary]:
 
 
 def put(tx: Tx, one: Summary) -> int:
-    """Write it, unless its mailbox has gone or somebody else was faster."""
-    tx.run(
+    """Write it, unless its mailbox has gone or somebody else was faster; joined with the one before when both together
+    are small."""
+    if _write(tx, one):
+        before = tx.row(_PREVIOUS, (one.mailbox_id, FORM, one.first))
+        if before is not None and before[1] + one.messages <= SPAN:
+            tidy(tx, before[0])
+    return 1
+
+
+def _write(tx: Tx, one: Summary) -> int:
+    return tx.run(
         _INSERT,
         (FORM, one.first, one.last, one.messages, *one.columns, one.mailbox_id, FORM, one.first, one.last),
     )
-    return 1
 
 
 def thinned(tx: Tx) -> list[int]:
@@ -162,7 +175,7 @@ def tidy(tx: Tx, summary_id: int) -> int:
     except Corrupt:
         return 1  # its messages are read from their rows
     if ids:
-        put(tx, _summary(mailbox_id, first, last, ids, columns))
+        _write(tx, _summary(mailbox_id, first, last, ids, columns))
     return 1
 
 

@@ -22,6 +22,7 @@ SETS = ("1:*", "2:5", "1,3,7:9,30", "1:3,5,8:12,14:*", "31")
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(summaries, "SPAN", 4)
+    monkeypatch.setattr(summaries, "LEAST", 4)
 
 
 async def pack(h):

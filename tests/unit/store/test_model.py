@@ -203,7 +203,8 @@ def view_of_rows(tx: Tx, mailbox_id: int) -> View:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SPAN": 2, "LEAST": 2, "STALE": 3}.items():
         monkeypatch.setattr(view_blocks, name, value)
-    monkeypatch.setattr(summaries, "SPAN", 3)
+    monkeypatch.setattr(summaries, "SPAN", 4)
+    monkeypatch.setattr(summaries, "LEAST", 2)
 
 
 def settings_for(number: int) -> settings:

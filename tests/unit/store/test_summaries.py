@@ -10,7 +10,7 @@ from pillarbox.store.summaries import KINDS
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"SPAN": 4, "_BATCH": 2}.items():
+    for name, value in {"SPAN": 4, "LEAST": 4, "_BATCH": 2}.items():
         monkeypatch.setattr(summaries, name, value)
 
 
@@ -103,6 +103,25 @@ async def test_a_long_value_and_one_of_an_older_version_are_left_to_their_rows(s
     await pack(store)
     (place,) = await store.read(summaries.places, inbox, 1, 4)
     assert (await store.read(summaries.read, place.id, ["header"]))[1] == [[None] * 4]
+
+
+async def test_the_last_one_grows(store: Store, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summaries, "SPAN", 5)
+    monkeypatch.setattr(summaries, "LEAST", 2)
+    inbox = await fill(store, alice, 1)
+    assert await pack(store) == 0
+    await fill(store, alice, 1)
+    assert await pack(store) == 1
+    await fill(store, alice, 2)
+    await remove(store, inbox, 1)
+    assert await pack(store) == 1
+    assert await store.read(uids, inbox) == [[2, 3, 4]]
+    await fill(store, alice, 3)
+    assert await pack(store) == 1
+    assert await store.read(uids, inbox) == [[2, 3, 4], [5, 6, 7]]
+    await fill(store, alice, 2)
+    assert await pack(store) == 1
+    assert await store.read(uids, inbox) == [[2, 3, 4], [5, 6, 7, 8, 9]]
 
 
 async def test_one_with_much_in_it_ends_earlier(store: Store, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
