@@ -130,13 +130,11 @@ class Story:
 
     async def flush(self) -> None:
         """Write what waits now."""
+        await self._written()
         self._cancel()
-        while self._writing is not None:
-            await asyncio.shield(self._writing)
         if self._waiting:
             self._due()
-            if self._writing is not None:
-                await asyncio.shield(self._writing)
+            await self._written()
 
     async def close(self) -> None:
         """Write the last notes; later ones are dropped. Before the store is closed."""
@@ -152,10 +150,11 @@ class Story:
     def _due(self) -> None:
         self._timer = None
         self._writing = asyncio.get_running_loop().create_task(self._write())
-        self._writing.add_done_callback(self._written)
 
-    def _written(self, done: asyncio.Task[None]) -> None:
-        self._writing = None
+    async def _written(self) -> None:
+        # A task that is done is never found here, see `_write`: to await one lets nobody else run.
+        while self._writing is not None:
+            await asyncio.shield(self._writing)
 
     async def _write(self) -> None:
         again = DELAY
@@ -163,15 +162,18 @@ class Story:
         dropped, self._dropped = self._dropped, 0
         if dropped:
             log.warning("The story of messages has gaps: %d notes were dropped", dropped)
-        for start in range(0, len(batch), BATCH):
-            try:
-                await self._store.write(add_events, batch[start : start + BATCH])
-            except Temporary as error:
-                log.warning("Notes about messages cannot be written yet: %s", error)
-                self._waiting = (batch[start:] + self._waiting)[:MOST]
-                again = RETRY
-                break
-            except StoreError as error:
-                log.error("Notes about messages were lost: %s", error)
+        try:
+            for start in range(0, len(batch), BATCH):
+                try:
+                    await self._store.write(add_events, batch[start : start + BATCH])
+                except Temporary as error:
+                    log.warning("Notes about messages cannot be written yet: %s", error)
+                    self._waiting = (batch[start:] + self._waiting)[:MOST]
+                    again = RETRY
+                    break
+                except StoreError as error:
+                    log.error("Notes about messages were lost: %s", error)
+        finally:
+            self._writing = None
         if self._waiting and not self._closed:
             self._timer = asyncio.get_running_loop().call_later(again, self._due)

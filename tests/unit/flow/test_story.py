@@ -135,6 +135,38 @@ async def test_close_does_not_wait_for_a_store_that_is_busy(store: FakeStore) ->
     assert store.events == [] and store.writes == 1
 
 
+async def test_who_waits_for_the_commit_that_has_the_notes_may_close(
+    notes: Story, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another job of the worker does: it closes in the turn of the loop in which that write ends."""
+    commit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    shield, awaited = asyncio.shield, 0
+
+    async def write(fn: Any, events: list[Event]) -> None:
+        await commit
+        store.events += events
+
+    def counted(task: asyncio.Future[None]) -> asyncio.Future[None]:
+        nonlocal awaited
+        awaited += 1
+        assert awaited < 10, "nobody else runs any more"
+        return shield(task)
+
+    async def another() -> None:
+        await commit
+        await notes.close()
+
+    monkeypatch.setattr(store, "write", write)
+    monkeypatch.setattr(story.asyncio, "shield", counted)
+    notes.note(KEY, "accepted")
+    await settled()
+    waiting = asyncio.ensure_future(another())
+    await settled()
+    commit.set_result(None)
+    await waiting
+    assert len(store.events) == 1
+
+
 async def test_on_a_real_store(tmp_path: Path) -> None:
     real = await open_store(tmp_path / "smtp.db")
     notes = Story(real)
