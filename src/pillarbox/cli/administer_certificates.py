@@ -28,7 +28,7 @@ def _row(user: User, one: ClientCertificate) -> dict[str, Any]:
         "name": one.name,
         "fingerprint": one.fingerprint.upper(),
         "created_at": one.created_at,
-        "not_after": one.not_after,
+        "expires_at": one.not_after,
     }
 
 
@@ -63,7 +63,7 @@ def list_certificates(
         found = client_certificates.certificates(tx, find(tx, username).id if username else None)
         return [_row(directory.get_user(tx, one.user_id), one) for one in found]
 
-    print_rows(read(db, work), ["id", "username", "name", "fingerprint", "created_at", "not_after"], as_json=as_json)
+    print_rows(read(db, work), ["id", "username", "name", "fingerprint", "created_at", "expires_at"], as_json=as_json)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pillarbox.store import lists, rights, routes, senders
 from pillarbox.store.addresses import address_key, domain_key, split
+from pillarbox.store.client_certificates import fingerprint_of
 from pillarbox.store.flags import join_keywords
 from pillarbox.store.mailbox_names import normalised
 
@@ -296,5 +297,10 @@ FORMS: tuple[tuple[str, Form, str], ...] = (
     ("SELECT address, list_id FROM list_members", _first, "The member {!r} of list {} has another form."),
     ("SELECT rights, id FROM acl", lambda letters, _: rights.ordered(letters), "The rights {!r} of row {} of acl."),
     ("SELECT entry, id FROM metadata", lambda name, _: name.lower(), "The entry {!r} of metadata {} has capitals."),
+    (
+        "SELECT fingerprint, certificate FROM client_certificates",
+        lambda _, der: fingerprint_of(bytes(der)),
+        "{0!r} is not the fingerprint of its certificate: it logs in nobody.",
+    ),
     ("SELECT address, user_id FROM sender_grants", _granted, "The grant of {!r} to user {} has another form."),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def test_a_certificate_comes_and_goes(run: Run, tmp_path: Path) -> None:
     assert run("certificate", "add", "bob@example.com", str(other))[0] == 0
     rows = json.loads(run("certificate", "list", "--json")[1])
     assert [(row["username"], row["name"]) for row in rows] == [("ada@example.com", "phone"), ("bob@example.com", "")]
-    assert rows[0]["fingerprint"] == fingerprint and rows[0]["not_after"] > 1_700_000_000
+    assert rows[0]["fingerprint"] == fingerprint and rows[0]["expires_at"] > 1_700_000_000
     assert "phone" in run("certificate", "list", "ada@example.com")[1]
     assert run("certificate", "remove", "1")[:2] == (0, "Certificate 1 of ada@example.com was removed\n")
     assert run("certificate", "remove", "1")[0] == 1
@@ -57,3 +58,13 @@ def test_what_no_handshake_could_be_done_with_is_refused(run: Run, tmp_path: Pat
         status, _, err = run("certificate", "add", "ada@example.com", str(tmp_path / file))
         assert status == 1 and reason in err
     assert run("certificate", "add", "eve@example.com", str(own.file))[0] == 1
+
+
+def test_check_finds_one_that_was_put_there_by_hand(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "smtp.db"
+    assert run("certificate", "add", "ada@example.com", str(Authority(tmp_path, "Own").file))[0] == 0
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE client_certificates SET fingerprint = upper(fingerprint)")
+    database.close()
+    (problem,) = check_store(file)
+    assert "is not the fingerprint of its certificate" in problem
