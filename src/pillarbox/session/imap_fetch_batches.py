@@ -123,4 +123,7 @@ class Batches:
 
 
 def _slices(tx: Tx, wanted: Sequence[tuple[int, int, int]]) -> list[bytes]:
-    return [blobs.read_slice(tx, blob_id, start, length) for blob_id, start, length in wanted]
+    return [
+        blobs.read_slice(tx, blob_id, start, length) if start else blobs.read_start(tx, blob_id, length)
+        for blob_id, start, length in wanted
+    ]

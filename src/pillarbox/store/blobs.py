@@ -164,11 +164,6 @@ _WHOLE = "SELECT data FROM blob_chunks WHERE blob_id = ? AND sequence = 0 AND si
 
 def read_slice(tx: Tx, blob_id: int, start: int, length: int) -> bytes:
     """Octets of a blob, fewer at its end. Reads and decompresses only the chunks it needs. Raises NotFound, Corrupt."""
-    if not start:
-        tx.heavy(octets=length)
-        whole = tx.row(_WHOLE, (blob_id, length))
-        if whole is not None:
-            return unpack(whole[0], length)
     row = tx.row("SELECT size, complete, length(data) FROM blobs WHERE id = ?", (blob_id,))
     if row is None or not row[1]:
         raise NotFound(f"no blob {blob_id}")
@@ -194,6 +189,13 @@ def read_slice(tx: Tx, blob_id: int, start: int, length: int) -> bytes:
     if len(joined) != end - start:
         raise Corrupt(f"blob {blob_id} lacks chunks")
     return joined
+
+
+def read_start(tx: Tx, blob_id: int, length: int) -> bytes:
+    """`read_slice` of the first octets; by one statement where they are a small message's all. Raises as that does."""
+    tx.heavy(octets=length)
+    whole = tx.row(_WHOLE, (blob_id, length))
+    return read_slice(tx, blob_id, 0, length) if whole is None else unpack(whole[0], length)
 
 
 def free_unreferenced(tx: Tx, before: int, limit: int = 200, look: int = 500) -> int:

@@ -283,14 +283,14 @@ async def test_octets_that_cannot_be_read_end_the_fetch_and_nothing_else(house, 
         c = await h.login("INBOX", enable="IMAP4rev2")
         left = [5]
 
-        def broken(tx, blob_id, start, length, read=blobs.read_slice):
+        def broken(piece, size, unpack=blobs.unpack):
             left[0] -= 1
             if left[0] == 0:
                 raise Corrupt("a piece is broken")
-            return read(tx, blob_id, start, length)
+            return unpack(piece, size)
 
         with monkeypatch.context() as patched:
-            patched.setattr(blobs, "read_slice", broken)
+            patched.setattr(blobs, "unpack", broken)
             told, tagged = await c.do("FETCH 1:* BODY.PEEK[]")
         assert tagged.startswith(b"NO [CORRUPTION]")
         assert [int(one.split()[0]) for one in told] == list(range(1, len(told) + 1))

@@ -32,6 +32,8 @@ def test_damaged_pieces() -> None:
 async def test_reading_what_is_not_there(store: Store) -> None:
     with pytest.raises(NotFound):
         await store.read(blobs.read_slice, 99, 0, 10)
+    with pytest.raises(NotFound):
+        await store.read(blobs.read_start, 99, 10)
     unfinished = await store.write(blobs.begin, "1:1")
     with pytest.raises(NotFound):
         await store.read(blobs.read_slice, unfinished, 0, 10)
@@ -43,6 +45,9 @@ async def test_slices_at_the_edges(store: Store, alice: User) -> None:
     assert await store.read(blobs.read_slice, 1, size, 10) == b""
     assert await store.read(blobs.read_slice, 1, size - 2, 10) == b"\r\n"
     assert await store.read(blobs.read_slice, 1, 0, 0) == b""
+    whole = await store.scan(blobs.read_slice, 1, 0, size)
+    for length in (0, 1, size - 1, size, size + 1):
+        assert await store.read(blobs.read_start, 1, length) == whole[:length]
 
 
 async def blob_count(store: Store) -> int:
