@@ -7,6 +7,7 @@ from pillarbox.store import (
     Store,
     Tx,
     annotating,
+    blobs,
     copying,
     delivery,
     destinations,
@@ -23,6 +24,7 @@ from pillarbox.store import (
     senders,
     tokens,
     usage,
+    view_blocks,
     views,
 )
 from pillarbox.store.records import Queued
@@ -35,13 +37,20 @@ BY_KEY = "rowid=?)"  # by the id, whatever index it is taken from
 IDS = "m.id IN (SELECT value FROM json_each(?))"
 
 STATEMENTS = {
-    views._VIEW: BY_UID,
+    view_blocks._ROWS: BY_UID,
     views._NEW: BY_UID,
     views._CHANGED: "idx_messages_modseq (mailbox_id=? AND modseq>?)",
     views._VANISHED: "idx_expunged_modseq (mailbox_id=? AND modseq>?)",
     views._RENDERED + IDS: "SEARCH m USING INTEGER PRIMARY KEY",
     views._RENDERED_GONE + IDS: "SEARCH m USING INTEGER PRIMARY KEY",
+    views._BARE + IDS: "SEARCH m USING INTEGER PRIMARY KEY",
+    views._BARE_GONE + IDS: "SEARCH m USING INTEGER PRIMARY KEY",
+    blobs._WHOLE: "sqlite_autoindex_blob_chunks_1 (blob_id=? AND sequence=?)",
+    mailbox_lookup._MOMENT: "SEARCH mailboxes USING INTEGER PRIMARY KEY",
     flagging._SELECT + UIDS: BY_UID,
+    flagging._SELECT + "uid = ?": BY_UID,
+    "UPDATE messages SET flags = ?, modseq = ? WHERE mailbox_id = ? AND uid = ?": BY_UID,
+    "SELECT id, uid FROM messages WHERE mailbox_id = ? AND (flags & 8) <> 0 AND uid = ? ORDER BY uid": "uid=?",
     f"UPDATE messages SET flags = ?, modseq = ? WHERE mailbox_id = ? AND {UIDS}": BY_UID,
     copying._COPY + "mailbox_id = ? AND " + UIDS: BY_UID,
     "SELECT id FROM messages WHERE mailbox_id = ? AND (flags & 8) <> 0 ORDER BY uid": "idx_messages_deleted",
