@@ -1,7 +1,12 @@
 """FETCH by summaries tells the same as FETCH by rows, in all modes, whatever is in the mailbox."""
 
-import pytest
+from itertools import pairwise
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pillarbox.imap.sequence import compact
 from pillarbox.session import imap_fetch_lines
 from pillarbox.session.imap_fetch_pages import along
 from pillarbox.store import summaries
@@ -131,6 +136,19 @@ PLACES = [Place(1, 10, 19, 4), Place(2, 20, 29, 4), Place(3, 25, 39, 4)]
 )
 def test_along(picks, uids, found):
     assert [(page, place and place.id) for page, place in along(picks, uids, PLACES, 2)] == found
+
+
+@given(st.data())
+def test_every_picked_message_is_in_one_page(data):
+    uids = sorted(data.draw(st.sets(st.integers(1, 60), min_size=1)))
+    picked = sorted(data.draw(st.sets(st.integers(0, len(uids) - 1))))
+    bounds = sorted(data.draw(st.sets(st.integers(1, 60), max_size=8)))
+    places = [Place(first, first, last, data.draw(st.integers(1, 9))) for first, last in pairwise(bounds)]
+    picks = [range(low, high + 1) for low, high in compact(picked)]
+    found = list(along(picks, uids, places, 3))
+    assert [index for page, _ in found for index in page] == picked
+    assert all(place is not None or len(page) <= 3 for page, place in found)
+    assert all(isinstance(page, range) == (page[-1] - page[0] + 1 == len(page)) for page, _ in found)
 
 
 def test_one_of_many_is_not_worth_a_summary():
