@@ -190,7 +190,8 @@ QUERIES: tuple[tuple[str, str], ...] = (
     ),
     (
         "Queue row {} is {}, but claimed by {}.",
-        "SELECT id, status, claimed_by FROM message_queue WHERE status <> 'processing' AND claimed_by <> ''",
+        "SELECT id, status, claimed_by FROM message_queue "
+        "WHERE status NOT IN ('processing', 'held') AND claimed_by <> ''",
     ),
     (
         "Queue row {} waits for destination {}, which is not there.",

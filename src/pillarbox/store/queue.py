@@ -21,6 +21,7 @@ from pillarbox.store.tx import QUEUE, Tx
 STATUSES = ("pending", "processing", "retry", "failed", "held")
 PAGE = 500  # rows changed in one transaction
 ANOTHER_DAY = 24 * 3600  # seconds a dead letter has when it is tried again
+IN_HAND = 300  # seconds for whoever sends a row to say what came of it, when it was held and released meanwhile
 BOUNCE = 0  # `expires_at` of a row that is to be returned to its sender
 
 _COLUMNS = (
@@ -101,17 +102,27 @@ async def pages(store: Store, wanted: QueueFilter) -> AsyncIterator[QueueFilter]
 
 
 def hold(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
-    """They wait until they are released. One that is being sent just now may still be delivered."""
-    return _change(tx, wanted, limit, "q.next_retry_at IS NOT NULL", f"status = 'held', next_retry_at = NULL, {QUIT}")
+    """They wait until they are released. One that is being sent just now may still be delivered: until its sender says
+    what came of it, it stays in that hand.
+    """
+    return _change(tx, wanted, limit, "q.next_retry_at IS NOT NULL", "status = 'held', next_retry_at = NULL")
 
 
 def release(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
     """Held rows are routed anew, and due at once. Those that a rule held are not held by rules again: their route, of
-    kind hold, counts as an operator's decision from now on."""
+    kind hold, counts as an operator's decision from now on.
+
+    One that was being sent when it was held, and may be still, is its sender's claim again: another would send it
+    twice.
+    """
     by_rule = "route_id IN (SELECT id FROM routes WHERE kind = 'hold')"
     moved = f"moved = CASE WHEN {by_rule} THEN 1 ELSE moved END"
-    changes = f"status = {UNSENT}, next_retry_at = ?, destination_id = NULL, {moved}"
-    return _change(tx, wanted, limit, "q.status = 'held'", changes, (tx.now,), due=True)
+    changes = (
+        f"status = CASE WHEN claimed_by = '' THEN {UNSENT} ELSE 'processing' END, "
+        "next_retry_at = CASE WHEN claimed_by = '' THEN ? ELSE ? END, "
+        f"destination_id = CASE WHEN claimed_by <> '' THEN destination_id END, {moved}"
+    )
+    return _change(tx, wanted, limit, "q.status = 'held'", changes, (tx.now, tx.now + IN_HAND), due=True)
 
 
 def retry_now(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
@@ -132,7 +143,7 @@ def bounce(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
     """Their senders get them back: they are due at once, with `expires_at` BOUNCE, which whoever claims them sees."""
     sure = f"q.status <> 'processing' AND coalesce(q.expires_at, 1) <> {BOUNCE}"
     changes = (
-        "status = 'retry', next_retry_at = ?, "
+        f"status = 'retry', next_retry_at = ?, {QUIT}, "
         f"destination_id = CASE WHEN next_retry_at IS NULL THEN NULL ELSE destination_id END, expires_at = {BOUNCE}"
     )
     return _change(tx, wanted, limit, sure, changes, (tx.now,), due=True)

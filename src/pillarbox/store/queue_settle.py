@@ -30,6 +30,7 @@ _GIVE_BACK = (
     "next_retry_at = CASE WHEN attempts = 0 THEN created_at ELSE ? END, updated_at = ? "
     f"WHERE {CLAIMED} AND claimed_by = ? AND "
 )
+_LET_GO = f"UPDATE message_queue SET {QUIT} WHERE status || '' = 'held' AND claimed_by = ? AND "
 
 
 def remove(tx: Tx, ids: Sequence[int], holder: str = "") -> dict[int, bool]:
@@ -56,7 +57,15 @@ def give_back(tx: Tx, holder: str, ids: Sequence[int]) -> None:
     if ids:
         condition, values = tx.among("id", ids)
         tx.run(_GIVE_BACK + condition, (tx.now, tx.now, holder, values))
+        let_go(tx, holder, ids)
         tx.touch(*QUEUE)
+
+
+def let_go(tx: Tx, holder: str, ids: Sequence[int]) -> None:
+    """Those of these that an operator has held meanwhile are not in the holder's hand any more."""
+    if ids:
+        condition, values = tx.among("id", ids)
+        tx.run(_LET_GO + condition, (holder, values))
 
 
 def note_delay(tx: Tx, ids: Sequence[int]) -> None:

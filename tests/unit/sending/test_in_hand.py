@@ -6,8 +6,9 @@ import asyncio
 
 from pillarbox.flow.sending import scheduler as scheduling
 from pillarbox.flow.sending.turn import leave
-from pillarbox.store import queue, routes
+from pillarbox.store import queue, queue_claim, routes
 from pillarbox.store.records import QueueFilter
+from world import LATER, TAKEN
 
 
 def taken(office):
@@ -26,6 +27,41 @@ def test_what_is_held_and_released_while_it_is_on_its_way_goes_once(run):
         await office.empty(seconds=60)
         assert sorted(taken(office)) == ["u0", "u1", "u2", "u3"]
         assert scheduler._parts.held.octets == 0
+
+    run(body)
+
+
+def test_what_one_sends_while_it_is_held_and_released_no_other_claims(run):
+    async def body(office):
+        office.start()
+        server = office.world.servers["mx example.net"]
+        server.sending, server.rule = 30, lambda to, tries, now: LATER if to.startswith("b") and tries == 1 else TAKEN
+        ids = await office.put("a@example.net", "b@example.net")
+        await asyncio.sleep(1)
+        await office.store.write(queue.hold, QueueFilter())
+        await office.store.write(queue.release, QueueFilter())
+        assert await office.store.write(queue_claim.claim_rows, ids, "there:1:1", 60) == []
+        await asyncio.sleep(35)
+        assert await office.rows("status, attempts, claimed_by") == [("retry", 1, "")]
+        await office.empty(seconds=3600)
+        assert taken(office) == ["a", "b"]
+
+    run(body)
+
+
+def test_what_is_held_while_one_sends_it_is_in_nobodys_hand_once_that_is_over(run):
+    async def body(office):
+        office.start()
+        server = office.world.servers["mx example.net"]
+        server.sending, server.rule = 30, lambda to, tries, now: LATER if tries == 1 else TAKEN
+        await office.put("a@example.net")
+        await asyncio.sleep(1)
+        await office.store.write(queue.hold, QueueFilter())
+        await asyncio.sleep(60)
+        assert await office.rows("status, claimed_by") == [("held", "")]
+        await office.store.write(queue.release, QueueFilter())
+        await office.empty(seconds=60)
+        assert taken(office) == ["a"]
 
     run(body)
 

@@ -180,7 +180,8 @@ class QueueMachine(RuleBasedStateMachine):
     def settle(self, who: int, how: str, picks: set[int], later: int, named: bool) -> None:
         holder = self.holders[who]
         ids = [self.believed[holder][at] for at in picks if at < len(self.believed[holder])]
-        mine = [id for id in ids if id in self.model and self.model[id].holder == holder]
+        kept = [id for id in ids if id in self.model and self.model[id].holder == holder]
+        mine = [id for id in kept if self.model[id].status == "processing"]
         if not named and len(mine) < len(ids):
             return  # whoever does not say who he is must be sure
         said = holder if named else ""
@@ -202,6 +203,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.run(queue_settle.give_back, holder, ids)
             for queue_id in mine:
                 self.back_in_line(queue_id)
+            self.change((id for id in kept if id not in mine), holder="")
         else:
             self.run(queue_claim.prolong, holder, ids, [], 2 * LEASE)
             self.change(mine, due=self.now + 2 * LEASE)
@@ -238,7 +240,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.believed[self.holders[who]] = []
         if noticed:
             self.run(queue_claim.free_dead, lambda holder: holder != dead)
-            for queue_id in self.where(lambda row: row.holder == dead):
+            for queue_id in self.where(lambda row: row.holder == dead and row.status == "processing"):
                 self.back_in_line(queue_id)
             self.leased = {name: its for name, its in self.leased.items() if its["holder"] != who}
         else:
@@ -258,11 +260,13 @@ class QueueMachine(RuleBasedStateMachine):
         waiting = {id for id in idle if rows[id].due is not None}
         if what == "hold":
             self.run(queue.hold, wanted, limit)
-            self.change((id for id in ids if rows[id].due is not None), status="held", due=None, holder="")
+            self.change((id for id in ids if rows[id].due is not None), status="held", due=None)
         elif what == "release":
             self.run(queue.release, wanted, limit)
             for queue_id in idle:
-                if rows[queue_id].status == "held":
+                if rows[queue_id].status == "held" and rows[queue_id].holder:
+                    self.change([queue_id], status="processing", due=self.now + queue.IN_HAND)
+                elif rows[queue_id].status == "held":
                     status = "retry" if rows[queue_id].attempts else "pending"
                     self.change([queue_id], status=status, due=self.now, destination="")
         elif what == "retry now":
@@ -282,7 +286,7 @@ class QueueMachine(RuleBasedStateMachine):
             )
             self.run(queue.bounce, wanted, limit)
             self.change(waiting - before, status="retry", due=self.now)
-            self.change(idle - waiting - before, status="retry", due=self.now, destination="")
+            self.change(idle - waiting - before, status="retry", due=self.now, destination="", holder="")
         elif what == "delete":
             self.run(queue.delete, wanted, limit)
             for queue_id in ids:

@@ -85,6 +85,7 @@ async def test_hold_and_release(store: Store, clock: Clock) -> None:
     assert (await store.read(queue.counts)).held == 2
     await store.write(queue_settle.remove, [one])  # it had arrived just then
     await store.write(queue_settle.defer, [(two, clock.now, "450", "")])
+    await store.write(queue_settle.let_go, "one", [two])
     assert {id: row.status for id, row in (await rows(store)).items()} == {two: "held", three: "processing"}
     clock.now += 10_000
     assert await claim_all(store) == [three]
@@ -95,6 +96,29 @@ async def test_hold_and_release(store: Store, clock: Clock) -> None:
     (waiting,) = await store.read(queue_claim.unrouted, 10)
     assert waiting.id == two
     assert (await rows(store))[two].status == "pending"
+
+
+async def test_what_is_held_and_released_while_it_is_sent_is_nobody_elses_claim(store: Store, clock: Clock) -> None:
+    ids = await put(store, "1@x", "2@x", "3@x", "4@x")
+    sent, tried, dropped, bounced = ids
+
+    async def claimable() -> list[int]:
+        return sorted(row.id for row in await store.write(queue_claim.claim_rows, ids, "two", 1))
+
+    assert await claim_all(store) == ids
+    await store.write(queue.hold, ALL)
+    await store.write(queue_settle.give_back, "two", ids)  # nothing of it is in that hand
+    assert await store.write(queue.bounce, QueueFilter(ids=(bounced,))) == 1
+    assert await store.write(queue.release, ALL) == 3
+    assert await claimable() == [bounced]
+    assert {row.claimed_by for id, row in (await rows(store)).items() if id != bounced} == {"one"}
+    await store.write(queue_settle.remove, [sent])
+    await store.write(queue_settle.give_back, "one", [dropped])
+    clock.now += 10
+    assert await claimable() == [dropped, bounced]
+    clock.now += queue.IN_HAND  # its sender never says a word
+    assert await claimable() == [tried, dropped, bounced]
+    assert await store.check() == []
 
 
 async def test_retry_now(store: Store, clock: Clock) -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 import structlog
 
 from pillarbox.access.ledger import Field
-from pillarbox.store import StoreError, queue_upkeep
+from pillarbox.store import StoreError, queue_settle, queue_upkeep
 from pillarbox.store.records import Destination, QueuedMessage
 
 from ..parcel import Hop, Outcome, Reply
@@ -196,14 +196,23 @@ class Run:
             except StoreError as error:
                 log.debug("The queue cannot be looked at: %s", error, destination=self.name)
             else:
-                for row_id in ids:
-                    if not ours.get(row_id):
-                        self.stock.forget(row_id)
+                lost = [row_id for row_id in ids if not ours.get(row_id)]
                 rows = [row for row in rows if ours.get(row.id)]
+                await self._let_go(lost)
         if len(rows) == len(load.rows):
             return load
         left = parcel_of(rows) if rows else None
         return left.having(load.parcel.content) if left is not None and load.parcel.content is not None else left
+
+    async def _let_go(self, ids: list[int]) -> None:
+        """They are not sent after all. What was held, and even released again meanwhile, is in nobody's hand then."""
+        for row_id in ids:
+            self.stock.forget(row_id)
+        if ids:
+            try:
+                await self.parts.store.write(queue_settle.give_back, self.parts.holder, ids)
+            except StoreError as error:
+                log.debug("Rows are not let go, their lease must end: %s", error, destination=self.name)
 
     @property
     def worth_waiting(self) -> bool:

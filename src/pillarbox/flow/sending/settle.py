@@ -81,6 +81,7 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
     queue_settle.fail(tx, dead, holder=holder)
     add_events(tx, [*events, *told])
     absent = frozenset(attempt.row.id for attempt, _ in judged if not mine.get(attempt.row.id))
+    queue_settle.let_go(tx, holder, list(absent - done))
     return Settled(frozenset(row_id for row_id, *_ in dead) - absent, absent, reports)
 
 
