@@ -174,11 +174,14 @@ class _Routing:
     """Gives queue rows their destination, and notes with the work what a rule discards or holds."""
 
     def __init__(self, tx: Tx, work: _Work) -> None:
-        self._destinations = Routing(tx)
+        self._tx = tx
+        self._destinations: Routing | None = None  # mail that goes nowhere needs none
         self._work = work
 
     def route(self, row: Queued) -> Queued | None:
         """The row with its destination; None when it is discarded."""
+        if self._destinations is None:
+            self._destinations = Routing(self._tx)
         decision = self._destinations.of(row.sender, row.recipient)
         if decision.action == "discard":
             self._work.discarded.append((row.recipient, decision.why))
