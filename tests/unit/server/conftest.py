@@ -107,6 +107,16 @@ class Server:
         self.clients.append(client)
         return client
 
+    def connect_to_all(self, role: str = "smtp", but: str = "") -> dict[str, list[Client]]:
+        """Connections until every worker but one has one, by its pid. Whoever is awake first takes the next."""
+        found: dict[str, list[Client]] = {}
+        for _ in range(1000):
+            client = self.connect(role)
+            found.setdefault(client.pid, []).append(client)
+            if found.keys() == {str(pid) for pid in self.workers()} - {but}:
+                return found
+        raise AssertionError("not every worker took a connection")
+
     def workers(self) -> list[int]:
         return [int(p) for p in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
