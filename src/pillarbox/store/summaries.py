@@ -189,7 +189,7 @@ def renew(tx: Tx, summary_id: int) -> None:
     rows = [one for one in tx.rows(_ROWS, (mailbox_id, first - 1, SPAN)) if one[0] <= last]
     while rows:
         some = _fitting(rows)
-        put(tx, _summary(mailbox_id, some[0][0], some[-1][0], *_values(some)))
+        _write(tx, _summary(mailbox_id, some[0][0], some[-1][0], *_values(some)))
         rows = rows[len(some) :]
 
 

@@ -12,6 +12,7 @@ from pillarbox.store.records import User
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unlisted, "_BATCH", 3)
     monkeypatch.setattr(summaries, "SPAN", 4)
+    monkeypatch.setattr(summaries, "LEAST", 4)
 
 
 async def listed(store: Store) -> list[bytes | None]:
