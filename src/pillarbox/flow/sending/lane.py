@@ -14,6 +14,7 @@ from pillarbox.access.ledger import Field
 from ..alarm import Alarm
 from ..parcel import Hop, HopDown, Lane, Outcome, Reply, Result
 from .batch import Load
+from .in_hand import still_ours
 from .pace import feeling
 from .slots import Slot
 
@@ -73,7 +74,7 @@ class LaneRunner:
             while (load := await self._next()) is not None:
                 if not await self._ready(load):
                     return
-                left = await self._run.still_ours(load)
+                left = await still_ours(self._run.parts, self._run.stock, load)
                 if left is not None:
                     await self._carry(left)
         except asyncio.CancelledError:

@@ -16,12 +16,11 @@ from contextlib import suppress
 import structlog
 
 from pillarbox.access.ledger import Field
-from pillarbox.store import StoreError, queue_settle, queue_upkeep
+from pillarbox.store import StoreError, queue_upkeep
 from pillarbox.store.records import Destination, QueuedMessage
 
 from ..parcel import Hop, Outcome, Reply
 from .batch import MOST_RECIPIENTS, Load, loads
-from .batch import load as parcel_of
 from .lanes import Lanes
 from .pace import Pace
 from .parts import GRACE, LEASE, Parts
@@ -36,7 +35,6 @@ LINGER = 10.0  # seconds without a parcel and without lanes, after which a run w
 READY = 100  # parcels that wait for lanes, beyond which what is accepted waits in the queue
 SETTLE_AT = 500  # attempts that wait for a turn before lanes get nothing more
 BROKEN = 60.0  # seconds that a destination rests whose rows cannot be claimed
-STALE = 1.0  # seconds after which a claim is looked at again before it is sent
 LOOKS = 0.02  # seconds between two looks whether something is due
 EARLY = 0.002  # seconds by which a timer may fire too soon: those of uvloop count in whole milliseconds
 ANSWERED = 500  # rows taken at once to be told that their destination is down
@@ -183,36 +181,6 @@ class Run:
         if len(self.stock) <= len(self.lanes) and not self._dry:
             self._poke.set()
         return load
-
-    async def still_ours(self, load: Load) -> Load | None:
-        """What of a parcel is to be sent. Behind a slow server it may have waited for minutes since it was claimed, and
-        an operator may have held, moved or deleted rows meanwhile."""
-        claimed = self.stock.rows
-        rows = [row for row in load.rows if row.id in claimed]
-        if rows and asyncio.get_running_loop().time() - min(claimed[row.id] for row in rows) >= STALE:
-            ids = [row.id for row in rows]
-            try:
-                ours = await self.parts.store.read(queue_upkeep.claimed, ids, self.parts.holder)
-            except StoreError as error:
-                log.debug("The queue cannot be looked at: %s", error, destination=self.name)
-            else:
-                lost = [row_id for row_id in ids if not ours.get(row_id)]
-                rows = [row for row in rows if ours.get(row.id)]
-                await self._let_go(lost)
-        if len(rows) == len(load.rows):
-            return load
-        left = parcel_of(rows) if rows else None
-        return left.having(load.parcel.content) if left is not None and load.parcel.content is not None else left
-
-    async def _let_go(self, ids: list[int]) -> None:
-        """They are not sent after all. What was held, and even released again meanwhile, is in nobody's hand then."""
-        for row_id in ids:
-            self.stock.forget(row_id)
-        if ids:
-            try:
-                await self.parts.store.write(queue_settle.give_back, self.parts.holder, ids)
-            except StoreError as error:
-                log.debug("Rows are not let go, their lease must end: %s", error, destination=self.name)
 
     @property
     def worth_waiting(self) -> bool:
