@@ -26,12 +26,12 @@ log = structlog.get_logger()
 PROXY_PATIENCE = 10.0  # seconds for the PROXY header
 STANDING = 100  # handshakes of this worker; beyond them who finds no seat is not even told so under TLS
 COURTESY = 5.0  # seconds for the handshake of a client that is only to be told
-Make = Callable[[Peer | None], asyncio.Protocol]
+Make = Callable[[Peer], asyncio.Protocol]
 Welcome = Callable[[socket.socket], None]
 
 
 def entrance(node: Node, make: Make, *, implicit_tls: bool = False, local: bool = False) -> Welcome:
-    """What a listener does with each connection. `make` builds a session, given its peer when that is already known.
+    """What a listener does with each connection. `make` builds a session, given its peer.
 
     Looks at the settings for every connection, so a reload of SMTP_PROXY_NETWORKS works; a `local` listener has no
     load balancer in front of it.
@@ -46,15 +46,15 @@ def entrance(node: Node, make: Make, *, implicit_tls: bool = False, local: bool 
 
 
 async def _enter(node: Node, make: Make, sock: socket.socket, implicit_tls: bool, local: bool) -> None:
-    """No transport is made before the header was read, since it would read what is for TLS too."""
+    """No transport is made before the header was read, since it would read what is for TLS too. Nor for a client that
+    has gone: what it sent could still be read, but not who it was."""
     peer = None
     try:
-        if implicit_tls or (node.settings.proxy_networks and not local):
-            peer = peer_of_socket(sock)
-            if behind_proxy(peer.address, node):
-                async with asyncio.timeout(PROXY_PATIENCE):
-                    peer = await _proxied(sock, peer)
-        if peer is not None and implicit_tls:
+        peer = peer_of_socket(sock)
+        if not local and behind_proxy(peer.address, node):
+            async with asyncio.timeout(PROXY_PATIENCE):
+                peer = await _proxied(sock, peer)
+        if implicit_tls:
             await _under_tls(node, make, sock, peer)
         else:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: make(peer), sock)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 
 import pytest
 
@@ -32,6 +33,17 @@ async def test_one_connection_too_many_of_an_address(house):
         await first.reply()
         second = await h.connect(port=port)
         assert (await second.reply()).startswith("421 4.7.0")
+
+
+async def test_who_has_gone_before_it_was_taken_does_not_pass_for_a_program_of_this_machine(house):
+    async with house() as h:
+        port = await h.listen()
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            sock.sendall(b"EHLO x\r\n")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing it resets
+        later = await h.connect(port=port)
+        assert (await later.reply()).startswith("220")
+        assert h.node.slot.get(Field.CONNECTIONS_TOTAL) == 1
 
 
 @pytest.mark.parametrize("trusted", [False, True])
