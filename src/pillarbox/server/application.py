@@ -53,6 +53,7 @@ DAY = 86_400  # seconds
 _SMTP_ROLES = frozenset({"smtp", "submission", "submissions", "lmtp", "sendmail"})
 _LOCAL_ROLES = frozenset({"lmtp", "sendmail"})  # for programs of this machine; no load balancer is in front of them
 _TLS_ROLES = frozenset({"submissions", "imaps", "pop3s"})  # TLS from the first octet
+_HTTP_ROLES = frozenset({"api", "health"})  # whose servers close their sockets themselves
 _SHORT = 0.02  # seconds between two looks whether the last session has gone
 _LEISURE = 0.2  # the same when nobody waits for it
 
@@ -128,6 +129,9 @@ class MailApplication:
         node.draining = now  # going down: who comes late is sent away; else a newer worker is there, and he is served
         for acceptor in self._acceptors:
             acceptor.close()
+        for address, sock in self._seat.sockets:
+            if address.role not in _HTTP_ROLES:
+                sock.close()  # while one process has it open, clients wait in a queue that nobody serves
         self._pickup.leave()
         self._queue.leave()
         for http in self._http:

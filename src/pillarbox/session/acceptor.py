@@ -40,8 +40,7 @@ def more_than_its_share(slot: Slot, role: Role, workers: int) -> Callable[[], bo
 class Acceptor:
     """Gives each connection of `listening` (not blocking) to `welcome`, which has to close it in the end.
 
-    `overfull` says whether this worker has more than its share. Closing stops listening here only: the socket and its
-    queue belong to whoever opened them.
+    `overfull` says whether this worker has more than its share. Closing does not close the socket.
     """
 
     def __init__(

@@ -148,6 +148,14 @@ def get(server: Any, path: str, port: str = "health") -> Any:
     return json.loads(text) if answer.headers["content-type"] == "application/json" else text
 
 
+def refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except (ConnectionRefusedError, ConnectionResetError):
+        return True
+    return False
+
+
 def test_a_message_goes_in_and_comes_out(mail: Any) -> None:
     readers = readers_of_all_workers(mail)
     for reader in readers.values():
@@ -243,7 +251,7 @@ def test_a_message_under_way_is_finished_by_a_stop(mail: Any) -> None:
         sock.sendall(b"Subject: last\r\n\r\n")
         os.kill(mail.pid, signal.SIGTERM)
         mail.wait_for("shutting down")
-        time.sleep(0.05)
+        mail.wait_for(lambda: refused(mail.ports["smtp"]))  # not taken into a queue that nobody serves
         sock.sendall(b"words\r\n.\r\n")
         assert stream.readline().startswith(b"250 ")
         assert stream.readline().startswith(b"421 ")
