@@ -8,7 +8,6 @@ comes round, and a worker that has more than its share of them leaves the next t
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable
 
@@ -22,8 +21,7 @@ from .entrance import entering
 log = structlog.get_logger()
 
 COURTESY = 0.001  # seconds that the others have to take a connection
-EXHAUSTED = 1.0  # seconds to the next try when there are no descriptors or no memory
-_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+EXHAUSTED = 1.0  # seconds to the next try when there are no descriptors or no memory, or whatever else is wrong
 
 
 def more_than_its_share(slot: Slot, role: Role, workers: int) -> Callable[[], bool]:
@@ -74,8 +72,6 @@ class Acceptor:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return  # another worker was faster, or the client has gone
         except OSError as error:
-            if error.errno not in _SHORTAGES:
-                raise
             log.error("No connection can be taken", error=str(error), again_after=EXHAUSTED)
             self._wait(EXHAUSTED)
             return

@@ -92,9 +92,14 @@ async def test_closed_while_it_waits(listening, monkeypatch):
     taken[0].close()
 
 
-async def test_without_descriptors_it_tries_again(listening, monkeypatch):
+@pytest.mark.parametrize("reason", [errno.EMFILE, errno.EINVAL])
+async def test_when_none_can_be_taken_it_tries_again_after_a_while(listening, monkeypatch, reason):
     monkeypatch.setattr(acceptor, "EXHAUSTED", 0.001)
-    failures = [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), ConnectionAbortedError(), BlockingIOError()]
+    failures = [OSError(reason, os.strerror(reason)), ConnectionAbortedError(), BlockingIOError()]
+    pauses = []
+    monkeypatch.setattr(
+        Acceptor, "_wait", lambda self, seconds, wait=Acceptor._wait: pauses.append(wait(self, seconds))
+    )
 
     class Failing:
         fileno = staticmethod(listening.fileno)
@@ -110,6 +115,7 @@ async def test_without_descriptors_it_tries_again(listening, monkeypatch):
     client = knock(listening)
     await until(lambda: taken)
     assert not failures
+    assert len(pauses) == 1
     one.close()
     client.close()
     taken[0].close()
