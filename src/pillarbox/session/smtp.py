@@ -97,7 +97,7 @@ class SmtpSession(LoginSession):
         if refusal is not None:
             self._refuse_mail(event, refusal)
             return None
-        if self.role is Role.SUBMISSION:
+        if self.identity is not None:  # on port 25 too
             return self._submit(event)
         self._mail = event
         self.core.accept()

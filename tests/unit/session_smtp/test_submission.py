@@ -317,16 +317,21 @@ async def test_an_account_that_is_held_within_a_message_does_not_send_it(submitt
         assert await h.queue() == []
 
 
-async def test_who_logs_in_on_port_25_is_counted_and_held_too(house, server_tls, client_tls):
+async def test_who_logs_in_on_port_25_submits_too(house, server_tls, client_tls):
+    """The same senders, the same limits, the same mending; before the login anybody sends to us as whoever."""
     async with house(tls=server_tls, enable_auth=True, messages_per_hour=1) as h:
         client = await h.greeted()
+        assert (await client.message("eve@else.example", "bob@example.com")).startswith("250")
         await client.starttls(client_tls)
         await client.say("EHLO x")
         await client.say(plain())
-        assert (await client.message("eve@else.example", "x@elsewhere.example")).startswith("250")
-        assert (await client.message("eve@else.example", "x@elsewhere.example")).startswith("450 4.7.1")
+        assert (await client.say("MAIL FROM:<eve@else.example>")).startswith("553 5.7.1")
+        forged = b"From: boss@example.com\r\n\r\n"
+        assert (await client.message(ADA, "bob@example.com", forged)).startswith("550 5.7.1")
+        assert (await client.message(ADA, "x@elsewhere.example")).startswith("250")
+        assert (await client.message(ADA, "x@elsewhere.example")).startswith("450 4.7.1")
         await h.write(senders.hold, 1, "by hand")
-        assert (await client.message("eve@else.example", "x@elsewhere.example")).startswith("450 4.7.1 Your account")
+        assert (await client.say(f"MAIL FROM:<{ADA}>")).startswith("450 4.7.1 Your account")
 
 
 async def test_a_store_that_is_busy_is_asked_in_a_thread(submitting, monkeypatch):

@@ -74,10 +74,8 @@ async def test_smtplib_speaks_to_us_over_tls(house, server_tls, client_tls):
 
         await asyncio.to_thread(talk)
         messages = await h.mail("bob@example.com")
-        assert [message.partition(b"Subject: ")[2] for message in messages] == [
-            b"one\r\n\r\n1\r\n",
-            b"two\r\n\r\n.2\r\n",
-        ]
+        assert [message.partition(b"Subject: ")[2][:5] for message in messages] == [b"one\r\n", b"two\r\n"]
+        assert [message.partition(b"\r\n\r\n")[2] for message in messages] == [b"1\r\n", b".2\r\n"]
         assert b"with ESMTPSA" in messages[0]
 
 
