@@ -48,8 +48,8 @@ class Talk:
                 break
         return last
 
-    def message(self, recipient="ada@example.com", body="Subject: x\r\n\r\nhi"):
-        last = self.say("MAIL FROM:<me@client.test>", f"RCPT TO:<{recipient}>", "DATA")
+    def message(self, recipient="ada@example.com", body="Subject: x\r\n\r\nhi", sender="me@client.test"):
+        last = self.say(f"MAIL FROM:<{sender}>", f"RCPT TO:<{recipient}>", "DATA")
         return self.say(body + "\r\n.") if last.startswith("354") else last
 
     def starttls(self):
@@ -277,7 +277,7 @@ def test_messages_from_one_address_and_of_one_account(running):
         client.starttls()
         plain = base64.b64encode(b"\0ada@example.com\0correct horse").decode()
         assert client.say(f"AUTH PLAIN {plain}").startswith("235")
-        assert [client.message()[:3] for _ in range(2)] == ["250", "450"]
+        assert [client.message(sender="ada@example.com")[:3] for _ in range(2)] == ["250", "450"]
 
 
 def test_tls_and_auth_asked_of_everybody_only_when_set(running):
