@@ -11,15 +11,14 @@ Another one takes out what was expunged (`thinned`, `tidy`), at the latest after
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-import zstandard
 
 from pillarbox.mime.header import LISTED, select_fields
 from pillarbox.store.errors import Corrupt
+from pillarbox.store.packing import packed, unpacked
 from pillarbox.store.tx import Row, Tx
 
 SPAN = 256  # messages of a summary at most
@@ -207,16 +206,14 @@ def wrong(tx: Tx) -> list[str]:
             problems.append(f"Summary {summary_id} of mailbox {mailbox_id} is damaged: {error}.")
             continue
         rows = [row for row in tx.rows(_ROWS, (mailbox_id, first - 1, len(ids))) if row[0] <= last]
-        told = dict(zip(ids, zip(*columns, strict=True), strict=True))
-        true = dict(zip(*_told(rows), strict=True))
+        told, true = _by_id(ids, columns), _by_id(*_values(rows))
         if any(told.get(row_id, values) != values for row_id, values in true.items()):
             problems.append(f"Summary {summary_id} of mailbox {mailbox_id} is not what the rows of its messages say.")
     return problems
 
 
-def _told(rows: Sequence[Row]) -> tuple[list[int], list[tuple[bytes | None, ...]]]:
-    ids, columns = _values(rows)
-    return ids, list(zip(*columns, strict=True))
+def _by_id(ids: Sequence[int], columns: Sequence[Column]) -> dict[int, tuple[bytes | None, ...]]:
+    return dict(zip(ids, zip(*columns, strict=True), strict=True))
 
 
 def _fitting(rows: list[Row]) -> list[Row]:
@@ -264,29 +261,17 @@ def _living(tx: Tx, mailbox_id: int, stored: Sequence[bytes]) -> tuple[list[int]
 
 
 def _summary(mailbox_id: int, first: int, last: int, ids: Sequence[int], columns: Sequence[Column]) -> Summary:
-    pack = zstandard.ZstdCompressor(level=_LEVEL).compress
-    packed = tuple(pack(msgspec.msgpack.encode(part)) for part in (ids, *columns))
-    return Summary(mailbox_id, first, last, len(ids), packed)
+    return Summary(mailbox_id, first, last, len(ids), tuple(packed(part, _LEVEL) for part in (ids, *columns)))
 
 
-class _Contexts(threading.local):
-    def __init__(self) -> None:
-        self.decompress = zstandard.ZstdDecompressor().decompress
-
-
-_contexts = _Contexts()
 _ids = msgspec.msgpack.Decoder(list[int])
-_column = msgspec.msgpack.Decoder(list[bytes | None])
+_column: msgspec.msgpack.Decoder[Column] = msgspec.msgpack.Decoder(list[bytes | None])
 
 
 def _unpacked(stored: Sequence[Any]) -> tuple[list[int], list[Column]]:
     """Row ids and columns of as many values. Raises Corrupt."""
-    unpack = _contexts.decompress
-    try:
-        ids = _ids.decode(unpack(stored[0]))
-        columns: list[Column] = [_column.decode(unpack(data)) for data in stored[1:]]
-    except (zstandard.ZstdError, msgspec.DecodeError) as error:
-        raise Corrupt(str(error)) from error
+    ids = unpacked(stored[0], _ids)
+    columns: list[Column] = [unpacked(data, _column) for data in stored[1:]]
     if any(len(column) != len(ids) for column in columns):
         raise Corrupt("its columns are not of one length")
     return ids, columns

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
-import zstandard
 
 from pillarbox.store.errors import Corrupt, NotFound
 from pillarbox.store.flags import split_keywords
 from pillarbox.store.mailbox_lookup import get
+from pillarbox.store.packing import packed, unpacked
 from pillarbox.store.records import Mailbox, View
 from pillarbox.store.tx import Tx
 
@@ -29,6 +29,7 @@ LEAST = 20_000  # messages of a mailbox that is worth it: the rows of fewer are 
 STALE = 4096  # changes after which blocks are written anew
 
 _BEGUN = 0  # the modification number of blocks that are not all there yet: nobody reads them
+_LEVEL = 1
 _TOGETHER = 8  # blocks read at a time
 _MOST_WORDS = 1 << 20  # letters of keywords in a block; one with more is not kept, and read from the rows
 _PAGE = 5000  # rows turned into columns at a time, so that a large mailbox never stands as tuples
@@ -233,7 +234,7 @@ def _packed(view: View) -> bytes:
         words.setdefault(" ".join(keywords), array("I")).append(uid)
     columns = {name: _little(column) for name, column in zip(_COLUMNS, _columns(view), strict=True)}
     parts = {"columns": columns, "keywords": {text: _little(uids) for text, uids in words.items()}}
-    return zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(parts))
+    return packed(parts, _LEVEL)
 
 
 class _Parts(msgspec.Struct):
@@ -241,15 +242,18 @@ class _Parts(msgspec.Struct):
     keywords: dict[str, memoryview]
 
 
+_parts = msgspec.msgpack.Decoder(_Parts)
+
+
 def _unpack(view: View, data: bytes) -> None:
     """Add the messages of a block. Raises Corrupt."""
+    parts = unpacked(data, _parts)
     try:
-        parts = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(data), type=_Parts)
         for name, column in zip(_COLUMNS, _columns(view), strict=True):
             column.extend(_numbers(column.typecode, parts.columns[name]))
         for text, uids in parts.keywords.items():
             view.keywords.update(dict.fromkeys(_numbers("I", uids), split_keywords(text)))
-    except (zstandard.ZstdError, msgspec.DecodeError, KeyError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise Corrupt(str(error)) from error
 
 
