@@ -1,6 +1,8 @@
 """An authority whose certificates clients log in with, made in a moment."""
 
 import datetime
+import poplib
+import smtplib
 from pathlib import Path
 
 from cryptography import x509
@@ -79,3 +81,22 @@ def der_of(file):
     return x509.load_pem_x509_certificate(text[text.index(b"-----BEGIN CERTIFICATE") :]).public_bytes(
         serialization.Encoding.DER
     )
+
+
+def log_in_by_pop3(port, context):
+    """What POP3 answers to AUTH EXTERNAL, which has to be offered."""
+    client = poplib.POP3_SSL("127.0.0.1", port, context=context)
+    assert "EXTERNAL" in client.capa()["SASL"]
+    answer = client._shortcmd("AUTH EXTERNAL =")
+    client.quit()
+    return answer
+
+
+def submit_as_ada(port, context):
+    """Log in for submission with EXTERNAL, the first mechanism that is offered; ada, and nobody else, may send."""
+    with smtplib.SMTP_SSL("127.0.0.1", port, context=context) as client:
+        client.ehlo()
+        assert client.esmtp_features["auth"].split()[0] == "EXTERNAL"
+        assert client.docmd("AUTH", "EXTERNAL =")[0] == 235
+        assert client.mail("bob@example.com")[0] == 553
+        return client.mail("ada@example.com")[0]

@@ -1,5 +1,18 @@
-"""The house is shared with other protocols."""
+"""The house is shared with other protocols; `make_house` makes one on each of the two engines."""
+
+import pytest
 
 from house import certificate, house
+from unit.store import conftest as stores
 
 __all__ = ["certificate", "house"]
+
+postgres_server = stores.postgres_server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def make_house(request, house):
+    if request.param == "sqlite":
+        return house
+    server = request.getfixturevalue("postgres_server")
+    return lambda: house(database=stores.new_schema(server))

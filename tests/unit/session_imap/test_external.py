@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import poplib
 import smtplib
 import ssl
 import time
@@ -10,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from client_certificates import Authority
+from client_certificates import Authority, log_in_by_pop3, submit_as_ada
 from pillarbox.access import authenticate
 from pillarbox.access.limits import Role
 from pillarbox.server.certificates import context, read
@@ -163,15 +162,7 @@ async def test_pop3(house, certificate, authority):
         asks(h, certificate, authority)
         shows(h, authority.issue("ada@example.com"))
         port = await h.listen(implicit_tls=True)
-
-        def talk():
-            client = poplib.POP3_SSL("127.0.0.1", port, context=h.client_tls)
-            assert "EXTERNAL" in client.capa()["SASL"]
-            answer = client._shortcmd("AUTH EXTERNAL =")
-            client.quit()
-            return answer
-
-        assert (await asyncio.to_thread(talk)).startswith(b"+OK")
+        assert (await asyncio.to_thread(log_in_by_pop3, port, h.client_tls)).startswith(b"+OK")
 
 
 async def test_submission(house, certificate, authority):
@@ -179,16 +170,7 @@ async def test_submission(house, certificate, authority):
         asks(h, certificate, authority)
         shows(h, authority.issue("ada@example.com"))
         port = await h.listen(implicit_tls=True)
-
-        def talk():
-            with smtplib.SMTP_SSL("127.0.0.1", port, context=h.client_tls) as client:
-                client.ehlo()
-                assert client.esmtp_features["auth"].split()[0] == "EXTERNAL"
-                assert client.docmd("AUTH", "EXTERNAL =")[0] == 235
-                assert client.mail("bob@example.com")[0] == 553  # it is ada
-                return client.mail("ada@example.com")[0]
-
-        assert await asyncio.to_thread(talk) == 250
+        assert await asyncio.to_thread(submit_as_ada, port, h.client_tls) == 250
 
 
 async def test_other_servers_are_not_asked(house, certificate, authority):

@@ -10,9 +10,6 @@ import re
 import pytest
 
 from unit.session_imap.notify_client import listening
-from unit.store import conftest as stores
-
-postgres_server = stores.postgres_server
 
 EVENTS = "(MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)"
 NAMES = ("a", "b", "a/x", "a/y", "b/x", "b/x/z", "c")
@@ -77,14 +74,6 @@ async def truth(client):
     for response in await client.ok(f'LIST "" * RETURN (SUBSCRIBED STATUS ({items}))'):
         found.hear(response)
     return found
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def make_house(request, house):
-    if request.param == "sqlite":
-        return house
-    server = request.getfixturevalue("postgres_server")
-    return lambda: house(database=stores.new_schema(server))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -2,13 +2,11 @@
 
 import asyncio
 import base64
-import poplib
-import smtplib
 import ssl
 
 import pytest
 
-from client_certificates import Authority, der_of
+from client_certificates import Authority, der_of, log_in_by_pop3, submit_as_ada
 from pillarbox.access import authenticate
 from pillarbox.access.limits import Role
 from pillarbox.server.certificates import context, read
@@ -156,15 +154,7 @@ async def test_pop3(house, certificate, own):
         await register(h, certificate, own.itself())
         shows(h, own.itself())
         port = await h.listen(implicit_tls=True)
-
-        def talk():
-            client = poplib.POP3_SSL("127.0.0.1", port, context=h.client_tls)
-            assert "EXTERNAL" in client.capa()["SASL"]
-            answer = client._shortcmd("AUTH EXTERNAL =")
-            client.quit()
-            return answer
-
-        assert (await asyncio.to_thread(talk)).startswith(b"+OK")
+        assert (await asyncio.to_thread(log_in_by_pop3, port, h.client_tls)).startswith(b"+OK")
 
 
 async def test_submission(house, certificate, own):
@@ -172,12 +162,4 @@ async def test_submission(house, certificate, own):
         await register(h, certificate, own.itself())
         shows(h, own.itself())
         port = await h.listen(implicit_tls=True)
-
-        def talk():
-            with smtplib.SMTP_SSL("127.0.0.1", port, context=h.client_tls) as client:
-                client.ehlo()
-                assert client.docmd("AUTH", "EXTERNAL =")[0] == 235
-                assert client.mail("bob@example.com")[0] == 553  # it is ada
-                return client.mail("ada@example.com")[0]
-
-        assert await asyncio.to_thread(talk) == 250
+        assert await asyncio.to_thread(submit_as_ada, port, h.client_tls) == 250

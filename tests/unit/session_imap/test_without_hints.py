@@ -1,19 +1,5 @@
 """Two workers that tell each other nothing: a command's end knows what was committed before it, on both engines."""
 
-import pytest
-
-from unit.store import conftest as stores
-
-postgres_server = stores.postgres_server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def make_house(request, house):
-    if request.param == "sqlite":
-        return house
-    server = request.getfixturevalue("postgres_server")
-    return lambda: house(database=stores.new_schema(server))
-
 
 async def test_the_next_command_sees_what_a_sibling_has_done(make_house):
     async with make_house() as h:
