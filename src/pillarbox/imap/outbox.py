@@ -56,4 +56,6 @@ def response_text(text: str, code: str | None, utf8: bool) -> bytes:
     whole = f"[{code}] {text or 'done'}" if code else text or "done"
     if not whole.isprintable():
         whole = _CONTROL.sub(" ", whole)
+    if whole.endswith("}"):  # the end of "no mailbox {3}" would announce a literal (RFC 9051 section 4.3) to many clients
+        whole += "."
     return whole.encode("utf-8" if utf8 else "ascii", "replace")

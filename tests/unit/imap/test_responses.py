@@ -106,6 +106,7 @@ def test_a_text_stays_on_its_line_and_is_never_empty():
     assert response_text("", None, False) == b"done"
     assert response_text("ü", None, False) == b"?"
     assert response_text("ü", None, True) == "ü".encode()
+    assert response_text("no mailbox {3}", None, False) == b"no mailbox {3}."  # no literal follows
 
 
 def test_output_is_pulled_in_order_and_what_is_not_taken_stays():
