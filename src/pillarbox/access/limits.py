@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from enum import Enum
 from threading import Lock
 
-from .ledger import ENTRY_CELLS, Field, Ledger, Slot
+from .ledger import Field, Ledger, Slot
+from .ledger_table import BEFORE, COUNT, KEY, WINDOW, find, room_for_count, room_for_rate
 
 HOUR = 3600  # seconds
 _ADDRESS = b"address"
-_PROBES = 32  # entries that a key may stand in
-_KEY, _WINDOW, _COUNT, _BEFORE = range(ENTRY_CELLS)
 
 
 class Role(Enum):
@@ -145,9 +144,9 @@ class Limiter:
         if not self._entered[subject]:
             del self._entered[subject]
         table = self._connections[self._slot.number]
-        at = _find(table, self._ledger.key(_ADDRESS, subject))
-        if at >= 0 and table[at + _COUNT] > 0:
-            table[at + _COUNT] -= 1
+        at = find(table, self._ledger.key(_ADDRESS, subject))
+        if at >= 0 and table[at + COUNT] > 0:
+            table[at + COUNT] -= 1
 
     def connections(self, address: str) -> int:
         """Open connections from an address, on all workers."""
@@ -168,20 +167,20 @@ class Limiter:
         window = int(now) // length
         key = self._ledger.key(kind, subject)
         table = self._rates[self._slot.number]
-        at = _find(table, key)
+        at = find(table, key)
         if at < 0:
-            at = _room_for_rate(table, key, window)
-            table[at + _COUNT] = table[at + _BEFORE] = 0
-            table[at + _WINDOW] = window
-            table[at + _KEY] = key
-        elif table[at + _WINDOW] != window:
-            table[at + _BEFORE] = table[at + _COUNT] if table[at + _WINDOW] == window - 1 else 0
-            table[at + _COUNT] = 0
-            table[at + _WINDOW] = window
-        table[at + _COUNT] += cost
+            at = room_for_rate(table, key, window)
+            table[at + COUNT] = table[at + BEFORE] = 0
+            table[at + WINDOW] = window
+            table[at + KEY] = key
+        elif table[at + WINDOW] != window:
+            table[at + BEFORE] = table[at + COUNT] if table[at + WINDOW] == window - 1 else 0
+            table[at + COUNT] = 0
+            table[at + WINDOW] = window
+        table[at + COUNT] += cost
         share = 1.0 - (now - window * length) / length
         if self._sum_rates(key, window, share) > limit:
-            table[at + _COUNT] -= cost
+            table[at + COUNT] -= cost
             self._slot.add(Field.RATE_LIMIT_HITS)
             return False
         return True
@@ -194,19 +193,19 @@ class Limiter:
         subject = subject_of(address)
         key = self._ledger.key(_ADDRESS, subject)
         table = self._connections[self._slot.number]
-        at = _find(table, key)
+        at = find(table, key)
         if at < 0:
-            at = _room_for_connection(table, key)
+            at = room_for_count(table, key)
             if at < 0:
                 return True  # not counted by address; the limit of the server still holds
-            table[at + _COUNT] = 0
-            table[at + _KEY] = key
-        table[at + _COUNT] += 1
+            table[at + COUNT] = 0
+            table[at + KEY] = key
+        table[at + COUNT] += 1
         if cap:
             with self._fence:
                 pass
             if self._sum_connections(key) > cap:
-                table[at + _COUNT] -= 1
+                table[at + COUNT] -= 1
                 return False
         self._entered[subject] = self._entered.get(subject, 0) + 1
         return True
@@ -215,69 +214,24 @@ class Limiter:
         total = 0
         for number in self._others_and_own():
             table = self._connections[number]
-            at = _find(table, key)
+            at = find(table, key)
             if at >= 0:
-                total += table[at + _COUNT]
+                total += table[at + COUNT]
         return total
 
     def _sum_rates(self, key: int, window: int, share: float) -> float:
         total = 0.0
         for number in self._others_and_own():
             table = self._rates[number]
-            at = _find(table, key)
+            at = find(table, key)
             if at < 0:
                 continue
-            if table[at + _WINDOW] == window:
-                total += table[at + _COUNT] + table[at + _BEFORE] * share
-            elif table[at + _WINDOW] == window - 1:
-                total += table[at + _COUNT] * share
+            if table[at + WINDOW] == window:
+                total += table[at + COUNT] + table[at + BEFORE] * share
+            elif table[at + WINDOW] == window - 1:
+                total += table[at + COUNT] * share
         return total
 
     def _others_and_own(self) -> list[int]:
         live = self._ledger.live()
         return live if self._slot.number in live else [*live, self._slot.number]
-
-
-# Open addressing: a key stands in one of _PROBES entries from its place on. An entry that was used is never made
-# unused again (only taken over), so a search may stop at the first unused one.
-
-
-def _find(table: memoryview[int], key: int) -> int:
-    """The cell where the key's entry begins, or -1."""
-    mask = len(table) // ENTRY_CELLS - 1
-    for probe in range(key, key + _PROBES):
-        at = (probe & mask) * ENTRY_CELLS
-        found = table[at]
-        if found == key:
-            return at
-        if not found:
-            return -1
-    return -1
-
-
-def _places(table: memoryview[int], key: int) -> list[int]:
-    mask = len(table) // ENTRY_CELLS - 1
-    return [(probe & mask) * ENTRY_CELLS for probe in range(key, key + _PROBES)]
-
-
-def _room_for_connection(table: memoryview[int], key: int) -> int:
-    """An entry that is unused or counts nothing now, or -1."""
-    for at in _places(table, key):
-        if not table[at + _KEY] or table[at + _COUNT] <= 0:
-            return at
-    return -1
-
-
-def _room_for_rate(table: memoryview[int], key: int, window: int) -> int:
-    """An unused or outdated entry, else the one that counts least.
-
-    So who comes from many addresses only pushes out others that did little.
-    """
-    best, least = -1, 0
-    for at in _places(table, key):
-        if not table[at + _KEY] or not window - 1 <= table[at + _WINDOW] <= window:
-            return at
-        weight = table[at + _COUNT] + table[at + _BEFORE]
-        if best < 0 or weight < least:
-            best, least = at, weight
-    return best
