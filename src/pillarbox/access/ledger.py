@@ -200,6 +200,11 @@ class Ledger:
         first, step = HEAD // _CELL + Field.PID, self._stride // _CELL
         return [n for n, pid in enumerate(self._cells[first::step].tolist()) if pid and n != SUPERVISOR]
 
+    def counting(self, own: int) -> list[int]:
+        """`live`, with the slot `own` in any case."""
+        live = self.live()
+        return live if own in live else [*live, own]
+
     def clear(self, slot: int) -> None:
         """Forget what the slot's dead process held: gauges and tables; its counters stay."""
         start = self._start(slot)

@@ -18,7 +18,8 @@ from enum import Enum
 from threading import Lock
 
 from .ledger import Field, Ledger, Slot
-from .ledger_table import BEFORE, COUNT, KEY, WINDOW, find, room_for_count, room_for_rate
+from .ledger_table import BEFORE, COUNT, KEY, WINDOW, find, room_for_rate
+from .tally import Tally
 
 HOUR = 3600  # seconds
 _ADDRESS = b"address"
@@ -95,7 +96,7 @@ class Limiter:
         self._slot = slot
         self._ledger: Ledger = slot.ledger
         self._clock = clock
-        self._connections = [self._ledger.connection_table(n) for n in range(self._ledger.slots)]
+        self._connections = Tally(slot, _ADDRESS)
         self._rates = [self._ledger.rate_table(n) for n in range(self._ledger.slots)]
         self._fence = Lock()
         self._entered: dict[bytes, int] = {}  # those of our connections that the table has, by address
@@ -143,14 +144,11 @@ class Limiter:
         self._entered[subject] -= 1
         if not self._entered[subject]:
             del self._entered[subject]
-        table = self._connections[self._slot.number]
-        at = find(table, self._ledger.key(_ADDRESS, subject))
-        if at >= 0 and table[at + COUNT] > 0:
-            table[at + COUNT] -= 1
+        self._connections.remove(self._connections.key(subject))
 
     def connections(self, address: str) -> int:
         """Open connections from an address, on all workers."""
-        return self._sum_connections(self._ledger.key(_ADDRESS, subject_of(address)))
+        return self._connections.total(self._connections.key(subject_of(address)))
 
     def rate(self, address: str, limit: int, kind: bytes = b"message", cost: int = 1) -> bool:
         """Count an event of an address; False, and not counted, when it is more than `limit` in a window.
@@ -191,37 +189,18 @@ class Limiter:
 
     def _enter_address(self, address: str, cap: int) -> bool:
         subject = subject_of(address)
-        key = self._ledger.key(_ADDRESS, subject)
-        table = self._connections[self._slot.number]
-        at = find(table, key)
-        if at < 0:
-            at = room_for_count(table, key)
-            if at < 0:
-                return True  # not counted by address; the limit of the server still holds
-            table[at + COUNT] = 0
-            table[at + KEY] = key
-        table[at + COUNT] += 1
-        if cap:
-            with self._fence:
-                pass
-            if self._sum_connections(key) > cap:
-                table[at + COUNT] -= 1
-                return False
+        key = self._connections.key(subject)
+        if not self._connections.add(key):
+            return True  # not counted by address; the limit of the server still holds
+        if cap and self._connections.total(key) > cap:
+            self._connections.remove(key)
+            return False
         self._entered[subject] = self._entered.get(subject, 0) + 1
         return True
 
-    def _sum_connections(self, key: int) -> int:
-        total = 0
-        for number in self._others_and_own():
-            table = self._connections[number]
-            at = find(table, key)
-            if at >= 0:
-                total += table[at + COUNT]
-        return total
-
     def _sum_rates(self, key: int, window: int, share: float) -> float:
         total = 0.0
-        for number in self._others_and_own():
+        for number in self._ledger.counting(self._slot.number):
             table = self._rates[number]
             at = find(table, key)
             if at < 0:
@@ -231,7 +210,3 @@ class Limiter:
             elif table[at + WINDOW] == window - 1:
                 total += table[at + COUNT] * share
         return total
-
-    def _others_and_own(self) -> list[int]:
-        live = self._ledger.live()
-        return live if self._slot.number in live else [*live, self._slot.number]
