@@ -1,12 +1,14 @@
 """Fuzz target of the SMTP client core: whatever a server says, in any split, ends in the same events and commands.
 
-The first octets of an input choose what the client wants and the split; the rest is what the server says. Checked
-besides: each transaction is decided once and for all of its recipients, answers are printable, commands stay commands,
-nothing is kept that is not needed, a closed core says and does nothing more.
+The first two octets of an input choose what the client wants and the split; the rest is what the server says. At each
+`HANDSHAKE` TLS is set up, if the client waits for that. Checked besides: each transaction is decided once and for all
+of its recipients, answers are printable, commands stay commands, nothing is kept that is not needed, a closed core says
+and does nothing more.
 """
 
 import re
 import sys
+from itertools import chain
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -22,23 +24,30 @@ RECIPIENTS = [Recipient("a@x.example", ("DELAY",), "utf-8;ü@x"), Recipient("b@x
 SENDERS = [Sender("s@y.example", 10, ret="HDRS", priority=2, deliver_by=5), Sender("", body="BINARYMIME")]
 COMMAND = re.compile(rb"(?:[A-Z]{4,8}(?: [^\r\n]*)?|[A-Za-z0-9+/=]*|\*)\r\n")
 MOST_SENDS = 4
+HANDSHAKE = b"\x16"  # what is said before it in plain is not heard after it, however it was split
 
 
 def run(data: bytes) -> None:
-    head, said = data[:3].ljust(3, b"\0"), data[3:]
-    whole = converse([said], head[0])
-    step = head[1] % 61 + 1
-    assert converse([said[at : at + step] for at in range(0, len(said), step)], head[0]) == whole
+    wants, step, said = data[0] if data else 0, data[1] % 61 + 1 if len(data) > 1 else 1, data[2:].split(HANDSHAKE)
+    whole = converse([[part] for part in said], wants)
+    assert converse([[part[at : at + step] for at in range(0, len(part), step)] for part in said], wants) == whole
 
 
-def converse(pieces: list[bytes], wants: int) -> tuple[list[c.Event], bytes, bool, str]:
+def converse(parts: list[list[bytes]], wants: int) -> tuple[list[c.Event], bytes, bool, str]:
+    """What the client makes of the pieces of each part, TLS being set up between two parts where it is asked for."""
     core = c.ClientCore("me.example", lmtp=wants & 1 == 1)
     mechanism = ScramSha256("ada", "x", "nonce") if wants & 2 else Login("ada", "x")
     found: list[c.Event] = []
     out = b""
     sends = dones = 0
-    for piece in pieces:
-        core.receive(piece)
+    upgrading = False
+    for piece in chain.from_iterable([*pieces, None] for pieces in parts):
+        if piece is not None:
+            core.receive(piece)
+        elif upgrading and not core.closed:
+            upgrading = False
+            core.tls_started()
+            core.hello()
         while (event := core.next_event()) is not None:
             found.append(event)
             match event:
@@ -49,8 +58,7 @@ def converse(pieces: list[bytes], wants: int) -> tuple[list[c.Event], bytes, boo
                 case c.Introduced(extensions) if "AUTH" in extensions and wants & 8:
                     core.auth(mechanism.name, mechanism.initial())
                 case c.UpgradeTls():
-                    core.tls_started()
-                    core.hello()
+                    upgrading = True
                 case c.Challenge(challenge):
                     core.respond(mechanism.respond(challenge))
                 case c.ContentWanted():
@@ -105,16 +113,19 @@ EHLO = (
 )
 GOOD = b"250 2.1.0 ok\r\n" * 4 + b"354 go\r\n250 2.0.0 taken\r\n"
 SEEDS = [
-    b"\0\5\0220 mx\r\n" + EHLO + b"250 CHUNKING\r\n" + GOOD * 2 + b"421 bye\r\n",
-    b"\1\5\0220 mx\r\n" + EHLO + b"250 8BITMIME\r\n" + GOOD + b"250 ok\r\n550 5.1.1 no\r\n" + GOOD,
-    b"\4\7\0220 mx\r\n" + EHLO + b"250 STARTTLS\r\n220 go\r\n250 plain\r\n" + EHLO + b"250 BINARYMIME\r\n" + GOOD,
-    b"\x08\3\0220 mx\r\n" + EHLO + b"250 X\r\n334 VXNlcg==\r\n334 UGFzcw==\r\n235 2.7.0 in\r\n" + GOOD,
-    b"\x0a\3\0220 mx\r\n" + EHLO + b"250 X\r\n334 cj1ub25jZVgscz1BQUFBLGk9MQ==\r\n535 5.7.8 no\r\n" + GOOD,
-    b"\x10\2\0220 mx\r\n" + EHLO + b"250 X\r\n" + GOOD[:-17] + b"552 5.3.4 too big\r\n",
-    b"\x20\2\0220 mx\r\n" + EHLO + b"250-CHUNKING\r\n250 BINARYMIME\r\n" + b"250 ok\r\n" * 9 + b"552 no\r\n250 ok\r\n",
-    b"\0\2\0220 mx\r\n502 what\r\n250 HELO it is\r\n250 ok\r\n550 no\r\n550 no\r\n550 no\r\n250 reset\r\n",
-    b"\0\2\0220 mx\r\n" + EHLO + b"250 X\r\n250 ok\r\n550 no\r\n550 no\r\n452 full\r\n354 go\r\n554 nobody\r\n",
-    b"\0\2\0220 mx\r\n" + EHLO + b"250 X\r\n550 no\r\n503 a\r\n503 b\r\n503 c\r\n503 d\r\n",
+    bytes((wants, step)) + b"220 mx\r\n" + said
+    for wants, step, said in (
+        (0, 5, EHLO + b"250 CHUNKING\r\n" + GOOD * 2 + b"421 bye\r\n"),
+        (1, 5, EHLO + b"250 8BITMIME\r\n" + GOOD + b"250 ok\r\n550 5.1.1 no\r\n" + GOOD),
+        (4, 7, EHLO + b"250 STARTTLS\r\n220 go\r\n250 plain\r\n" + HANDSHAKE + EHLO + b"250 X\r\n" + GOOD),
+        (8, 3, EHLO + b"250 X\r\n334 VXNlcg==\r\n334 UGFzcw==\r\n235 2.7.0 in\r\n" + GOOD),
+        (10, 3, EHLO + b"250 X\r\n334 cj1ub25jZVgscz1BQUFBLGk9MQ==\r\n535 5.7.8 no\r\n" + GOOD),
+        (16, 2, EHLO + b"250 X\r\n" + GOOD[:-17] + b"552 5.3.4 too big\r\n"),
+        (32, 2, EHLO + b"250-CHUNKING\r\n250 BINARYMIME\r\n" + b"250 ok\r\n" * 9 + b"552 no\r\n250 ok\r\n"),
+        (0, 2, b"502 what\r\n250 HELO it is\r\n250 ok\r\n550 no\r\n550 no\r\n550 no\r\n250 reset\r\n"),
+        (0, 2, EHLO + b"250 X\r\n250 ok\r\n550 no\r\n550 no\r\n452 full\r\n354 go\r\n554 nobody\r\n"),
+        (0, 2, EHLO + b"250 X\r\n550 no\r\n503 a\r\n503 b\r\n503 c\r\n503 d\r\n"),
+    )
 ]
 WORDS = [
     b"250 ok\r\n", b"250-", b"354 go\r\n", b"421 4.3.2 bye\r\n", b"550 5.1.1 no\r\n", b"452 4.5.3 enough\r\n",

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from examples import examples
+from fuzz import fuzz_smtp_client as fuzz
 from pillarbox.smtp import client as c
 from pillarbox.smtp import events, login
 from pillarbox.smtp.answer import Answer, enhanced_of
@@ -311,3 +312,22 @@ def test_a_wrong_proof_of_the_server_cancels():
     assert mechanism.respond(b"r=nonceX,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=1") is not None
     assert mechanism.respond(b"v=AAAA") is None
     assert not mechanism.complete
+
+
+@pytest.mark.parametrize("seed", fuzz.SEEDS)
+def test_the_seeds_of_the_fuzz_target_are_conversations(seed):
+    fuzz.run(seed)
+    found, *_ = fuzz.converse([[part] for part in seed[2:].split(fuzz.HANDSHAKE)], seed[0])
+    kinds = [type(event) for event in found]
+    assert kinds[:2] == [c.Connected, c.Introduced]
+    assert c.Done in kinds or c.Challenge in kinds
+
+
+@pytest.mark.parametrize("step", range(1, 40))
+def test_what_comes_before_tls_is_not_heard_in_it(step):
+    """Wherever it was cut, and where the server's next words are cut too."""
+    plain = b"220 mx\r\n250-mx\r\n250 STARTTLS\r\n220 go\r\n250 forged\r\nE\r\n"
+    secured = b"250 secure\r\n550 5.7.1 no\r\n"
+    parts = [[part[at : at + step] for at in range(0, len(part), step)] for part in (plain, secured)]
+    found, *_ = fuzz.converse(parts, 4)
+    assert [event.name for event in found if isinstance(event, c.Introduced)] == ["mx", "secure"]
