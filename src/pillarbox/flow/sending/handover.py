@@ -7,8 +7,7 @@ What has to wait (there is a backlog, the destination is slow or down, a row is 
 nobody is overtaken who stands in line there.
 
 A destination is leased by one worker, but any worker of this machine may accept mail for it. Where the destination is
-well, the others send what they accept themselves, in their share of its lanes (`Parts.share`), by a run without a
-lease.
+well, the others send what they accept themselves, by a run without a lease (`portion` says in how many lanes).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from ..parcel import Hop, HopDown, Lane, Outcome, Reply, Result
 from .batch import Load
 from .in_hand import still_ours
 from .pace import feeling
+from .portion import Place
 from .slots import Slot
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ _CLOSED_ON_US = frozenset({"LOST", "MAIL", "RCPT"})
 class LaneRunner:
     """`connected`: it has a connection that carried something."""
 
-    def __init__(self, run: Run, slot: Slot) -> None:
+    def __init__(self, run: Run, slot: Slot, place: Place) -> None:
         self._run = run
         self._slot = slot
+        self._place = place
+        self._over = False
         self._lane: Lane | None = None
         self._hop: Hop | None = None  # where it leads, since it has begun to connect
         self._carried = 0
@@ -55,6 +58,7 @@ class LaneRunner:
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._work(), name=f"lane {self._run.name}")
+        self._task.add_done_callback(self._closed)
 
     def call(self) -> None:
         """There may be a parcel, or no use in waiting for one."""
@@ -83,11 +87,25 @@ class LaneRunner:
             self._run.parts.counters.add(Field.ERRORS)
             log.exception("A lane failed", destination=self._run.name)
         finally:
-            self._patience.end()
-            self._watch.end()
-            self._slot.give()
-            self._run.lanes.ended(self)
+            self._end()
             await self._close()
+
+    def _end(self) -> None:
+        """It carries nothing more."""
+        if self._over:
+            return
+        self._over = True
+        self._patience.end()
+        self._watch.end()
+        self._place.close()
+        self._slot.give()
+        self._run.lanes.ended(self)
+
+    def _closed(self, task: asyncio.Task[None]) -> None:
+        """It has no connection any more, or was interrupted before it began."""
+        self._end()
+        self._place.give()
+        self._run.poke()
 
     async def _next(self) -> Load | None:
         """The next parcel; waits a little for one while the connection is good."""

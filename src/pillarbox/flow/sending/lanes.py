@@ -18,15 +18,16 @@ class Lanes:
         self._run = run
         self._lanes: set[LaneRunner] = set()
         self.resume_at = 0.0  # loop time before which none is opened, after trouble
+        self.lacking = False  # other workers have those that it could use
 
     def __len__(self) -> int:
         return len(self._lanes)
 
     @property
     def too_many(self) -> bool:
-        """Whether there are more than the destination bears."""
+        """Whether there are more than the destination bears, or another worker lacks one."""
         most = self._run.pace.lanes
-        return len(self._lanes) > most and self._at_work > most
+        return (len(self._lanes) > most and self._at_work > most) or self._run.portion.over
 
     @property
     def _too_few(self) -> bool:
@@ -40,15 +41,20 @@ class Lanes:
     def open(self) -> None:
         """As many as there is work for and may be."""
         run, loop = self._run, asyncio.get_running_loop()
-        while run.stock and run.sends and self._too_few:
-            if loop.time() < self.resume_at or not run.stock.short:
+        self.lacking = False
+        while run.stock and run.sends and self._too_few and run.stock.short and loop.time() >= self.resume_at:
+            place = run.portion.take()
+            if place is None:
+                self.lacking = True
                 return
             slot = run.parts.slots.take(run.name, further=bool(self._lanes))
             if slot is None:
+                place.give()
                 return
-            lane = LaneRunner(run, slot)
+            lane = LaneRunner(run, slot, place)
             self._lanes.add(lane)
             lane.start()
+        run.portion.forgo()
 
     def ended(self, lane: LaneRunner) -> None:
         """It has."""

@@ -105,5 +105,5 @@ class Parts:
     company: Company = field(default_factory=Company)
 
     def share(self, most: int) -> int:
-        """Lanes of a worker that sends to a destination which another has, of `most` in all; may be none."""
+        """Lanes, of `most` in all, that belong to a worker which sends where another has the lease; may be none."""
         return most // 2 // self.siblings if self.siblings else 0

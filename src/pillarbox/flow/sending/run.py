@@ -3,8 +3,10 @@
 A turn is one transaction: what came of the last parcels is settled and the next rows are claimed, so that a commit is
 paid once for a batch. Lanes go on meanwhile; when a turn fails they get nothing more (`results`).
 
-A run may also have no lease, when another worker has it: then it sends only what this worker accepts (`handover`), in
-its share of the lanes, and at the first trouble leaves it all to the other.
+A run may also have no lease, when another worker has it: then it sends only what this worker accepts (`handover`), and
+at the first trouble, or when it gets no lane, leaves it all to the other.
+
+How many lanes each may have says `portion`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from .batch import MOST_RECIPIENTS, Load, loads
 from .lanes import Lanes
 from .pace import Pace
 from .parts import GRACE, LEASE, Parts
+from .portion import Portion
 from .results import AGAIN, Results
 from .stock import Stock
 from .turn import HASTENED
@@ -37,6 +40,9 @@ SETTLE_AT = 500  # attempts that wait for a turn before lanes get nothing more
 BROKEN = 60.0  # seconds that a destination rests whose rows cannot be claimed
 LOOKS = 0.02  # seconds between two looks whether something is due
 EARLY = 0.002  # seconds by which a timer may fire too soon: those of uvloop count in whole milliseconds
+LANELESS = 5.0  # seconds that a run without a lease keeps what it has no lane for
+GIVEN = 0.05  # seconds between two looks whether another worker has given a lane back
+WANTED = 0.25  # seconds between two looks whether another worker lacks one
 ANSWERED = 500  # rows taken at once to be told that their destination is down
 
 
@@ -51,16 +57,18 @@ class Run:
         self.hop = hop
         self.parts = parts
         self.leased = leased
-        self.failed = False  # it has no lease, and had trouble
+        self.failed = False  # it has no lease, and had trouble or no lane
         self._stay_until = 0.0 if leased else asyncio.get_running_loop().time() + LINGER  # for what may be handed over
         self.pace = Pace(
             lanes=destination.concurrency,
             failures=destination.failures,
-            most=self._bound(most),
+            most=most or policy.destination_connections,
             threshold=policy.breaker_threshold,
             timeout=policy.breaker_timeout,
         )
         self.stock = Stock(parts.held)
+        self.portion = Portion(parts.counters)
+        self._share_out(most)
         self.lanes = Lanes(self)
         self._results = Results(parts, destination.id, destination.name, self.stock)
         self.lease_until = parts.clock() + LEASE
@@ -72,6 +80,7 @@ class Run:
         self._look_from = 0.0  # loop time
         self._leaving = False
         self._back = False  # the destination is back after it was left alone
+        self._laneless = 0.0  # loop time since which nothing that waits could have a lane; 0: one could
         self._down: Reply | None = None  # what answers for rows that are due while it is left alone
 
     async def work(self) -> None:
@@ -95,11 +104,12 @@ class Run:
         """Look at the lanes: one has something to say, or slots came free."""
         self._poke.set()
 
-    def _bound(self, most: int) -> int:
-        """Lanes that this worker may have."""
+    def _share_out(self, most: int) -> int:
+        """Lanes of all workers together; which part of them is ours at any time."""
         most = most or self.parts.policy().destination_connections
         share = self.parts.share(most)
-        return most - share * self.parts.siblings if self.leased else share
+        self.portion.follow(self.hop, most - share * self.parts.siblings if self.leased else share, most)
+        return most
 
     def take_lease(self, destination: Destination, hop: Hop, most: int) -> bool:
         """The lease is ours now; False when this run is ending and cannot have it."""
@@ -118,7 +128,7 @@ class Run:
         if hop != self.hop:
             log.info("The route has changed", destination=self.name)
         self.hop = hop
-        self.pace.bound(self._bound(most))
+        self.pace.bound(self._share_out(most))
         self._poke.set()
 
     @property
@@ -251,6 +261,10 @@ class Run:
             self.lanes.open()
             if not self.lanes and self._finished():
                 return
+            if self._has_no_lane():
+                self.failed = True
+                self.leave()
+                continue
             await self._wait()
 
     def _finished(self) -> bool:
@@ -260,9 +274,24 @@ class Run:
             return asyncio.get_running_loop().time() >= self._stay_until
         return self.parts.clock() > self.lease_until - GRACE  # what is left is another's
 
+    def _has_no_lane(self) -> bool:
+        """Whether what it has waits too long for one, and there is another who has some."""
+        if self.leased or self.lanes or not self.stock:
+            self._laneless = 0.0
+            return False
+        now = asyncio.get_running_loop().time()
+        self._laneless = self._laneless or now
+        return now - self._laneless >= LANELESS
+
     async def _wait(self) -> None:
         """Until somebody pokes. The interval catches what nobody told of."""
         pause = self.parts.policy().flush_interval
+        if self.lanes.lacking:
+            pause = min(pause, GIVEN)
+        elif len(self.lanes) > self.portion.part:
+            pause = min(pause, WANTED)
+            if self.portion.over:
+                self.stock.call_all()
         if self.stock and (rest := self.lanes.resume_at - asyncio.get_running_loop().time()) > 0:
             pause = min(pause, rest + 0.001)
         if not self.lanes and (rest := self._stay_until - asyncio.get_running_loop().time()) > 0:
@@ -370,6 +399,7 @@ class Run:
         self._leaving = True
         self.cut()
         await self.lanes.all_ended()
+        self.portion.forgo()
         learnt = pace.failures, pace.lanes, pace.blocked_until, self.last_error[:500]
         await self._results.leave(learnt if self.leased else None)
         self.stock.forget_all()
