@@ -205,6 +205,12 @@ class Ledger:
         live = self.live()
         return live if own in live else [*live, own]
 
+    def first_ready(self) -> int | None:
+        """The number of the first worker slot that takes connections."""
+        first, step = HEAD // _CELL + Field.READY, self._stride // _CELL
+        ready = self._cells[first::step].tolist()
+        return next((n for n, takes in enumerate(ready) if takes and n != SUPERVISOR), None)
+
     def clear(self, slot: int) -> None:
         """Forget what the slot's dead process held: gauges and tables; its counters stay."""
         start = self._start(slot)

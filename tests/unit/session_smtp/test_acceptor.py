@@ -10,7 +10,7 @@ import pytest
 from pillarbox.access.ledger import Field, Ledger
 from pillarbox.access.limits import Role
 from pillarbox.session import acceptor
-from pillarbox.session.acceptor import Acceptor, more_than_its_share
+from pillarbox.session.acceptor import AT_HOME, COURTESY, Acceptor, courtesy
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ async def test_each_connection_is_taken_once(listening, sibling):
 
 async def test_who_has_more_than_its_share_leaves_the_next_to_the_others(listening, sibling):
     taken, others = [], []
-    first = Acceptor(listening, taken.append, lambda: len(taken) > len(others))
-    second = Acceptor(sibling, others.append, lambda: len(others) > len(taken))
+    first = Acceptor(listening, taken.append, lambda: 0.001 * (len(taken) > len(others)))
+    second = Acceptor(sibling, others.append, lambda: 0.001 * (len(others) > len(taken)))
     clients = [knock(listening) for _ in range(40)]
     await until(lambda: len(taken) + len(others) == 40)
     assert abs(len(taken) - len(others)) <= 2
@@ -67,7 +67,7 @@ async def test_who_has_more_than_its_share_leaves_the_next_to_the_others(listeni
 
 async def test_what_nobody_else_takes_is_taken_after_a_moment(listening):
     taken = []
-    alone = Acceptor(listening, taken.append, lambda: True)
+    alone = Acceptor(listening, taken.append, lambda: 0.001)
     clients = [knock(listening) for _ in range(3)]
     await until(lambda: len(taken) == 3)
     alone.close()
@@ -76,9 +76,8 @@ async def test_what_nobody_else_takes_is_taken_after_a_moment(listening):
 
 
 async def test_closed_while_it_waits(listening, monkeypatch):
-    monkeypatch.setattr(acceptor, "COURTESY", 0.0)
     taken, asked = [], []
-    one = Acceptor(listening, taken.append, lambda: not asked.append(1))
+    one = Acceptor(listening, taken.append, lambda: asked.append(1) or 0.001)
     client = knock(listening)
     await until(lambda: asked)
     one.close()
@@ -121,22 +120,65 @@ async def test_when_none_can_be_taken_it_tries_again_after_a_while(listening, mo
     taken[0].close()
 
 
+async def test_what_the_others_took_in_that_moment_is_not_taken_again(listening, sibling):
+    taken, others, pauses = [], [], [0.001]
+    polite = Acceptor(listening, taken.append, lambda: pauses.pop() if pauses else 0.0)
+    client = knock(listening)
+    await until(lambda: not pauses)
+    other = Acceptor(sibling, others.append)
+    await until(lambda: others)
+    await asyncio.sleep(0.002)
+    assert taken == []
+    other.close()
+    late = knock(listening)
+    await until(lambda: taken)  # it is there for the next one
+    polite.close()
+    for sock in (client, late, *taken, *others):
+        sock.close()
+
+
+NONE = 0.0
+
+
 @pytest.mark.parametrize(
-    ("mine", "others", "workers", "overfull"),
+    ("mine", "others", "workers", "seconds"),
     [
-        (0, [0], 2, False),
-        (1, [0], 2, False),
-        (2, [0], 2, True),
-        (3, [2], 2, False),
-        (4, [2], 2, True),
-        (9, [], 1, False),
-        (3, [0, 3], 3, True),
-        (2, [2, 3], 3, False),
+        (0, [0], 2, NONE),
+        (1, [0], 2, NONE),
+        (2, [0], 2, COURTESY),
+        (3, [2], 2, NONE),
+        (4, [2], 2, COURTESY),
+        (9, [], 1, NONE),
+        (3, [0, 3], 3, COURTESY),
+        (2, [2, 3], 3, NONE),
     ],
 )
-def test_the_share_of_a_worker(mine, others, workers, overfull):
+def test_the_share_of_a_worker(mine, others, workers, seconds):
+    assert asked([mine, *others], 1, workers) == seconds
+
+
+@pytest.mark.parametrize(
+    ("counts", "asks", "ready", "seconds"),
+    [
+        ([0, 0], 2, (1, 2), AT_HOME),  # nobody is there: to the first worker
+        ([1, 0], 2, (1, 2), AT_HOME),
+        ([2, 0], 2, (1, 2), NONE),  # that one has enough
+        ([0, 1], 2, (1, 2), NONE),  # who has one takes another
+        ([0, 0], 1, (1, 2), NONE),
+        ([0, 0], 2, (2,), NONE),  # the first one leaves, or has not begun
+        ([0, 0, 0], 3, (2, 3), AT_HOME),
+        ([0, 0], 2, (), NONE),
+    ],
+)
+def test_the_first_worker_is_there_for_who_comes_alone(counts, asks, ready, seconds):
+    assert asked(counts, asks, len(counts), ready) == seconds
+
+
+def asked(counts, number, workers, ready=()):
+    """What the worker in slot `number` is told; `counts` are the connections of slot 1 and those after it."""
     ledger = Ledger(3)
-    for number, count in enumerate([mine, *others], 1):
-        ledger.attach(number).set(Field.IMAP_CONNECTIONS_ACTIVE, count)
-        ledger.attach(number).set(Field.SMTP_CONNECTIONS_ACTIVE, 7 * number)  # of other protocols
-    assert more_than_its_share(ledger.attach(1), Role.IMAP, workers)() is overfull
+    for slot, count in enumerate(counts, 1):
+        ledger.attach(slot).set(Field.IMAP_CONNECTIONS_ACTIVE, count)
+        ledger.attach(slot).set(Field.SMTP_CONNECTIONS_ACTIVE, 7 * slot)  # of other protocols
+        ledger.attach(slot).set(Field.READY, int(slot in ready))
+    return courtesy(ledger.attach(number), Role.IMAP, workers)()
