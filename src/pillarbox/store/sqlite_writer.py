@@ -8,8 +8,10 @@ large as the load asks for.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -87,6 +89,11 @@ class Writer:
         self._mutex = threading.Lock()
         self._watch = loop.call_later(_LOOK_EVERY, self._give_up_waiting)
         self._ended: asyncio.Future[None] = loop.create_future()
+        # What is to be called on the loop, and what wakes it up. Not `call_soon_threadsafe`: that holds the interpreter
+        # while it wakes the loop, which has to wait for the interpreter then.
+        self._finished: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
+        loop.add_reader(self._bell, self._heard)
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -125,13 +132,23 @@ class Writer:
             self._post(self._complete, done, frozenset(touched), time.monotonic_ns() - began)
         self._connection.close()
         self._lock.close()
-        self._post(self._ended.set_result, None)
+        self._post(self._end)
 
     def _post(self, callback: Callable[..., Any], *args: Any) -> None:
-        try:
-            self._loop.call_soon_threadsafe(callback, *args)
-        except RuntimeError:
-            log.error("Event loop gone before the store was closed")
+        """Have it called on the loop."""
+        self._finished.append((callback, args))
+        os.eventfd_write(self._bell, 1)
+
+    def _heard(self) -> None:
+        """On the loop, once for each `_post`."""
+        os.eventfd_read(self._bell)
+        callback, args = self._finished.popleft()
+        callback(*args)
+
+    def _end(self) -> None:
+        self._loop.remove_reader(self._bell)
+        os.close(self._bell)
+        self._ended.set_result(None)
 
     def _complete(self, done: list[Done], touched: frozenset[Touched], nanoseconds: int) -> None:
         for future, value, error in done:
