@@ -29,6 +29,12 @@ _COLUMNS = (
     "q.created_at, q.updated_at, q.last_error, length(q.prefix) + coalesce(b.size, 0), q.message_key, "
     "coalesce(d.name, ''), q.route_id, q.user_id, q.via, q.blob_id, q.claimed_by, q.last_host, q.expires_at"
 )
+# Rests no more. What somebody still sends is his claim again.
+_AGAIN = (
+    "status = CASE WHEN claimed_by = '' THEN {status} ELSE 'processing' END, "
+    "next_retry_at = CASE WHEN claimed_by = '' THEN ? ELSE ? END, "
+    "destination_id = CASE WHEN claimed_by <> '' THEN destination_id END"
+)
 _FROM = "FROM message_queue q LEFT JOIN blobs b ON b.id = q.blob_id LEFT JOIN destinations d ON d.id = q.destination_id"
 
 
@@ -117,11 +123,7 @@ def release(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
     """
     by_rule = "route_id IN (SELECT id FROM routes WHERE kind = 'hold')"
     moved = f"moved = CASE WHEN {by_rule} THEN 1 ELSE moved END"
-    changes = (
-        f"status = CASE WHEN claimed_by = '' THEN {UNSENT} ELSE 'processing' END, "
-        "next_retry_at = CASE WHEN claimed_by = '' THEN ? ELSE ? END, "
-        f"destination_id = CASE WHEN claimed_by <> '' THEN destination_id END, {moved}"
-    )
+    changes = f"{_AGAIN.format(status=UNSENT)}, {moved}"
     return _change(tx, wanted, limit, "q.status = 'held'", changes, (tx.now, tx.now + IN_HAND), due=True)
 
 
@@ -133,8 +135,8 @@ def retry_now(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
     waiting = f"q.status IN ('pending', 'retry') AND (q.next_retry_at > ? OR {blocked})"
     changed = _change(tx, wanted, limit, waiting, "next_retry_at = ?", (tx.now,), (tx.now, tx.now), due=True)
     if changed < limit:
-        again = "status = 'retry', destination_id = NULL, next_retry_at = ?, expires_at = ?"
-        values = (tx.now, tx.now + ANOTHER_DAY)
+        again = _AGAIN.format(status="'retry'") + ", expires_at = ?"
+        values = (tx.now, tx.now + IN_HAND, tx.now + ANOTHER_DAY)
         changed += _change(tx, wanted, limit - changed, "q.status = 'failed'", again, values, due=True)
     return changed
 

@@ -30,7 +30,7 @@ _GIVE_BACK = (
     "next_retry_at = CASE WHEN attempts = 0 THEN created_at ELSE ? END, updated_at = ? "
     f"WHERE {CLAIMED} AND claimed_by = ? AND "
 )
-_LET_GO = f"UPDATE message_queue SET {QUIT} WHERE status || '' = 'held' AND claimed_by = ? AND "
+_LET_GO = f"UPDATE message_queue SET {QUIT} WHERE status || '' IN ('held', 'failed') AND claimed_by = ? AND "
 
 
 def remove(tx: Tx, ids: Sequence[int], holder: str = "") -> dict[int, bool]:
@@ -62,7 +62,7 @@ def give_back(tx: Tx, holder: str, ids: Sequence[int]) -> None:
 
 
 def let_go(tx: Tx, holder: str, ids: Sequence[int]) -> None:
-    """Those of these that an operator has held meanwhile are not in the holder's hand any more."""
+    """Those of these that an operator has held, or made dead letters, are not in the holder's hand any more."""
     if ids:
         condition, values = tx.among("id", ids)
         tx.run(_LET_GO + condition, (holder, values))

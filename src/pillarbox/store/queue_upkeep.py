@@ -44,6 +44,13 @@ def claimed(tx: Tx, ids: Sequence[int], holder: str) -> dict[int, bool]:
     return {id: status == "processing" and claimed_by == holder for id, status, claimed_by in rows}
 
 
+def in_hand(tx: Tx, ids: Sequence[int], holder: str) -> dict[int, bool]:
+    """As `claimed`, for rows that are in the holder's hand even if an operator has held them."""
+    condition, values = tx.among("id", ids)
+    rows = tx.rows(f"SELECT id, claimed_by FROM message_queue WHERE {condition}", (values,))
+    return {id: claimed_by == holder for id, claimed_by in rows}
+
+
 def hasten(tx: Tx, destination_id: int, limit: int, since: int) -> int:
     """The destination is back: rows that were put off are due now, the urgent first; how many (less than `limit`: all).
 

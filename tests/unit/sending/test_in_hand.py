@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+
+import pytest
 
 from pillarbox.flow.sending import scheduler as scheduling
 from pillarbox.flow.sending.turn import leave
 from pillarbox.store import queue, queue_claim, routes
 from pillarbox.store.records import QueueFilter
-from world import LATER, TAKEN
+from world import LATER, NEVER, TAKEN
 
 
 def taken(office):
@@ -62,6 +65,97 @@ def test_what_is_held_while_one_sends_it_is_in_nobodys_hand_once_that_is_over(ru
         await office.store.write(queue.release, QueueFilter())
         await office.empty(seconds=60)
         assert taken(office) == ["a"]
+
+    run(body)
+
+
+def by_hand(office, sql):
+    """As the runbook does it, with `sqlite3` or `psql`."""
+    return office.store.write(lambda tx: tx.run(sql))
+
+
+HOLD = "UPDATE message_queue SET status = 'held'"
+BURY = "UPDATE message_queue SET status = 'failed'"
+FREE = "UPDATE message_queue SET status = 'pending', next_retry_at = 1"
+
+
+@pytest.mark.parametrize("rest", [HOLD, BURY])
+@pytest.mark.parametrize("back", [FREE, "release"])
+def test_what_rests_and_waits_again_by_hand_while_it_is_sent_goes_once(run, rest, back):
+    async def body(office):
+        office.start()
+        server = office.world.servers["mx example.net"]
+        server.sending, server.rule = 30, lambda to, tries, now: LATER if to.startswith("b") and tries == 1 else TAKEN
+        ids = await office.put("a@example.net", "b@example.net")
+        await asyncio.sleep(1)
+        await by_hand(office, rest)
+        assert await office.rows("DISTINCT status, next_retry_at, claimed_by", "1") == [
+            ("held" if rest is HOLD else "failed", None, "here:1:1")
+        ]
+        if back is FREE:
+            await by_hand(office, FREE)
+        else:
+            await office.store.write(queue.release if rest is HOLD else queue.retry_now, QueueFilter())
+        assert await office.rows("DISTINCT status, claimed_by", "1") == [("processing", "here:1:1")]
+        assert await office.store.write(queue_claim.claim_rows, ids, "there:1:1", 60) == []
+        await asyncio.sleep(35)
+        assert await office.rows("to_address, status, attempts, claimed_by") == [("b@example.net", "retry", 1, "")]
+        await office.empty(seconds=3600)
+        assert taken(office) == ["a", "b"]
+
+    run(body)
+
+
+@pytest.mark.parametrize("rest", [HOLD, BURY])
+def test_what_rests_by_hand_while_it_is_sent_is_gone_or_in_nobodys_hand(run, rest):
+    async def body(office):
+        office.start()
+        server = office.world.servers["mx example.net"]
+        replies = {"a": TAKEN, "b": LATER, "c": NEVER}
+        server.sending, server.rule = 30, lambda to, tries, now: replies[to[0]] if tries == 1 else TAKEN
+        await office.put("a@example.net", "b@example.net", "c@example.net")
+        await asyncio.sleep(1)
+        await by_hand(office, rest)
+        await asyncio.sleep(60)
+        status = "held" if rest is HOLD else "failed"
+        assert await office.rows("to_address, status, claimed_by") == [
+            ("b@example.net", status, ""),
+            ("c@example.net", status, ""),
+        ]
+        assert taken(office) == ["a"]
+        await office.store.write(queue.release if rest is HOLD else queue.retry_now, QueueFilter())
+        await office.empty(seconds=60)
+        assert taken(office) == ["a", "b", "c"]
+
+    run(body)
+
+
+def test_what_is_held_by_hand_while_its_sender_dies_goes_after_the_release(run):
+    async def body(office):
+        dead = f"{os.uname().nodename}:999999999:1"
+        await office.put("a@example.net")
+        (destination,) = await office.store.write(queue_claim.due_destinations, dead, 1, 300)
+        assert await office.store.write(queue_claim.claim, destination.id, dead, 9, 300)
+        await by_hand(office, HOLD)
+        await by_hand(office, FREE)
+        office.start()
+        await office.empty(seconds=400)
+        assert taken(office) == ["a"]
+
+    run(body)
+
+
+def test_the_sender_is_told_of_a_success_that_was_held(run):
+    async def body(office):
+        office.start()
+        office.world.servers["mx example.net"].sending = 30
+        await office.put("a@example.net", notify="SUCCESS")
+        await asyncio.sleep(1)
+        await by_hand(office, HOLD)
+        await asyncio.sleep(35)
+        assert taken(office)[0] == "a"
+        assert [to for _, to, _ in office.world.taken[1:]] == ["ada@example.org"]  # the report
+        assert await office.rows() == []
 
     run(body)
 

@@ -191,9 +191,11 @@ async def test_a_row_held_or_buried_by_hand_rests(store: Store) -> None:
     rows = await store.read(
         lambda tx: tx.rows("SELECT status, next_retry_at, claimed_by FROM message_queue ORDER BY id")
     )
-    assert rows == [("held", None, ""), ("failed", None, "")]
+    assert rows == [("held", None, "one"), ("failed", None, "one")]  # who sends them has them until he says
     await store.write(queue_settle.defer, [(held, 5, "450", "")], holder="one")
     assert await store.write(queue_claim.claim, destination.id, "two", 9, 60) == []
+    await store.write(queue_settle.let_go, "one", [held, dead])
+    assert await store.read(lambda tx: tx.rows("SELECT DISTINCT claimed_by FROM message_queue")) == [("",)]
 
 
 # Several nodes on one PostgreSQL.

@@ -6,7 +6,7 @@ a crash loses neither. Where a report cannot be put anywhere its rows stay as de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pillarbox.store import blobs, queue_settle, queue_upkeep
@@ -43,11 +43,12 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
     mine = queue_settle.remove(tx, list(done), holder)
     if others := [attempt.row.id for attempt, _ in judged if attempt.row.id not in done]:
         mine |= queue_upkeep.claimed(tx, others, holder)
+    known = mine | _held(tx, judged, mine, holder)
     events: list[Event] = []
     told: list[Event] = []
     unreported: set[int] = set()
     reports = 0
-    for group in _groups([one for one in judged if one[1].report and mine.get(one[0].row.id)]):
+    for group in _groups([one for one in judged if one[1].report and known.get(one[0].row.id)]):
         if _report(tx, group, policy, ids[reports], at):
             reports += 1
             first, kind = group[0][0].row, group[0][1].report
@@ -83,6 +84,14 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
     absent = frozenset(attempt.row.id for attempt, _ in judged if not mine.get(attempt.row.id))
     queue_settle.let_go(tx, holder, list(absent - done))
     return Settled(frozenset(row_id for row_id, *_ in dead) - absent, absent, reports)
+
+
+def _held(tx: Tx, judged: Sequence[Judged], mine: Mapping[int, bool], holder: str) -> dict[int, bool]:
+    """Rows that were held while they were delivered, and whether nobody else has had them since: their senders are told
+    what was done, held or not."""
+    done = [a.row.id for a, verdict in judged if verdict.report and a.outcome.result == "delivered"]
+    held = [row_id for row_id in done if mine.get(row_id) is False]
+    return queue_upkeep.in_hand(tx, held, holder) if held else {}
 
 
 def _groups(judged: Sequence[Judged]) -> list[list[Judged]]:

@@ -23,6 +23,7 @@ from pillarbox.store.migrations import (
     m0011_past,
     m0012_view_blocks,
     m0013_summaries,
+    m0014_held_by_hand,
 )
 
 Words = Mapping[str, str]
@@ -68,4 +69,5 @@ ALL: tuple[Migration, ...] = (
     Migration(11, "past", m0011_past.up, m0011_past.down),
     Migration(12, "view_blocks", m0012_view_blocks.up, m0012_view_blocks.down),
     Migration(13, "summaries", m0013_summaries.up, m0013_summaries.down),
+    Migration(14, "held_by_hand", m0014_held_by_hand.up, m0014_held_by_hand.down),
 )
