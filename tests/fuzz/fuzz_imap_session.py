@@ -35,6 +35,7 @@ RAW, SLOW, OTHERS, PIPELINED, CUT, ENDED = 1, 2, 4, 8, 16, 32  # bits of the sec
 
 LOGIN = b"s1 LOGIN ada@example.com secret\r\n"
 SELECT = LOGIN + b"s2 SELECT INBOX\r\n"
+_EVENTS = b"(MessageNew MessageExpunge FlagChange)"
 # What is said before the input: each state that a session may be in, the unfinished ones last.
 STATES = (
     b"",  # without TLS
@@ -46,6 +47,8 @@ STATES = (
     LOGIN + b"s2 ENABLE UIDONLY QRESYNC\r\ns3 SELECT INBOX\r\n",
     LOGIN + b"s2 ENABLE UTF8=ACCEPT IMAP4rev2\r\ns3 SELECT INBOX\r\n",
     SELECT + b"s3 COMPRESS DEFLATE\r\n",
+    SELECT + b"s3 NOTIFY SET STATUS (selected %b) (personal %b)\r\n" % (_EVENTS, _EVENTS),
+    SELECT + b"s3 NOTIFY SET (selected-delayed %b) (subtree Sub (MailboxName))\r\n" % _EVENTS,
     SELECT + b"s3 IDLE\r\n",
     SELECT + b"s3 APPEND INBOX {50}\r\n",
     b"s1 AUTHENTICATE PLAIN\r\n",
@@ -61,6 +64,7 @@ _TAGGED = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]+) (OK|NO|BAD) \S
 _LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 _NUMBERED = re.compile(rb"\* (\d+) (EXISTS|EXPUNGE|FETCH|RECENT)\b")
 ALONE = {b"IDLE", b"AUTHENTICATE", b"STARTTLS", b"COMPRESS", b"UNAUTHENTICATE", b"LOGOUT"}  # nothing is sent behind
+_AT_ANY_TIME = re.compile(rb"\S+ NOTIFY SET .*\(selected ", re.IGNORECASE)  # then expunges too: RFC 5465 section 6.1.1
 BY_NUMBER = {b"FETCH", b"STORE", b"SEARCH", b"SORT", b"THREAD"}  # tell no EXPUNGE, RFC 9051 section 7.5.1
 
 MAIL = (
@@ -104,6 +108,7 @@ class Talk:
         self.client = client
         self.pending: deque[tuple[bytes | None, bytes]] = deque()
         self.strict = True  # every reply belongs to the oldest command
+        self.at_any_time = False  # it has asked to be told of expunges while it uses numbers too
         self.asked = False  # a continuation has come since the client spoke
         self.whole = True  # the last command came to its end
         self.bye = False
@@ -212,7 +217,7 @@ class Talk:
             raise Fault(f"FETCH {number} of {self.count} messages")
 
     def _gone(self, number: int, name: bytes) -> None:
-        if name in BY_NUMBER and self.strict:
+        if name in BY_NUMBER and self.strict and not self.at_any_time:
             raise Fault(f"messages go while {name.decode()} is answered")
         if self.strict:
             self.count = (self.count or 0) - number
@@ -224,6 +229,7 @@ class Talk:
         line = pieces[0][0].removesuffix(b"\n").removesuffix(b"\r")
         line = line if pieces[0][1] is not None else line.rstrip(b" ")
         tag, name = _TAG.match(line), _NAME.match(line)
+        self.at_any_time = self.at_any_time or _AT_ANY_TIME.match(line) is not None
         word = name[2].upper() if name else b""
         self.pending.append((tag[1] if tag else None, b"UID " + word if name and name[1] else word))
 
