@@ -19,15 +19,15 @@ _V2 = Path("/sys/fs/cgroup")
 
 
 class Cgroup:
-    """One group of processes, named for the server that runs in it."""
+    """One group of processes, named for the server that runs in it, and for this process: another run has its own."""
 
     def __init__(self, name: str) -> None:
         self._v1 = _V1.is_dir()
-        self.path = (_V1 if self._v1 else _V2) / f"pillarbox_bench_{name}"
-        self.path.mkdir(exist_ok=True)
+        self.path = (_V1 if self._v1 else _V2) / f"pillarbox_bench_{os.getpid()}_{name}"
 
     def start(self, argv: list[str], **options: Any) -> subprocess.Popen[bytes]:
         """Start `argv` in the group; its children stay in it."""
+        self.path.mkdir(exist_ok=True)
         return subprocess.Popen(argv, preexec_fn=self._enter(), start_new_session=True, **options)
 
     def _enter(self) -> Callable[[], None]:
@@ -56,7 +56,9 @@ class Cgroup:
         return sum(_pss(pid) for pid in self.pids()) / 1024
 
     def stop(self, deadline: float = 15) -> None:
-        """End every process of the group, each by its own pid, and remove the group."""
+        """End every process of the group, each by its own pid, and remove the group, if it was ever started."""
+        if not self.path.exists():
+            return
         for sig, seconds in ((signal.SIGTERM, deadline), (signal.SIGKILL, 5.0)):
             for pid in self.pids():
                 try:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cgroup import Cgroup
 from pillarbox.cli.try_certificates import ensure_certificates
-from servers import MAIL_USER, WORK, Server, wait_port
+from servers import DOVECOT, MAIL_USER, WORK, Server, configure_dovecot, lmtp_listener, wait_port
 
 INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 
@@ -45,23 +45,15 @@ class HibernatingDovecot(Server):
         INSTANCES.write_text("30000")
         home, owner = self.home, pwd.getpwnam(MAIL_USER)
         shutil.rmtree(home, ignore_errors=True)
-        for folder in (home / "run", home / "mail"):
-            folder.mkdir(parents=True)
-        shutil.chown(home / "mail", MAIL_USER, MAIL_USER)
+        home.mkdir()
         ensure_certificates(home)
-        (home / "dovecot.conf").write_text(f"""\
-base_dir = {home}/run
-state_dir = {home}/run/state
-log_path = {home}/dovecot.log
-listen = 127.0.0.1
+        settings = f"""\
 protocols = imap lmtp
 ssl = yes
 ssl_cert = <{home}/server.crt
 ssl_key = <{home}/server.key
 mail_location = sdbox:~/sdbox
 mail_max_userip_connections = 20000
-first_valid_uid = 100
-first_valid_gid = 100
 imap_hibernate_timeout = 2s
 passdb {{
   driver = static
@@ -106,15 +98,10 @@ service imap-hibernate {{
     user = {MAIL_USER}
   }}
 }}
-service lmtp {{
-  inet_listener lmtp {{
-    address = 127.0.0.1
-    port = {self.port}
-  }}
-}}
-""")
+{lmtp_listener(self.port)}"""
+        configuration = configure_dovecot(home, MAIL_USER, settings)
         log = os.open(WORK / "idle-dovecot.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        argv = ["/usr/sbin/dovecot", "-F", "-c", str(home / "dovecot.conf")]
+        argv = [DOVECOT, "-F", "-c", str(configuration)]
         self.groups[0].start(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         os.close(log)
         wait_port(self.imaps)

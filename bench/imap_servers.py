@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import shutil
 import ssl
 import subprocess
@@ -35,7 +34,17 @@ from pillarbox.access.passwords import scram_keys
 from pillarbox.store import directory, summaries
 from pillarbox.store.opening import open_store
 from pillarbox.store.tx import Tx
-from servers import MAIL_USER, WORK, Pillarbox, wait_port
+from servers import (
+    DOVECOT,
+    MAIL_USER,
+    ROOM_FOR_HASHES,
+    WORK,
+    Pillarbox,
+    configure_dovecot,
+    lmtp_listener,
+    user_line,
+    wait_port,
+)
 
 SECRET = "secret"
 DOMAIN = "bench.test"
@@ -88,7 +97,6 @@ class PillarboxImap(Pillarbox):
         self._logins = logins
 
     def start(self, *, fresh: bool = True) -> None:
-        self.groups = [Cgroup("imap-pillarbox")]
         super().start(fresh=fresh)
         self.imaps, self.lmtp = self.ports["imaps"], self.ports["lmtp"]
         if fresh:
@@ -175,49 +183,33 @@ class Dovecot(Peer):
     def start(self, *, fresh: bool) -> None:
         if fresh:
             self._configure()
-        self._run(["/usr/sbin/dovecot", "-F", "-c", str(self.home / "dovecot.conf")])
+        self._run([DOVECOT, "-F", "-c", str(self.home / "dovecot.conf")])
 
     def _configure(self) -> None:
         home = self.home
         shutil.rmtree(home, ignore_errors=True)
-        for folder in (home / "run", home / "mail"):
-            folder.mkdir(parents=True)
-        shutil.chown(home / "mail", MAIL_USER, MAIL_USER)
-        owner = pwd.getpwnam(MAIL_USER)
         users = [(name, kind) for kind in self.formats for name in (kind, f"{kind}-idle")]
         users += [(f"l{n}", "maildir") for n in range(self._logins)]
-        (home / "users").write_text(
-            "".join(
-                f"{name}@{DOMAIN}:{{ARGON2ID}}{HASH}:{owner.pw_uid}:{owner.pw_gid}::{home}/mail/{name}::"
-                f"userdb_mail={kind}:{home}/mail/{name}/{kind}\n"
-                for name, kind in users
+        lines = (
+            user_line(
+                MAIL_USER,
+                f"{name}@{DOMAIN}",
+                f"{{ARGON2ID}}{HASH}",
+                home / "mail" / name,
+                f"userdb_mail={kind}:{home}/mail/{name}/{kind}",
             )
+            for name, kind in users
         )
-        (home / "dovecot.conf").write_text(f"""\
-base_dir = {home}/run
-state_dir = {home}/run/state
-log_path = {home}/dovecot.log
-listen = 127.0.0.1
+        settings = f"""\
 protocols = imap lmtp
 ssl = yes
 ssl_cert = <{self._certificates}/server.crt
 ssl_key = <{self._certificates}/server.key
-disable_plaintext_auth = no
 auth_cache_size = 10M
 auth_cache_ttl = 1 mins
 mail_max_userip_connections = 5000
-first_valid_uid = 100
-first_valid_gid = 100
 namespace inbox {{
   inbox = yes
-}}
-passdb {{
-  driver = passwd-file
-  args = username_format=%u {home}/users
-}}
-userdb {{
-  driver = passwd-file
-  args = username_format=%u {home}/users
 }}
 service imap-login {{
   service_count = 0
@@ -234,19 +226,8 @@ service imap-login {{
 service imap {{
   process_limit = 4096
 }}
-service auth {{
-  vsz_limit = 1G
-}}
-service auth-worker {{
-  vsz_limit = 1G
-}}
-service lmtp {{
-  inet_listener lmtp {{
-    address = 127.0.0.1
-    port = {self.lmtp}
-  }}
-}}
-""")
+{ROOM_FOR_HASHES}{lmtp_listener(self.lmtp)}"""
+        configure_dovecot(home, MAIL_USER, settings, users="".join(lines))
 
 
 class Cyrus(Peer):

@@ -22,10 +22,24 @@ from pathlib import Path
 
 from cgroup import Cgroup
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+from peer_settings import DOVECOT, configure_dovecot, configure_postfix, self_signed, user_line
+
+__all__ = ["DOVECOT", "configure_dovecot", "self_signed", "user_line"]  # for the other benchmarks too
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 WORK = Path(os.environ.get("PILLARBOX_BENCH_WORK", "/tmp/pillarbox-bench"))
 MAIL_USER = "vmail"
+# Dovecot's processes that check passwords; argon2 wants 64 MiB each.
+ROOM_FOR_HASHES = """\
+service auth {
+  vsz_limit = 1G
+}
+service auth-worker {
+  vsz_limit = 1G
+}
+"""
 
 
 def prepare() -> None:
@@ -131,73 +145,25 @@ class Postfix(Server):
         return self._home / "mail" / "u" / "new"
 
     def _configure(self) -> None:
-        home, etc = self._home, self._home / "etc"
+        home = self._home
         shutil.rmtree(home, ignore_errors=True)
-        for folder in (etc, home / "data", home / "mail", home / "spool"):
-            folder.mkdir(parents=True)
-        for item in ("postfix-files", "postfix-files.d", "dynamicmaps.cf", "dynamicmaps.cf.d"):
-            source = Path("/etc/postfix") / item
-            if source.is_dir():
-                shutil.copytree(source, etc / item)
-            elif source.exists():
-                shutil.copy(source, etc / item)
-        shutil.chown(home / "data", "postfix")
-        shutil.chown(home / "mail", MAIL_USER)
-        owner = pwd.getpwnam(MAIL_USER)
         transport = f"lmtp:inet:127.0.0.1:{self._lmtp}" if self._lmtp else "virtual"
-        (etc / "main.cf").write_text(f"""\
-compatibility_level = 3.6
-config_directory = {etc}
-queue_directory = {home}/spool
-data_directory = {home}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-meta_directory = /etc/postfix
-shlib_directory = /usr/lib/postfix
-mail_owner = postfix
-setgid_group = postdrop
+        settings = f"""\
 myhostname = mx.bench.test
-mydestination =
-alias_maps =
-local_recipient_maps =
 mynetworks = 127.0.0.0/8
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
-maillog_file = {home}/maillog
-maillog_file_prefixes = /var, /dev/stdout, /tmp, {WORK}
 message_size_limit = 104857600
 mailbox_size_limit = 0
 virtual_mailbox_limit = 0
 virtual_mailbox_domains = bench.test
-virtual_mailbox_base = {home}/mail
 virtual_mailbox_maps = inline:{{ {{ u@bench.test = u/ }} }}
-virtual_uid_maps = static:{owner.pw_uid}
-virtual_gid_maps = static:{owner.pw_gid}
-virtual_minimum_uid = 100
 virtual_transport = {transport}
-smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 smtpd_recipient_restrictions =
 smtp_host_lookup = native
 disable_dns_lookups = yes
-""")
-        (etc / "master.cf").write_text(_master_cf(self.port))
-        subprocess.run(["postfix", "-c", str(etc), "check"], check=True, stderr=subprocess.DEVNULL)
-
-
-def _master_cf(port: int) -> str:
-    """Debian's master.cf with smtpd on `port` of loopback and nothing in a chroot."""
-    lines = []
-    for line in Path("/usr/share/postfix/master.cf.dist").read_text().splitlines():
-        words = line.split()
-        if words[:2] == ["smtp", "inet"]:
-            words[0] = f"127.0.0.1:{port}"
-        if len(words) == 8 and words[1] in ("unix", "fifo", "inet", "unix-dgram"):
-            words[4] = "n"
-            line = " ".join(words)
-        lines.append(line)
-    if not any(line.startswith("postlog") for line in lines):
-        lines.append("postlog unix-dgram n - n - 1 postlogd")
-    return "\n".join(lines) + "\n"
+"""
+        configure_postfix(home, MAIL_USER, settings, smtp=f"127.0.0.1:{self.port}")
 
 
 class PostfixDovecot(Postfix):
@@ -210,7 +176,7 @@ class PostfixDovecot(Postfix):
 
     def start(self) -> None:
         self._configure_dovecot()
-        argv = ["/usr/sbin/dovecot", "-F", "-c", str(self._dovecot / "dovecot.conf")]
+        argv = [DOVECOT, "-F", "-c", str(self._dovecot / "dovecot.conf")]
         log = _log("dovecot")
         self.groups[1].start(in_namespace(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_port(self._lmtp or 0)
@@ -228,30 +194,10 @@ class PostfixDovecot(Postfix):
     def _configure_dovecot(self) -> None:
         home = self._dovecot
         shutil.rmtree(home, ignore_errors=True)
-        for folder in (home / "run", home / "mail"):
-            folder.mkdir(parents=True)
-        shutil.chown(home / "mail", MAIL_USER, MAIL_USER)
-        owner = pwd.getpwnam(MAIL_USER)
-        (home / "users").write_text(f"u@bench.test:{{PLAIN}}secret:{owner.pw_uid}:{owner.pw_gid}::{home}/mail/u::\n")
-        (home / "dovecot.conf").write_text(f"""\
-base_dir = {home}/run
-state_dir = {home}/run/state
-log_path = {home}/dovecot.log
-listen = 127.0.0.1
+        settings = f"""\
 protocols = imap lmtp
 ssl = no
-disable_plaintext_auth = no
 mail_location = maildir:{home}/mail/%n/Maildir
-first_valid_uid = 100
-first_valid_gid = 100
-passdb {{
-  driver = passwd-file
-  args = username_format=%u {home}/users
-}}
-userdb {{
-  driver = passwd-file
-  args = username_format=%u {home}/users
-}}
 service imap-login {{
   inet_listener imap {{
     port = {self._imap}
@@ -260,13 +206,21 @@ service imap-login {{
     port = 0
   }}
 }}
+{lmtp_listener(self._lmtp or 0)}"""
+        users = user_line(MAIL_USER, "u@bench.test", "{PLAIN}secret", home / "mail" / "u")
+        configure_dovecot(home, MAIL_USER, settings, users=users)
+
+
+def lmtp_listener(port: int) -> str:
+    """Dovecot's LMTP on `port` of loopback."""
+    return f"""\
 service lmtp {{
   inet_listener lmtp {{
     address = 127.0.0.1
-    port = {self._lmtp}
+    port = {port}
   }}
 }}
-""")
+"""
 
 
 class Pillarbox(Server):

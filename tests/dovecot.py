@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
 import signal
 import subprocess
 import tempfile
 from pathlib import Path
 
+from peer_settings import DOVECOT, configure_dovecot, user_line
 from peers import let_pass, wait_port
 from running import free_ports
 
-PROGRAM = "/usr/sbin/dovecot"
 LIBRARY = Path("/usr/lib/dovecot")
 MAIL_USER = "nobody"
 PASSWORD = "secret of the old server"
@@ -45,18 +43,13 @@ class Dovecot:
         self.process: subprocess.Popen[bytes] | None = None
         self._programs = programs
         let_pass(self.folder)
-        owner = pwd.getpwnam(MAIL_USER)
-        mail = self.folder / "mail"
-        mail.mkdir()
-        os.chown(mail, owner.pw_uid, owner.pw_gid)
-        line = f"{{PLAIN}}{PASSWORD}:{owner.pw_uid}:{owner.pw_gid}::{mail}/%u::"
-        (self.folder / "users").write_text(f"ada@old.test:{line.replace('%u', 'ada')}\n")
         (self.folder / "masters").write_text("master:{PLAIN}of all\n")
         shutil.copy(certificate, self.folder / "cert.pem")
         shutil.copy(key, self.folder / "key.pem")
-        (self.folder / "dovecot.conf").write_text(self._settings(separator, prefix, owner.pw_uid))
+        ada = user_line(MAIL_USER, "ada@old.test", f"{{PLAIN}}{PASSWORD}", self.folder / "mail" / "ada")
+        self._settings_file = configure_dovecot(self.folder, MAIL_USER, self._settings(separator, prefix), users=ada)
 
-    def _settings(self, separator: str, prefix: str, uid: int) -> str:
+    def _settings(self, separator: str, prefix: str) -> str:
         home = self.folder
         boxes = "".join(
             f'  mailbox "{name}" {{\n    special_use = \\{use}\n    auto = subscribe\n  }}\n'
@@ -65,22 +58,15 @@ class Dovecot:
         names = ("imap", "imap-login", "imap-hibernate", "imap-urlauth", "imap-urlauth-login", "imap-urlauth-worker")
         programs = "".join(f"service {name} {{\n  executable = {self._programs}/{name}\n}}\n" for name in names)
         return f"""\
-base_dir = {home}/run
-state_dir = {home}/state
-log_path = {home}/dovecot.log
-listen = 127.0.0.1
 protocols = imap
 ssl = yes
 ssl_cert = <{home}/cert.pem
 ssl_key = <{home}/key.pem
-disable_plaintext_auth = no
 auth_failure_delay = 0
 mail_fsync = never
 auth_mechanisms = plain login
 auth_master_user_separator = *
 mail_location = maildir:{home}/mail/%n/Maildir
-first_valid_uid = {uid}
-first_valid_gid = 1
 namespace inbox {{
   inbox = yes
   separator = {separator}
@@ -90,14 +76,6 @@ passdb {{
   driver = passwd-file
   args = {home}/masters
   master = yes
-}}
-passdb {{
-  driver = passwd-file
-  args = username_format=%u {home}/users
-}}
-userdb {{
-  driver = passwd-file
-  args = username_format=%u {home}/users
 }}
 {programs}service imap-login {{
   inet_listener imap {{
@@ -120,7 +98,7 @@ service stats {{
     def start(self) -> Dovecot:
         with (self.folder / "output").open("ab") as output:
             self.process = subprocess.Popen(
-                [PROGRAM, "-F", "-c", str(self.folder / "dovecot.conf")],
+                [DOVECOT, "-F", "-c", str(self._settings_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

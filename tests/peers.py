@@ -15,6 +15,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from peer_settings import configure_postfix, self_signed
+
 EXIM_ROOT = "PILLARBOX_TEST_EXIM"  # the variable that says where its packages are unpacked
 _EXIM_PACKAGES = ("exim4-daemon-light", "exim4-base")
 
@@ -110,70 +112,26 @@ class Postfix(Peer):
         return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout
 
     def _configure(self) -> None:
-        folder, etc = self.folder, self.folder / "etc"
-        for name in ("etc", "data", "mail", "spool"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        for name in ("postfix-files", "postfix-files.d", "dynamicmaps.cf", "dynamicmaps.cf.d"):
-            source = Path("/etc/postfix") / name
-            if source.is_dir():
-                shutil.copytree(source, etc / name, dirs_exist_ok=True)
-            elif source.exists():
-                shutil.copy(source, etc / name)
-        shutil.chown(folder / "data", "postfix")
-        nobody = pwd.getpwnam("nobody")
-        os.chown(folder / "mail", nobody.pw_uid, nobody.pw_gid)
-        certificate = folder / "tls.pem"
-        if not certificate.exists():
-            words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=mx.example"
-            argv = ["openssl", *words.split(), "-out", str(certificate), "-keyout", str(folder / "tls.key")]
-            subprocess.run(argv, check=True, capture_output=True)
-        (etc / "main.cf").write_text(f"""\
-compatibility_level = 3.6
-queue_directory = {folder}/spool
-data_directory = {folder}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-meta_directory = /etc/postfix
-shlib_directory = /usr/lib/postfix
-mail_owner = postfix
-setgid_group = postdrop
+        folder = self.folder
+        certificate, key = self_signed(folder, "mx.example")
+        settings = f"""\
 myhostname = mx.{self.domain}
-mydestination =
-alias_maps =
-local_recipient_maps =
 mynetworks = 127.0.0.99/32
 inet_interfaces = {self.address}
 inet_protocols = all
-maillog_file = {folder}/maillog
-maillog_file_prefixes = /var, /tmp, {folder}
 virtual_mailbox_domains = {self.domain}
-virtual_mailbox_base = {folder}/mail
 virtual_mailbox_maps = inline:{{ {{ u@{self.domain} = u/ }}, {{ v@{self.domain} = v/ }} }}
-virtual_uid_maps = static:{nobody.pw_uid}
-virtual_gid_maps = static:{nobody.pw_gid}
-virtual_minimum_uid = 100
-smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 smtpd_tls_security_level = may
 smtpd_tls_cert_file = {certificate}
-smtpd_tls_key_file = {folder}/tls.key
+smtpd_tls_key_file = {key}
 smtp_tls_security_level = may
 smtp_tls_loglevel = 1
 minimal_backoff_time = 1s
 maximal_backoff_time = 2s
 queue_run_delay = 1s
 {self._extra}
-""")
-        lines = []
-        for line in Path("/usr/share/postfix/master.cf.dist").read_text().splitlines():
-            words = line.split()
-            if len(words) == 8 and words[1] in ("unix", "fifo", "inet", "unix-dgram"):
-                words[4] = "n"  # nothing in a chroot: it would need the machine's files
-                line = " ".join(words)
-            lines.append(line)
-        if not any(line.startswith("postlog") for line in lines):
-            lines.append("postlog unix-dgram n - n - 1 postlogd")
-        (etc / "master.cf").write_text("\n".join(lines) + "\n")
-        subprocess.run(["postfix", "-c", str(etc), "check"], check=True, capture_output=True)
+"""
+        configure_postfix(folder, "nobody", settings)
 
 
 class Exim(Peer):

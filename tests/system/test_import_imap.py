@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 
-from dovecot import MAIL_USER, PASSWORD, PROGRAM, Dovecot, imap_programs
+from dovecot import MAIL_USER, PASSWORD, Dovecot, imap_programs
+from peer_settings import DOVECOT
 from pillarbox.store import check_store
 
 pytestmark = pytest.mark.skipif(
-    not Path(PROGRAM).exists() or os.geteuid() != 0, reason="Dovecot is not installed, or the test is not root"
+    not Path(DOVECOT).exists() or os.geteuid() != 0, reason="Dovecot is not installed, or the test is not root"
 )
 
 ADA = "ada@example.com"
