@@ -55,8 +55,18 @@ def conversation(
     return [*steps, Step(b"QUIT\r\n", (b"221",))]
 
 
-def submit(port: int, conversations: Iterator[list[Step]], sessions: int, context: ssl.SSLContext | None) -> None:
+def submit(
+    port: int,
+    conversations: Iterator[list[Step]],
+    sessions: int,
+    context: ssl.SSLContext | None,
+    *,
+    prompt_acks: bool = False,
+) -> None:
     """Have all conversations with `port` of loopback, `sessions` at a time. `context` is for those with a handshake.
+
+    `prompt_acks`: acknowledge what comes at once. Linux waits up to 40 ms for something to send with it, and a server
+    that writes twice in a row without TCP_NODELAY waits for that.
 
     Raises OSError when the server refuses anything, says what it was not asked, closes the connection or stalls.
     """
@@ -65,7 +75,7 @@ def submit(port: int, conversations: Iterator[list[Step]], sessions: int, contex
     def begin() -> None:
         steps = next(conversations, None)
         if steps is not None:
-            connection = _Connection(port, steps, context)
+            connection = _Connection(port, steps, context, prompt_acks)
             talking[connection.socket.fileno()] = connection
             ready.register(connection.socket, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
 
@@ -89,8 +99,8 @@ def submit(port: int, conversations: Iterator[list[Step]], sessions: int, contex
 class _Connection:
     """One conversation; `go_on` is called whenever its socket has become readable or writable."""
 
-    def __init__(self, port: int, steps: list[Step], context: ssl.SSLContext | None) -> None:
-        self._steps, self._context = iter(steps), context
+    def __init__(self, port: int, steps: list[Step], context: ssl.SSLContext | None, prompt_acks: bool) -> None:
+        self._steps, self._context, self._prompt_acks = iter(steps), context, prompt_acks
         self._replies, self._unsent = b"", b""
         self._tls: ssl.SSLObject | None = None
         self._shaken = False
@@ -125,6 +135,8 @@ class _Connection:
         if self._unsent:
             with suppress(BlockingIOError):
                 self._unsent = self._unsent[self.socket.send(self._unsent) :]
+        if self._prompt_acks:  # until the kernel forgets it, which is soon
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return ended
 
     def _take(self, step: Step) -> None:
