@@ -1,19 +1,21 @@
 """Who a client is: names and passwords against the accounts of the store.
 
 A password that was right is remembered for a minute (as a keyed hash, with the version of the account's credentials),
-so a client that opens ten connections costs one argon2. Every use of that memory reads the account again, so a
-changed password or a disabled account ends it at once. A failure takes a second, and an unknown name takes as long as
-a wrong password.
+so a client that opens ten connections costs one argon2. After every change of the directory the account is read again
+before that memory is used, so a changed password or a disabled account ends it: at once when this worker changed it,
+within a second when another process did. A failure takes a second, and an unknown name takes as long as a wrong
+password.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import NamedTuple
 
 import structlog
 
@@ -22,7 +24,7 @@ from pillarbox.store.errors import NotFound, StoreError
 from pillarbox.store.records import User
 from pillarbox.store.secrets import make_secret, secret
 from pillarbox.store.store import Store
-from pillarbox.store.tx import Tx
+from pillarbox.store.tx import DIRECTORY, Touched, Tx
 
 from . import bearer, passwords
 from .bans import Bans
@@ -59,6 +61,14 @@ class Identity:
     certificate_id: int | None = None
 
 
+class _Right(NamedTuple):
+    """Whose password it was, until when that is remembered, and the state of the directory in which it was read."""
+
+    identity: Identity
+    until: float
+    directory: int
+
+
 class Authenticator:
     """Checks names and passwords for one worker. `clock` and `sleep` are in seconds, injected for tests."""
 
@@ -80,7 +90,8 @@ class Authenticator:
         self._clock = clock
         self._sleep = sleep
         self._secret = os.urandom(32)
-        self._remembered: dict[bytes, tuple[int, int, float]] = {}  # user id, credentials version, until
+        self._remembered: dict[bytes, _Right] = {}
+        self._directory = 0  # changes of the directory that were heard of
         self._checking: dict[tuple[bytes, str], asyncio.Future[bool]] = {}  # hashes under way, by password and hash
 
     async def check(self, username: str, password: str, peer: str = "", protocol: str = "smtp") -> Identity | None:
@@ -208,7 +219,7 @@ class Authenticator:
         return not known
 
     def _key(self, username: str, password: str) -> bytes:
-        return hmac.digest(self._secret, f"{username}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
+        return blake2b(f"{username}\0{password}".encode("utf-8", "surrogatepass"), key=self._secret).digest()
 
     def _succeeded(self, username: str, peer: str, protocol: str) -> None:
         self._count(Field.AUTH_SUCCESSES)
@@ -231,16 +242,21 @@ class Authenticator:
     async def _verified(self, username: str, password: str, peer: str) -> Identity | None:
         if not password or "\0" in username or "\0" in password:
             return None
-        key = self._key(username, password)
+        key, state = self._key(username, password), self._directory
+        known = self._known(key)
+        if known is not None and known.directory == state:
+            return known.identity
         user = await self._store.read(directory.user, username)
         identity = _identity(user)
-        if identity is not None and self._remembers(key, identity):
+        if identity is not None and known is not None and _same_credentials(known.identity, identity):
+            self._remembered[key] = _Right(identity, known.until, state)
             return identity
+        self._remembered.pop(key, None)
         stored = passwords.PLACEHOLDER if user is None else user.password_hash
         right = await self._right(key, stored, password, peer)
         if not right or user is None or identity is None:
             return None
-        self._remember(key, identity)
+        self._remember(key, identity, state)
         self._record(identity)
         if passwords.needs_rehash(stored):
             await self._rehash(user, password, peer)
@@ -257,22 +273,22 @@ class Authenticator:
             running.add_done_callback(lambda _: self._checking.pop(asked))
         return await asyncio.shield(running)
 
-    def _remembers(self, key: bytes, identity: Identity) -> bool:
+    def _known(self, key: bytes) -> _Right | None:
         known = self._remembered.get(key)
-        if known is None:
-            return False
-        if known[:2] == (identity.user_id, identity.credentials_version) and known[2] > self._clock():
-            return True
-        del self._remembered[key]
-        return False
+        return known if known is not None and known.until > self._clock() else None
 
-    def _remember(self, key: bytes, identity: Identity) -> None:
+    def _remember(self, key: bytes, identity: Identity, state: int) -> None:
         if len(self._remembered) >= _MOST_REMEMBERED:
             now = self._clock()
-            self._remembered = {k: v for k, v in self._remembered.items() if v[2] > now}
+            self._remembered = {k: v for k, v in self._remembered.items() if v.until > now}
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
-        self._remembered[key] = (identity.user_id, identity.credentials_version, self._clock() + REMEMBERED)
+        self._remembered[key] = _Right(identity, self._clock() + REMEMBERED, state)
+
+    def changed(self, touched: Collection[Touched]) -> None:
+        """What a commit has touched, for `store.on_commit`."""
+        if DIRECTORY in touched:
+            self._directory += 1
 
     async def _rehash(self, user: User, password: str, peer: str) -> None:
         """Replace a hash that was made with other parameters, now that the password is at hand."""
@@ -289,6 +305,10 @@ class Authenticator:
     def _count(self, field: Field) -> None:
         if self._slot is not None:
             self._slot.add(field)
+
+
+def _same_credentials(one: Identity, other: Identity) -> bool:
+    return (one.user_id, one.credentials_version) == (other.user_id, other.credentials_version)
 
 
 def _identity(user: User | None) -> Identity | None:

@@ -141,6 +141,7 @@ class Node:
         store.on_commit(node.watch.changed)
         store.on_commit(node.routes.changed)
         store.on_commit(node.standings.changed)
+        store.on_commit(authenticator.changed)
         store.on_commit(bans.changed)
         made.append(node)
         node.disk.is_low()  # so that the first message finds a true answer

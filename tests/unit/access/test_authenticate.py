@@ -53,7 +53,9 @@ async def world(tmp_path, monkeypatch):
     store = await open_store(tmp_path / "smtp.db")
     await store.write(directory.create_user, "ada", "ada@example.com", *passwords.hash_password("secret"))
     gate, clock, slot = Gate(), Clock(), Ledger(1).attach(1)
-    yield Authenticator(store, gate, slot, clock=clock, sleep=clock.sleep), store, gate, clock, slot
+    authenticator = Authenticator(store, gate, slot, clock=clock, sleep=clock.sleep)
+    store.on_commit(authenticator.changed)
+    yield authenticator, store, gate, clock, slot
     await store.close()
 
 
@@ -122,6 +124,44 @@ async def test_a_changed_password_ends_what_was_remembered_at_once(world):
     assert await authenticator.outdated([identity]) == [identity]
 
 
+async def test_the_account_is_read_again_only_after_a_change_of_the_directory(world, monkeypatch):
+    authenticator, store, gate, *_ = world
+    reads, read = [], store.read
+    monkeypatch.setattr(store, "read", lambda *asked: reads.append(asked) or read(*asked))
+    identity = await authenticator.check("ada", "secret")
+    assert await authenticator.check("ada", "secret") == identity
+    assert len(reads) == 1
+    await store.write(directory.create_user, "bob", "bob@example.com", *passwords.hash_password("other"))
+    for _ in range(2):
+        assert await authenticator.check("ada", "secret") == identity
+    assert (len(reads), gate.runs) == (2, 1)
+
+
+async def test_a_password_that_another_process_changes_ends_with_the_news(world, tmp_path):
+    authenticator, store, *_ = world
+    store.notice_changes([])
+    assert await authenticator.check("ada", "secret")
+    other = await open_store(tmp_path / "smtp.db")
+    await other.write(directory.set_password, "ada", *passwords.hash_password("other"))
+    await other.close()
+    store.notice_changes([])  # once a second
+    assert await authenticator.check("ada", "secret") is None
+
+
+async def test_a_password_that_changes_while_the_old_one_is_hashed_is_not_remembered(world):
+    authenticator, store, gate, *_ = world
+    run = gate.run
+
+    async def slow_run(work, peer=""):
+        await store.write(directory.set_password, "ada", *passwords.hash_password("other"))
+        return await run(work, peer)
+
+    gate.run = slow_run
+    await authenticator.check("ada", "secret")  # was right when it was read; the session ends with the news
+    gate.run = run
+    assert await authenticator.check("ada", "secret") is None
+
+
 async def test_a_disabled_account_is_out_at_once(world):
     authenticator, store, *_ = world
     identity = await authenticator.check("ada", "secret")
@@ -166,7 +206,7 @@ async def test_what_is_remembered_is_bounded(world, monkeypatch):
     monkeypatch.setattr(module, "_MOST_REMEMBERED", 3)
     identity = Identity(1, "ada", "ada@example.com", "user", 1)
     for number in range(10):
-        authenticator._remember(bytes([number]), identity)
+        authenticator._remember(bytes([number]), identity, 0)
     assert len(authenticator._remembered) <= 3
 
 
