@@ -11,6 +11,9 @@ until it is whole, up to a bound; the body is passed on as it comes.
     mender.message_id                       # the raw value of its Message-ID
 
 The same octets in another split give the same octets, authors and fault.
+
+What programs of this machine write is mended as far as can be, and never refused for what it looks like (`strict`
+False): `cron` has always written From without a domain.
 """
 
 from __future__ import annotations
@@ -55,11 +58,12 @@ class Mender:
     made from `message_id` and `hostname`, its date from `epoch` (seconds)."""
 
     __slots__ = (
-        "_author", "_begun", "_epoch", "_header", "_in_header", "_seek", "authors", "fault", "message_id",
+        "_author", "_begun", "_epoch", "_header", "_in_header", "_seek", "_strict", "authors", "fault", "message_id",
     )  # fmt: skip
 
-    def __init__(self, author: str, message_id: str, hostname: str, epoch: float) -> None:
+    def __init__(self, author: str, message_id: str, hostname: str, epoch: float, *, strict: bool = True) -> None:
         self._author = author
+        self._strict = strict
         self.message_id = f"<{message_id}@{hostname}>".encode()  # or what the header has, once it was whole
         self._epoch = epoch
         self._in_header = True
@@ -86,7 +90,7 @@ class Mender:
             return self._mended(bytes(self._header), end) if end else self._without_header(bytes(self._header))
         self._seek = max(0, len(self._header) - len(_END) + 1)
         if len(self._header) >= HEADER_LIMIT + len(_END):
-            self._too_large(bytes(self._header))
+            return self._too_large(bytes(self._header))
         return b""
 
     def finish(self) -> bytes:
@@ -110,9 +114,17 @@ class Mender:
         at = message.find(_END, self._seek)
         return at + 2 if at >= 0 else -1
 
-    def _too_large(self, header: bytes) -> None:
-        start = header[:HEADER_LIMIT]
+    def _too_large(self, message: bytes) -> bytes:
+        if not self._strict:
+            return self._as_it_is(message)
+        start = message[:HEADER_LIMIT]
         self._leave(Fault.BAD_HEADER if _is_bad(start.removesuffix(b"\r")) else Fault.HEADER_TOO_LARGE)
+        return b""
+
+    def _as_it_is(self, message: bytes) -> bytes:
+        self._leave(None)
+        self.message_id = b""  # whatever it has
+        return message
 
     def _leave(self, fault: Fault | None) -> None:
         self._in_header = False
@@ -122,7 +134,7 @@ class Mender:
     def _without_header(self, message: bytes) -> bytes:
         """A message that says with an empty line that it has no header, or has nothing at all, gets one. Any other
         would be text as a whole, with what its author thinks is the header in it: whom Bcc names too."""
-        if message and not message.startswith(b"\r\n"):
+        if self._strict and message and not message.startswith(b"\r\n"):
             self._leave(Fault.NO_HEADER)
             return b""
         return self._mended(message, 0)
@@ -130,18 +142,22 @@ class Mender:
     def _mended(self, message: bytes, end: int) -> bytes:
         """The message with its header `message[:end]` mended; without a header it gets one."""
         if end > HEADER_LIMIT:
-            self._too_large(message)
-            return b""
+            return self._too_large(message)
         header = message[:end]
         if _is_bad(header):
+            if not self._strict:
+                return self._as_it_is(message)
             self._leave(Fault.BAD_HEADER)
             return b""
         kept: list[bytes] = []
         if header.startswith(_MBOX) and _FIELD.match(header) is None:
             header = b"X-Mailbox-Line: " + header
-        if header.startswith((b" ", b"\t")) or _NO_FIELD.search(header) is not None:
+        whole = _whole(header)
+        if whole < len(header) and self._strict:
             self._leave(Fault.NO_FIELD)  # where it ends would be another matter for each who reads it
             return b""
+        text = b"\r\n" + header[whole:] if whole < len(header) else b""
+        header = header[:whole]
         at = 0
         seen: set[bytes] = set()
         fault: Fault | None = None
@@ -157,10 +173,10 @@ class Mender:
             elif name == b"message-id" and name not in seen:
                 self.message_id = header[found.end() : after]
             seen.add(name)
-        self._leave(fault)
-        if fault is not None:
+        self._leave(fault if self._strict else None)
+        if self.fault is not None:
             return b""
-        kept += [header[at:], self._missing(seen)]
+        kept += [header[at:], self._missing(seen), text]
         if not end and not message.startswith(b"\r\n"):
             kept.append(b"\r\n")
         return b"".join((*kept, message[end:]))
@@ -213,6 +229,14 @@ def _is_header(message: bytes | bytearray, *, final: bool) -> bool | None:
         return None
     first = line if cut < 0 else line[:cut]
     return _FIELD.match(first) is not None or first.startswith(_NO_FIELD_BUT_HEADER)
+
+
+def _whole(header: bytes) -> int:
+    """Up to where it consists of fields."""
+    if header.startswith((b" ", b"\t")):
+        return 0
+    stranger = _NO_FIELD.search(header)
+    return len(header) if stranger is None else stranger.start()
 
 
 def _is_bad(header: bytes) -> bool:

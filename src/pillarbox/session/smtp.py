@@ -100,7 +100,12 @@ class SmtpSession(LoginSession):
         if self.identity is not None:  # on port 25 too
             return self._submit(event)
         self._mail = event
+        self._submission = self._mending(event)
         self.core.accept()
+        return None
+
+    def _mending(self, event: Mail) -> Submission | None:
+        """What mends the header of a message that no account submits."""
         return None
 
     def _not_now(self) -> Reply | None:
@@ -153,7 +158,7 @@ class SmtpSession(LoginSession):
             return
         self._mail = event
         self._submission = Submission(
-            self.identity, wishes, self._message_id, self.core.hostname, self.node.clock(), self.node.memory
+            self.identity.email, wishes, self._message_id, self.core.hostname, self.node.clock(), self.node.memory
         )
         said = wishes.reply
         if said is None:
@@ -329,7 +334,6 @@ class SmtpSession(LoginSession):
 
     def _submitted(self, submitted: Submission) -> Work | None:
         """The message of an account is complete: is it from who it says?"""
-        assert self.identity is not None
         rest = submitted.finish()
         if submitted.refusal is not None:
             self._refuse_message(submitted.refusal)
@@ -337,6 +341,8 @@ class SmtpSession(LoginSession):
         assert self._spool is not None
         if rest:
             self._spool.feed(rest)  # if it has to be waited for, `complete` does
+        if self.identity is None:
+            return self._receive()
         authors = [(author.local, author.domain_key) for author in submitted.authors]
         try:
             found = self.node.standings.now(self.identity.user_id, authors)

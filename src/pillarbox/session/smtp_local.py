@@ -1,7 +1,8 @@
 """SMTP from programs of this machine, over a Unix socket that any of its users may open: what `sendmail` talks to.
 
 The kernel says who is at the other end (SO_PEERCRED), so nobody logs in. Who may submit (SMTP_SENDMAIL_USERS) may send
-anywhere and in any name, as users of a machine with `sendmail` always could.
+anywhere and in any name, as users of a machine with `sendmail` always could. What a message lacks is added, and blind
+copies are taken out, as for whoever submits (RFC 6409 section 8); nothing is refused for what it looks like.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import cast
 from pillarbox.access.limits import Role
 from pillarbox.access.local_users import may_submit
 from pillarbox.config import Settings
-from pillarbox.smtp.events import Event, Hello
+from pillarbox.smtp.events import Event, Hello, Mail
 from pillarbox.smtp.replies import Reply
 
 from .node import Node
 from .peer import Peer
 from .smtp import SmtpSession
 from .smtp_connection import Work
+from .smtp_submission import NOTHING, Submission
 
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _NOT_ALLOWED = Reply(550, "5.7.1", "You may not send mail from this machine (SMTP_SENDMAIL_USERS)")
@@ -64,6 +66,11 @@ class LocalSession(SmtpSession):
 
     def _within_rate(self) -> bool:
         return True
+
+    def _mending(self, event: Mail) -> Submission:
+        node, hostname = self.node, self.core.hostname
+        author = event.sender.address or f"MAILER-DAEMON@{hostname}"
+        return Submission(author, NOTHING, self._message_id, hostname, node.clock(), node.memory, strict=False)
 
 
 @lru_cache(maxsize=2)

@@ -78,14 +78,23 @@ def asked(mail: Mail, settings: Settings, now: float) -> Asked | Reply:
 
 
 class Submission:
-    """One message of an account. `refusal` says why it is refused, once that is known."""
+    """One message of an account, or with `strict` False of a program on this machine. `author` is who it is from when
+    it does not say so itself. `refusal` says why it is refused, once that is known."""
 
     __slots__ = ("_counted", "_memory", "_mender", "asked", "refusal")
 
     def __init__(
-        self, identity: Identity, asked: Asked, message_id: str, hostname: str, now: float, memory: MemoryBudget
+        self,
+        author: str,
+        asked: Asked,
+        message_id: str,
+        hostname: str,
+        now: float,
+        memory: MemoryBudget,
+        *,
+        strict: bool = True,
     ) -> None:
-        self._mender = Mender(identity.email, message_id, hostname, now)
+        self._mender = Mender(author, message_id, hostname, now, strict=strict)
         self._memory = memory
         self._counted = 0  # octets of the budget
         self.asked = asked

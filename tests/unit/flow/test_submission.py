@@ -17,13 +17,13 @@ FROM = b"From: ada@example.com\r\n"
 WHOLE = b"From: Ada <ada@example.com>\r\nDate: Fri, 1 Jan 2021 00:00:00 +0000\r\nMessage-ID: <x@y>\r\n"
 
 
-def mender():
-    return Mender("ada@example.com", "1ABC", "mx.example.com", 1763767200.5)
+def mender(*, strict=True):
+    return Mender("ada@example.com", "1ABC", "mx.example.com", 1763767200.5, strict=strict)
 
 
-def mended(message, cuts=()):
+def mended(message, cuts=(), *, strict=True):
     """(octets, fault, authors) of a message that comes in pieces."""
-    mending = mender()
+    mending = mender(strict=strict)
     at, out = 0, b""
     for cut in [*sorted(cuts), len(message)]:
         out += mending.feed(message[at:cut])
@@ -197,6 +197,33 @@ def test_no_split_makes_a_difference(lines, cuts, ended):
     whole = mended(message)
     assert mended(message, [cut for cut in cuts if cut < len(message)]) == whole
     assert mended(message, range(len(message))) == whole
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (b"Subject: x\r\nBcc: a@b.c\r\n\r\nbody\r\n", b"Subject: x\r\n" + FROM + ADDED + b"\r\nbody\r\n"),
+        (b"From: root (Cron Daemon)\r\n\r\nx", b"From: root (Cron Daemon)\r\n" + ADDED + b"\r\nx"),
+        (b"From: a\r\nSender: b, c\r\nFrom: d\r\n", b"From: a\r\nSender: b, c\r\nFrom: d\r\n" + ADDED),
+        (b"just text\r\n", FROM + ADDED + b"\r\njust text\r\n"),
+        (b" folded\r\nX: y\r\n\r\nx", FROM + ADDED + b"\r\n folded\r\nX: y\r\n\r\nx"),
+        (b"X: y\r\nno field\r\nZ: a\r\n\r\nx", b"X: y\r\n" + FROM + ADDED + b"\r\nno field\r\nZ: a\r\n\r\nx"),
+        (b"X: a\nb\r\n\r\nx", b"X: a\nb\r\n\r\nx"),
+        (b"X: " + b"x" * HEADER_LIMIT + b"\r\n\r\nx", b"X: " + b"x" * HEADER_LIMIT + b"\r\n\r\nx"),
+    ],
+)
+def test_what_a_program_of_this_machine_writes_is_mended_or_left_but_not_refused(message, expected):
+    assert mended(message, strict=False)[:2] == (expected, None)
+    assert mended(message, range(1, len(message), max(1, len(message) // 60)), strict=False)[0] == expected
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=12), st.sets(st.integers(0, 400), max_size=8), st.booleans())
+def test_no_split_makes_a_difference_where_nothing_is_refused(lines, cuts, ended):
+    message = b"\r\n".join(lines) + (b"\r\n" if ended else b"")
+    whole = mended(message, strict=False)
+    assert whole[1] is None and (whole[0] in (message, message + b"\r\n") or b"\r\nMessage-ID:" in b"\r\n" + whole[0])
+    assert mended(message, [cut for cut in cuts if cut < len(message)], strict=False) == whole
+    assert mended(message, range(len(message)), strict=False) == whole
 
 
 @given(st.binary(max_size=60))

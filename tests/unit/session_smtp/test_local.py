@@ -9,6 +9,7 @@ import pytest
 from pillarbox.access import local_users
 from pillarbox.access.local_users import may_submit
 from pillarbox.session.smtp_local import LocalSession
+from pillarbox.store import blobs
 
 
 async def local(h, tmp_path, name="s"):
@@ -38,6 +39,34 @@ async def test_explicit_requirements_bind_strangers_only(house, tmp_path):
         await client.reply()
         await client.say("EHLO x")
         assert (await client.message("any@where.test", "else@other.test")).startswith("250")
+
+
+async def test_what_a_message_lacks_is_added(house, tmp_path):
+    async with house() as h:
+        client = await local(h, tmp_path)
+        await client.reply()
+        await client.say("EHLO x")
+        written = b"Subject: x\r\nBcc: hidden@other.test\r\n\r\nbody\r\n"
+        for sender in ("any@where.test", ""):
+            for recipient in ("else@other.test", "ada@example.com"):
+                assert (await client.message(sender, recipient, written)).startswith("250")
+        for (blob_id,) in await h.rows("SELECT id FROM blobs ORDER BY id"):
+            content = await h.node.store.read(blobs.read_slice, blob_id, 0, 999)
+            header, _, body = content.decode().partition("\r\n\r\n")
+            names = [line.partition(":")[0] for line in header.split("\r\n")]
+            assert names == ["Subject", "From", "Date", "Message-ID"]
+            assert ("any@where.test" if blob_id < 3 else "MAILER-DAEMON@mx.example.com") in header
+            assert body == "body\r\n"
+        assert blob_id == 4
+
+
+async def test_what_a_program_says_it_is_from_is_its_own_matter(house, tmp_path):
+    async with house() as h:
+        client = await local(h, tmp_path)
+        await client.reply()
+        await client.say("EHLO x")
+        written = b"From: root (Cron Daemon)\r\nFrom: again\r\n\r\nbody\r\n"
+        assert (await client.message("any@where.test", "else@other.test", written)).startswith("250")
 
 
 async def test_who_is_not_on_the_list_is_sent_away(house, tmp_path):
