@@ -261,7 +261,7 @@ def mutate(data: bytes, seeds: Sequence[bytes], dictionary: Sequence[bytes], rng
     said = commands(data[HEAD:])
     for _ in range(1 << rng.randrange(4)):
         at = rng.randint(0, len(said))
-        match rng.randrange(12):
+        match rng.randrange(13):
             case 0 | 1 | 2:
                 said.insert(at, rng.choice(POOL))
             case 3:  # a piece of another talk
@@ -274,6 +274,9 @@ def mutate(data: bytes, seeds: Sequence[bytes], dictionary: Sequence[bytes], rng
                 said[at:at] = said[at : at + 2] * rng.choice((1, 1, 2, 8))
             case 6:
                 rng.shuffle(said)
+            case 7:  # a few commands many times in turns: what they make together builds up
+                few = rng.sample(POOL, rng.randint(2, 4))
+                said[at:at] = rng.choices(few, k=rng.randint(3, 20))
             case _ if said:
                 at = rng.randrange(len(said))
                 said[at] = _edited(said[at], rng)
