@@ -79,7 +79,7 @@ class MailApplication:
         asyncio.get_running_loop().set_default_executor(self._threads)
         store = await open_store(settings.db_path)
         self._limiter = Limiter(self._slot)
-        await self._securing.apply(settings, seat.pem, seat.clients)
+        await self._securing.apply(settings, seat.pem, seat.clients, seat.tickets)
         await self._securing.look(store)
         resolver = resolver_for(settings)
         if seat.index == 0:
@@ -120,8 +120,8 @@ class MailApplication:
         self._queue.start()
         self._minder = asyncio.get_running_loop().create_task(self._mind(store))
 
-    async def reload(self, settings: Settings, pem: bytes, clients: bytes) -> None:
-        await self._securing.apply(settings, pem, clients)
+    async def reload(self, settings: Settings, pem: bytes, clients: bytes, tickets: bytes) -> None:
+        await self._securing.apply(settings, pem, clients, tickets)
         self._apply(settings)
 
     async def drain(self, patience: float, *, now: bool) -> int:

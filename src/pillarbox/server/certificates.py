@@ -11,7 +11,7 @@ import os
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ import structlog
 from pillarbox.access.channel_binding import server_end_point
 from pillarbox.session.tls import ServerContext
 from pillarbox.store.client_certificates import fingerprint_of
+
+from . import session_tickets
 
 log = structlog.get_logger()
 
@@ -44,6 +46,7 @@ class KeyPair:
     not_after: int  # epoch seconds
     names: tuple[str, ...]  # DNS names and addresses it is for
     clients: bytes = b""  # PEM: authorities whose certificates clients may log in with, and their revocation lists
+    tickets: bytes = field(default_factory=session_tickets.new_secret)
 
     def __repr__(self) -> str:
         return f"KeyPair({', '.join(self.names)}, not_after={self.not_after})"
@@ -61,16 +64,23 @@ def read(*paths: Path) -> bytes:
 
 
 def context(
-    pem: bytes, min_version: str = "1.2", clients: bytes = b"", registered: Sequence[bytes] = ()
+    pem: bytes,
+    min_version: str = "1.2",
+    clients: bytes = b"",
+    registered: Sequence[bytes] = (),
+    *,
+    tickets: bytes = b"",
 ) -> ssl.SSLContext:
     """A server context without ALPN that serves the whole chain. Raises CertificateError.
 
     With `clients`, see `KeyPair`, or `registered` certificates of clients (DER) it asks clients for a certificate. They
-    need not have one, but one that they show must be good, or the handshake fails.
+    need not have one, but one that they show must be good, or the handshake fails. A session that began with one
+    context goes on with another that was made of the same and has the same secret in `tickets`.
     """
     made = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = _VERSIONS[min_version]
     made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    made.num_tickets = session_tickets.PER_HANDSHAKE
     with _file(pem, "certificate and key") as path:
         # An encrypted key would make OpenSSL ask on the terminal; an empty password makes that an error.
         made.load_cert_chain(path, password=lambda: "")
@@ -84,6 +94,8 @@ def context(
             made.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     if registered:
         _believe(made, clients, registered)
+    if tickets:
+        session_tickets.share(made, tickets, (pem, min_version.encode(), clients, *sorted(registered)))
     made.end_point = server_end_point(_first_certificate(pem))
     return made
 

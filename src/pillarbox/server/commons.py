@@ -105,6 +105,7 @@ class Commons:
             settings=settings,
             pem=pair.pem if pair else b"",
             clients=pair.clients if pair else b"",
+            tickets=pair.tickets if pair else b"",
             ledger=self.ledger,
             hints=self.hints,
             sockets=mine,

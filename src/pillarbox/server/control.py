@@ -22,7 +22,7 @@ _ROOM = 1 << 20  # octets of the largest order
 
 class Reload(msgspec.Struct, frozen=True, tag="reload"):
     """Go on with the settings in here and this certificate (PEM, b"" for none), in this log file. `clients`: PEM of
-    the authorities of clients' certificates.
+    the authorities of clients' certificates. `tickets`: the secret of `session_tickets`.
 
     Only for workers that run the same program as the supervisor.
     """
@@ -31,10 +31,11 @@ class Reload(msgspec.Struct, frozen=True, tag="reload"):
     pem: bytes
     log_file: int = -1  # in the worker, the descriptor that came along
     clients: bytes = b""
+    tickets: bytes = b""
 
     @classmethod
-    def of(cls, settings: Settings, pem: bytes, clients: bytes = b"") -> Reload:
-        return cls(pickle.dumps(settings), pem, clients=clients)
+    def of(cls, settings: Settings, pem: bytes, clients: bytes = b"", tickets: bytes = b"") -> Reload:
+        return cls(pickle.dumps(settings), pem, clients=clients, tickets=tickets)
 
     @property
     def settings(self) -> Settings:

@@ -120,7 +120,7 @@ class Renewal:
     def _apply(self, settings: Settings, pair: KeyPair | None) -> None:
         """In the running workers."""
         self._adopt(settings, pair)
-        what = control.Reload.of(settings, *((pair.pem, pair.clients) if pair else (b"",)))
+        what = control.Reload.of(settings, *((pair.pem, pair.clients, pair.tickets) if pair else (b"",)))
         for someone in self._supervisor.crew.workers:
             if someone.ours and not control.order(someone.orders, what, logging.SINK.file):
                 log.error("A worker could not be told of the reload", worker=someone.index, pid=someone.pid)

@@ -4,6 +4,7 @@ clients that are registered in the store."""
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from pillarbox.config import Settings
 from pillarbox.session.tls import TlsHolder
@@ -22,13 +23,14 @@ class Securing:
         self.holder = TlsHolder()
         self._making = asyncio.Lock()
         self._settings: Settings
-        self._pem = self._clients = b""
+        self._pem = self._clients = self._tickets = b""
         self._registered: tuple[bytes, ...] = ()
 
-    async def apply(self, settings: Settings, pem: bytes, clients: bytes) -> None:
-        """Put a certificate in force for the next handshakes. Raises CertificateError."""
+    async def apply(self, settings: Settings, pem: bytes, clients: bytes, tickets: bytes = b"") -> None:
+        """Put a certificate in force for the next handshakes. `tickets`: see `session_tickets`. Raises
+        CertificateError."""
         async with self._making:
-            self._settings, self._pem, self._clients = settings, pem, clients
+            self._settings, self._pem, self._clients, self._tickets = settings, pem, clients, tickets
             await self._make()
 
     async def look(self, store: Store) -> None:
@@ -44,7 +46,7 @@ class Securing:
         if not self._pem:
             self.holder.replace(None, None)
             return
-        settings, make = self._settings, certificates.context
-        exchanger = make(self._pem, settings.exchanger_tls_min_version)
-        ours = await asyncio.to_thread(make, self._pem, settings.tls_min_version, self._clients, self._registered)
+        settings, make = self._settings, partial(certificates.context, self._pem, tickets=self._tickets)
+        exchanger = make(settings.exchanger_tls_min_version)
+        ours = await asyncio.to_thread(make, settings.tls_min_version, self._clients, self._registered)
         self.holder.replace(ours, exchanger)

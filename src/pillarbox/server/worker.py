@@ -52,6 +52,7 @@ class Seat:
     started_at: float  # epoch seconds of the server's start
     shared: object = None
     clients: bytes = b""  # authorities of clients' certificates, see `certificates.KeyPair`
+    tickets: bytes = b""  # the secret of `session_tickets`
     waits: bool = False  # once ready, for the order to begin: the rest of its generation may fail
 
 
@@ -64,7 +65,7 @@ class Application(Protocol):
     async def begin(self) -> None:
         """Serve the seat's sockets, and do what goes on behind them."""
 
-    async def reload(self, settings: Settings, pem: bytes, clients: bytes) -> None:
+    async def reload(self, settings: Settings, pem: bytes, clients: bytes, tickets: bytes) -> None:
         """Apply what can be applied while running; what is in use goes on as it is."""
 
     async def drain(self, patience: float, *, now: bool) -> int:
@@ -167,7 +168,7 @@ class _Worker:
         configure(json=settings.log_format == "json", level=settings.log_level)
         SINK.replace_file(order.log_file)
         try:
-            await application.reload(settings, order.pem, order.clients)
+            await application.reload(settings, order.pem, order.clients, order.tickets)
         except Exception:
             log.exception("Reload failed in a worker; it goes on as it was", worker=self._seat.index)
 

@@ -8,6 +8,7 @@ import pytest
 from client_certificates import Authority, der_of
 from pillarbox.server.securing import Securing
 from pillarbox.store import client_certificates, directory, migrate, open_store
+from tls_sessions import connect
 
 SETTINGS = SimpleNamespace(tls_min_version="1.2", exchanger_tls_min_version="1.2")
 END = 1 << 40
@@ -47,3 +48,25 @@ async def test_registered_certificates_come_and_go(store, tmp_path):
     assert securing.holder.context.authorities is None
     await securing.apply(SETTINGS, b"", b"")
     assert not securing.holder
+
+
+async def test_a_session_goes_on_at_another_worker_until_a_reload(store, tmp_path):
+    pem, secret = Authority(tmp_path, "Server").itself().read_bytes(), b"s" * 64
+    phone = der_of(Authority(tmp_path, "Phone").file)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    one, other = Securing(), Securing()
+    for worker in (one, other):
+        await worker.apply(SETTINGS, pem, b"", secret)
+    session, _ = connect(client, one.holder.context)
+    assert connect(client, other.holder.context, session)[1]
+    ada = await store.write(directory.create_user, "ada", "ada@example.com", "h")
+    await store.write(client_certificates.add, ada.id, phone, END)
+    for worker in (one, other):
+        await worker.look(store)
+    assert not connect(client, one.holder.context, session)[1]  # from now on clients are asked for a certificate
+    session, _ = connect(client, one.holder.context)
+    assert connect(client, other.holder.context, session)[1]
+    assert not connect(client, other.holder.exchanger, session)[1]
+    await other.apply(SETTINGS, pem, b"", b"t" * 64)
+    assert not connect(client, other.holder.context, session)[1]

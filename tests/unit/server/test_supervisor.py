@@ -247,6 +247,18 @@ def test_tls_with_a_certificate_of_its_own_and_a_log_file(server: Any) -> None:
         trusted.wrap_socket(plain, server_hostname="mx.test") as secured,
     ):
         assert secured.recv(5) == b"hello"
+        session, pid = secured.session, secured.recv(64).split()[0]
+    for _ in range(1000):  # until another worker takes it, who knows that session too
+        with (
+            socket.create_connection(("127.0.0.1", server.ports["imaps"]), 10) as plain,
+            trusted.wrap_socket(plain, server_hostname="mx.test", session=session) as again,
+        ):
+            assert again.recv(5) == b"hello" and again.session_reused
+            session, other = again.session, again.recv(64).split()[0]
+        if other != pid:
+            break
+    else:
+        raise AssertionError("one worker took all connections")
     (server.folder / "log").rename(server.folder / "log.1")
     server.reload(
         enable_tls=True, imaps_port=0, hostname="mx.test", log_file=str(server.folder / "log"), max_connections=9

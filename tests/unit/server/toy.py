@@ -89,12 +89,13 @@ class ToyApplication:
 
     async def begin(self) -> None:
         loop = asyncio.get_running_loop()
-        tls = certificates.context(self.seat.pem) if self.seat.pem else None
+        seat = self.seat
+        tls = certificates.context(seat.pem, tickets=seat.tickets) if seat.pem else None
         for address, sock in self.seat.sockets:
             secured = tls if address.role == "imaps" else None
             self.servers.append(await loop.create_server(lambda: Toy(self), sock=sock, ssl=secured))
 
-    async def reload(self, settings: Settings, pem: bytes, clients: bytes) -> None:
+    async def reload(self, settings: Settings, pem: bytes, clients: bytes, tickets: bytes) -> None:
         self.settings = settings
 
     async def drain(self, patience: float, *, now: bool) -> int:
