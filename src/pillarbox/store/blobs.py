@@ -12,13 +12,11 @@ few at a time) and freed a day later, so rows may vanish by anybody's hand and a
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import zstandard
-
 from pillarbox.mime.analysis import analyse
+from pillarbox.store.compression import compress, decompress
 from pillarbox.store.errors import Conflict, Corrupt, NotFound
 from pillarbox.store.text import storable
 from pillarbox.store.tx import Tx
@@ -42,30 +40,15 @@ UNREFERENCED = (
 )
 
 
-class _Contexts(threading.local):
-    def __init__(self) -> None:
-        self.compress = zstandard.ZstdCompressor(level=LEVEL).compress
-        self.decompress = zstandard.ZstdDecompressor().decompress
-
-
-_contexts = _Contexts()
-
-
 def pack(data: bytes) -> bytes:
     """The piece to be stored for these bytes."""
-    packed = _contexts.compress(data)
+    packed = compress(data, LEVEL)
     return packed if len(packed) < len(data) else b"\0" + data
 
 
 def unpack(piece: bytes, size: int) -> bytes:
     """The bytes again; `size` is how many there must be. Raises Corrupt."""
-    if piece[:1] == b"\0":
-        data = piece[1:]
-    else:
-        try:
-            data = _contexts.decompress(piece, max_output_size=size)
-        except zstandard.ZstdError as error:
-            raise Corrupt(f"a piece of a message cannot be decompressed: {error}") from error
+    data = piece[1:] if piece[:1] == b"\0" else decompress(piece)
     if len(data) != size:
         raise Corrupt(f"a piece of a message has {len(data)} octets instead of {size}")
     return data
