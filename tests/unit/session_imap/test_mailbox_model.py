@@ -20,8 +20,6 @@ from pillarbox.store import view_blocks
 from unit.session_imap.model_client import ModelClient
 from unit.store import conftest as stores
 
-postgres_server = stores.postgres_server
-
 BY_NUMBER = (b"FETCH", b"STORE", b"SEARCH")
 FLAGS = (b"\\Answered", b"\\Flagged", b"\\Deleted", b"\\Seen", b"todo")
 flag_sets = st.frozensets(st.sampled_from(FLAGS), max_size=2)
