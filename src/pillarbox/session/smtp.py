@@ -20,6 +20,7 @@ from pillarbox.flow import route
 from pillarbox.flow.deliver import Recipient
 from pillarbox.flow.route import Refusal, Route
 from pillarbox.flow.spool import Spool, SpoolError
+from pillarbox.smtp import replies
 from pillarbox.smtp.address import Path
 from pillarbox.smtp.events import (
     Auth,
@@ -43,7 +44,7 @@ from . import smtp_story as story
 from . import smtp_submission as submission
 from .node import Node
 from .peer import Peer
-from .smtp_connection import Work
+from .smtp_connection import Work, login_required
 from .smtp_login import LoginSession
 from .smtp_receive import Reception
 from .smtp_submission import NOTHING, Asked, Submission
@@ -113,9 +114,9 @@ class SmtpSession(LoginSession):
         settings = self._settings
         if self.role is not Role.LMTP:
             if self.secured is None and (settings.refuse_cleartext_strangers or self._submits_too_early()):
-                return say.NEEDS_TLS
+                return replies.NEEDS_TLS
             if self.identity is None and self._login_required():
-                return say.NEEDS_AUTH
+                return replies.NEEDS_AUTH
             if not self._within_rate():
                 log.warning(f"Security event from {self.peer}: Rate limit exceeded", message_id=self._message_id)
                 return say.RATE_LIMITED
@@ -170,9 +171,7 @@ class SmtpSession(LoginSession):
         return self.role is Role.SUBMISSION and self.core.offer.starttls and not self.core.offer.auth_in_clear
 
     def _login_required(self) -> bool:
-        """RFC 6409 section 4.3; on the port-25 role only when the operator said so."""
-        settings = self._settings
-        return self.role is Role.SUBMISSION or (settings.require_auth and settings.explicit("SMTP_REQUIRE_AUTH"))
+        return login_required(self._settings, self.role)
 
     def _within_rate(self) -> bool:
         limiter, settings = self.node.limiter, self._settings

@@ -449,6 +449,13 @@ def shown(event: Event) -> str:
             return type(event).__name__.upper()
 
 
+def login_required(settings: Settings, role: Role) -> bool:
+    """RFC 6409 section 4.3; on the port-25 role only when the operator said so."""
+    if role is Role.SMTP:
+        return settings.require_auth and settings.explicit("SMTP_REQUIRE_AUTH")
+    return role is Role.SUBMISSION
+
+
 @lru_cache(maxsize=64)
 def policy(
     settings: Settings, tls_ready: bool, role: Role, clear: bool, mechanisms: tuple[str, ...], hold_until: int
@@ -458,8 +465,9 @@ def policy(
     limits = Limits(message_size=settings.max_message_size, recipients=settings.max_recipients)
     if role is not Role.SUBMISSION:
         auth = MECHANISMS if settings.enable_auth and role is Role.SMTP else ()
-        return limits, Offer(starttls=tls_ready, auth=auth)
+        return limits, Offer(starttls=tls_ready, auth=auth, login_first=login_required(settings, role))
     return limits, Offer(
+        login_first=True,
         starttls=tls_ready,
         auth=mechanisms,
         auth_in_clear=clear,

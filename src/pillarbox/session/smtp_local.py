@@ -43,7 +43,7 @@ class LocalSession(SmtpSession):
 
     def __init__(self, node: Node) -> None:
         super().__init__(node, Role.SMTP)
-        self._settings = _without_tls(node.settings)
+        self._settings = _of_this_machine(node.settings)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.peer = LocalPeer("", _uid(transport.get_extra_info("socket")), "")
@@ -58,9 +58,6 @@ class LocalSession(SmtpSession):
         # What the program calls itself says nothing; the trace names the user.
         return super().answer(Hello(str(self.peer), event.esmtp) if isinstance(event, Hello) else event)
 
-    def _login_required(self) -> bool:
-        return False
-
     def _may_relay(self) -> bool:
         return True
 
@@ -74,9 +71,10 @@ class LocalSession(SmtpSession):
 
 
 @lru_cache(maxsize=2)
-def _without_tls(settings: Settings) -> Settings:
-    """No octet leaves the machine here, so SMTP_REQUIRE_TLS is no matter."""
-    return settings.replace(require_tls=False)
+def _of_this_machine(settings: Settings) -> Settings:
+    """No octet leaves the machine here, and the kernel says who is there: SMTP_REQUIRE_TLS and SMTP_REQUIRE_AUTH are
+    no matter."""
+    return settings.replace(require_tls=False, require_auth=False)
 
 
 def _uid(sock: socket.socket) -> int:

@@ -15,8 +15,6 @@ DATA_TIMEOUT = Reply(451, "4.4.2", "DATA timeout - message transfer took too lon
 INTERNAL_ERROR = Reply(421, "4.3.0", "Internal server error")
 
 RATE_LIMITED = Reply(450, "4.7.1", "Rate limit exceeded, try again later")
-NEEDS_TLS = Reply(530, "5.7.0", "Must issue STARTTLS first")
-NEEDS_AUTH = Reply(530, "5.7.0", "Authentication required")
 NO_ROOM = Reply(452, "4.3.1", "Insufficient system storage")
 LOCAL_ERROR = Reply(451, "4.3.0", "Requested action aborted: local error in processing")
 TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many hops: the message goes round in circles")

@@ -173,10 +173,18 @@ class SmtpCore(Conversation):
         return None
 
     def _vrfy(self, argument: str) -> Event | None:
-        return self._say(replies.CANNOT_VERIFY if argument else replies.VRFY_SYNTAX)
+        return self._of_addresses(replies.CANNOT_VERIFY if argument else replies.VRFY_SYNTAX)
 
     def _expn(self, argument: str) -> Event | None:
-        return self._say(replies.CANNOT_EXPAND if argument else replies.EXPN_SYNTAX)
+        return self._of_addresses(replies.CANNOT_EXPAND if argument else replies.EXPN_SYNTAX)
+
+    def _of_addresses(self, reply: Reply) -> Event | None:
+        """RFC 4954 section 6: nothing is said of them to who has to log in first, RFC 3207 section 4: or to turn TLS
+        on for that. HELP tells what anybody may know."""
+        if self.authenticated or not self.offer.login_first:
+            return self._say(reply)
+        early = self.offer.starttls and not self.tls and not self.offer.auth_in_clear
+        return self._refuse(encode(*(replies.NEEDS_TLS if early else replies.NEEDS_AUTH)), self._patience.refusal())
 
     def _starttls(self, argument: str) -> Event | None:
         _nothing(argument)

@@ -40,6 +40,8 @@ class Offer(Struct, frozen=True):
     """SASL mechanisms in the order of preference, upper case."""
     auth_in_clear: bool = False
     """Whether AUTH is shown and taken without TLS (RFC 4954 section 4 says how to refuse it: 538)."""
+    login_first: bool = False
+    """Whether VRFY and EXPN, too, are for who has logged in (RFC 4954 section 6)."""
     smtputf8: bool = True
     chunking: bool = True
     """CHUNKING and BINARYMIME, which needs it (RFC 3030)."""

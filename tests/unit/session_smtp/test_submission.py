@@ -406,3 +406,18 @@ def test_replies_of_limits_say_when():
     assert reply.text.endswith("try again in 10 minutes")
     far = smtp_submission.refused_by_limit(OverLimit(Limit.MESSAGES_PER_DAY, 5, 87_000), 1000)
     assert far.text.endswith("in a day: try again in 24 hours")
+
+
+async def test_nothing_is_said_of_addresses_before_the_login(house, server_tls, client_tls):
+    async with house(tls=server_tls) as h:
+        client = await h.greeted(Role.SUBMISSION)
+        assert (await client.say("VRFY ada")).startswith("530 5.7.0 Must issue STARTTLS")
+        assert (await client.say("HELP")).startswith("214")
+        await client.starttls(client_tls)
+        await client.say("EHLO x")
+        assert (await client.say("EXPN staff")).startswith("530 5.7.0 Authentication")
+        assert (await client.say(plain())).startswith("235")
+        assert (await client.say("VRFY ada")).startswith("252")
+        assert (await (await h.greeted()).say("VRFY ada")).startswith("252")
+        h.node.settings = h.node.settings.replace(require_auth=True)
+        assert (await (await h.greeted()).say("VRFY ada")).startswith("530 5.7.0")
