@@ -128,12 +128,14 @@ def _is_vouched_for(tls: ssl.SSLObject) -> bool:
 def _bindings(tls: ssl.SSLObject) -> dict[str, bytes]:
     """What SCRAM-SHA-256-PLUS may be bound to, by type (RFC 5929).
 
-    tls-unique is not defined for TLS 1.3, and tls-exporter (RFC 9266), which is, is out of reach of Python's ssl.
+    tls-unique is not defined for TLS 1.3, and tls-exporter (RFC 9266), which is, is out of reach of Python's ssl. In a
+    resumed session it is no proof: who is in the middle can make it the same on both sides (RFC 7627 section 1).
     """
     found: dict[str, bytes] = {}
     context = tls.context
     if isinstance(context, ServerContext) and context.end_point:
         found[END_POINT] = context.end_point
-    if tls.version() == "TLSv1.2" and (unique := tls.get_channel_binding(UNIQUE)):
+    unique = tls.get_channel_binding(UNIQUE) if tls.version() == "TLSv1.2" and not tls.session_reused else None
+    if unique:
         found[UNIQUE] = unique
     return found

@@ -8,7 +8,7 @@ import pytest
 from client_certificates import Authority, der_of
 from pillarbox.server.securing import Securing
 from pillarbox.store import client_certificates, directory, migrate, open_store
-from tls_sessions import connect
+from tls_sessions import connect, goes_on
 
 SETTINGS = SimpleNamespace(tls_min_version="1.2", exchanger_tls_min_version="1.2")
 END = 1 << 40
@@ -59,14 +59,14 @@ async def test_a_session_goes_on_at_another_worker_until_a_reload(store, tmp_pat
     for worker in (one, other):
         await worker.apply(SETTINGS, pem, b"", secret)
     session, _ = connect(client, one.holder.context)
-    assert connect(client, other.holder.context, session)[1]
+    assert goes_on(client, other.holder.context, session)
     ada = await store.write(directory.create_user, "ada", "ada@example.com", "h")
     await store.write(client_certificates.add, ada.id, phone, END)
     for worker in (one, other):
         await worker.look(store)
-    assert not connect(client, one.holder.context, session)[1]  # from now on clients are asked for a certificate
+    assert not goes_on(client, one.holder.context, session)  # from now on clients are asked for a certificate
     session, _ = connect(client, one.holder.context)
-    assert connect(client, other.holder.context, session)[1]
-    assert not connect(client, other.holder.exchanger, session)[1]
+    assert goes_on(client, other.holder.context, session)
+    assert not goes_on(client, other.holder.exchanger, session)
     await other.apply(SETTINGS, pem, b"", b"t" * 64)
-    assert not connect(client, other.holder.context, session)[1]
+    assert not goes_on(client, other.holder.context, session)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ import pytest
 from client_certificates import Authority, der_of
 from pillarbox.server import session_tickets
 from pillarbox.server.certificates import context
-from tls_sessions import connect
+from pillarbox.session.peer import Peer
+from pillarbox.session.tls import channel
+from tls_sessions import connect, goes_on
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
@@ -31,11 +35,11 @@ def client(request: pytest.FixtureRequest) -> ssl.SSLContext:
 def test_a_session_goes_on_at_another_context_of_the_same(authority: Authority, client: ssl.SSLContext) -> None:
     pem, secret = authority.itself().read_bytes(), session_tickets.new_secret()
     one, other = (context(pem, "1.2", tickets=secret) for _ in range(2))
-    first, resumed = connect(client, one)
-    assert not resumed
-    second, resumed = connect(client, other, first)
-    assert resumed
-    assert connect(client, one, second)[1]  # what came of it goes on too
+    first, end = connect(client, one)
+    assert not end.session_reused
+    second, end = connect(client, other, first)
+    assert end.session_reused
+    assert goes_on(client, one, second)  # what came of it goes on too
 
 
 def test_what_was_made_of_something_else_does_not_know_it(
@@ -51,7 +55,7 @@ def test_what_was_made_of_something_else_does_not_know_it(
         context(pem, clients=believed.file.read_bytes(), tickets=secret),
         context(pem, registered=(der_of(believed.file),), tickets=secret),
     )
-    assert [connect(client, other, session)[1] for other in others] == [False] * len(others)
+    assert [goes_on(client, other, session) for other in others] == [False] * len(others)
 
 
 def test_registered_certificates_may_come_in_any_order(
@@ -60,8 +64,22 @@ def test_registered_certificates_may_come_in_any_order(
     pem, secret = authority.itself().read_bytes(), session_tickets.new_secret()
     phones = tuple(der_of(Authority(tmp_path, name).file) for name in ("Phone", "Tablet"))
     session, _ = connect(client, context(pem, registered=phones, tickets=secret))
-    assert connect(client, context(pem, registered=phones[::-1], tickets=secret), session)[1]
-    assert not connect(client, context(pem, registered=phones[:1], tickets=secret), session)[1]  # one was revoked
+    assert goes_on(client, context(pem, registered=phones[::-1], tickets=secret), session)
+    assert not goes_on(client, context(pem, registered=phones[:1], tickets=secret), session)  # one was revoked
+
+
+def test_a_resumed_session_is_no_proof_of_who_is_there(authority: Authority, client: ssl.SSLContext) -> None:
+    server = context(authority.itself().read_bytes(), tickets=session_tickets.new_secret())
+    session, end = connect(client, server)
+    found = [_bindings(end)]
+    found.append(_bindings(connect(client, server, session)[1]))
+    unique = {"tls-unique"} if client.maximum_version is ssl.TLSVersion.TLSv1_2 else set()
+    assert [bindings.keys() for bindings in found] == [{"tls-server-end-point"} | unique, {"tls-server-end-point"}]
+
+
+def _bindings(end: ssl.SSLObject) -> Mapping[str, bytes]:
+    transport = asyncio.Transport({"ssl_object": end})
+    return channel(transport, Peer("192.0.2.1", 50000, "192.0.2.2")).bindings
 
 
 def test_where_openssl_cannot_be_reached_contexts_have_their_own_keys(
@@ -71,8 +89,8 @@ def test_where_openssl_cannot_be_reached_contexts_have_their_own_keys(
     pem, secret = authority.itself().read_bytes(), session_tickets.new_secret()
     one, other = (context(pem, tickets=secret) for _ in range(2))
     session, _ = connect(client, one)
-    assert connect(client, one, session)[1]
-    assert not connect(client, other, session)[1]
+    assert goes_on(client, one, session)
+    assert not goes_on(client, other, session)
 
 
 def test_keys_are_as_long_as_asked_for_and_those_of_their_secret() -> None:
