@@ -143,17 +143,9 @@ class ImapCore:
         """All that is to be written, in pieces; what is not asked for stays for the next call."""
         return self._out.pull()
 
-    @property
-    def has_output(self) -> bool:
-        return bool(self._out)
-
     def write(self, data: bytes) -> None:
         """Whole responses, rendered, each with its `* ` and CRLF: many FETCH responses at once."""
         self._out.write(data)
-
-    def stream(self, pieces: Iterable[bytes]) -> None:
-        """The same, taken from the iterable only as the transport asks for it."""
-        self._out.stream(pieces)
 
     def untagged(self, *pieces: bytes) -> None:
         """`* ` and the pieces and CRLF."""

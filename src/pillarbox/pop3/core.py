@@ -82,10 +82,6 @@ class Pop3Core:
         return len(self._in)
 
     @property
-    def has_output(self) -> bool:
-        return bool(self._out)
-
-    @property
     def closed(self) -> bool:
         return self.state is State.CLOSED
 

@@ -1,7 +1,8 @@
 """The transport side of an IMAP or POP3 connection: bytes to the core and back, flow control, TLS, deadlines, goodbyes.
 
-What arrives goes to the core; a task answers its events one after the other and ends when there is none, so an idle
-connection has no task. What is written waits for the client to take it, and what it sends waits for us to keep up.
+What arrives goes to the core, and its events are answered one after the other, right there up to the first that has to
+wait; a task goes on with the rest and ends when there is none, so an idle connection has no task. What is written waits
+for the client to take it, and what it sends waits for us to keep up.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast
 
 import structlog
 
@@ -20,6 +21,7 @@ from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Admission, Role
 
 from . import leaving, tls
+from .begin import begin
 from .compression import BadStream, Compression
 from .node import Node
 from .peer import Peer, peer_of
@@ -49,8 +51,6 @@ class Core(Protocol):
     def closed(self) -> bool: ...
     @property
     def buffered(self) -> int: ...
-    @property
-    def has_output(self) -> bool: ...
     def receive(self, data: bytes) -> None: ...
     def next_event(self) -> Any: ...
     def output(self) -> Iterator[bytes]: ...
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol, Generic[C]):
         self._loop = asyncio.get_running_loop()
         self._peer_known = peer is not None
         self._admitted = False
-        self._busy: asyncio.Task[None] | None = None  # answers events
+        self._busy: asyncio.Task[None] | Literal[True] | None = None  # who answers events; True: it is done right now
         self._drained: asyncio.Future[None] | None = None  # done when the client has taken what was written
         self._paused = False  # reading
         self._ended = False  # the client sends no more
@@ -166,18 +166,12 @@ class Connection(asyncio.Protocol, Generic[C]):
 
     def flush(self) -> None:
         """Give the transport what the core has to say."""
-        core = self.core
-        if not core.has_output:
-            return
-        if self.closed:
-            for _ in core.output():
-                pass
-            return
-        pieces = list(core.output())
-        self.transport.writelines(pieces if self.compression is None else self.compression.outgoing(pieces))
+        pieces = list(self.core.output())
+        if pieces and not self.closed:
+            self.transport.writelines(pieces if self.compression is None else self.compression.outgoing(pieces))
 
     def work(self) -> None:
-        """Answer events, and push news, in a task; there is none yet."""
+        """Push news, and answer events, in a task; there is none yet."""
         self._busy = self._loop.create_task(self._answer_all())
 
     @property
@@ -226,7 +220,10 @@ class Connection(asyncio.Protocol, Generic[C]):
         if self.identity is not None and self._goodbye is None:
             self.deadline = self._loop.time() + self.idle_patience
         if self._busy is None:
-            self.work()
+            self._busy = True
+            rest = begin(self._answer_all())
+            if rest is not None:
+                self._busy = self._loop.create_task(rest)
         elif self._unread() and not self._paused:
             self._paused = True
             self.transport.pause_reading()
@@ -330,30 +327,24 @@ class Connection(asyncio.Protocol, Generic[C]):
         answered = 0
         try:
             while not self.closed:
-                if self.has_news():
+                if news := self.has_news():
                     await self.push()
                 event = core.next_event()
-                if event is None:
-                    if self._expand():
-                        answered += 1
-                        if answered % TURN == 0:
-                            await asyncio.sleep(0)
-                        continue
-                    if self.has_news():
-                        continue
-                    break
-                await self.answer(event)
-                self.flush()
-                if core.closed or (self._goodbye is not None and not self.in_transfer()):
+                if event is not None:
+                    await self.answer(event)
+                    self.flush()
+                    if core.closed or (self._goodbye is not None and not self.in_transfer()):
+                        break
+                    if self._drained is not None:
+                        await self.drained()
+                    if self._paused and not self._unread():
+                        self._paused = False
+                        self.transport.resume_reading()
+                elif not (news or (self.compression is not None and self._expand(self.compression))):
                     break
                 answered += 1
                 if answered % TURN == 0:
                     await asyncio.sleep(0)
-                if self._drained is not None:
-                    await self.drained()
-                if self._paused and not self._unread():
-                    self._paused = False
-                    self.transport.resume_reading()
         except Lost:
             pass
         except Exception:
@@ -368,12 +359,10 @@ class Connection(asyncio.Protocol, Generic[C]):
         """More has arrived than is kept for later."""
         return self.core.buffered > UNREAD or (self.compression is not None and self.compression.held > UNREAD)
 
-    def _expand(self) -> bool:
+    def _expand(self, compression: Compression) -> bool:
         """Give the core more of what arrived compressed; False when there is none."""
-        if self.compression is None:
-            return False
         try:
-            piece = self.compression.incoming()
+            piece = compression.incoming()
         except BadStream as error:
             log.info("A client's compressed stream is broken", peer=str(self.peer), error=str(error))
             self.abort()

@@ -183,3 +183,17 @@ async def test_nothing_is_told_before_it_is_committed(house):
         gate.set()
         assert (await a.until(b"x"))[-1].startswith(b"x OK")
         assert await b.ok("NOOP") == [b"1 FETCH (UID 1 FLAGS (\\Flagged))"]
+
+
+async def test_what_waits_for_nothing_is_answered_where_it_arrives(house):
+    async with house() as h:
+        client = await h.login("INBOX")
+        (session,) = h.node.sessions
+        session.data_received(b"a NOOP\r\nb SELECT INBOX\r\nc CREATE Work\r\nd NOOP\r\n")
+        assert session.busy  # with the commit of c
+        session.data_received(b"e STATUS Work (MESSAGES)\r\n")
+        for tag in b"a", b"b", b"c", b"d", b"e":
+            assert (await client.until(tag))[-1].startswith(tag + b" OK")
+        session.data_received(b"f SELECT INBOX\r\n")
+        assert not session.busy
+        assert (await client.until(b"f"))[-1].startswith(b"f OK")
