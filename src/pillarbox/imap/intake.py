@@ -132,20 +132,19 @@ class Intake:
 
     def next(self, limit: int) -> Frame | None:
         """The next frame, None when more bytes are needed. `limit`: octets of the lines of one command."""
-        while True:
+        while self._mode is not _Mode.COMMAND:
             step = self._step(limit)
             if step is not None:
                 return None if isinstance(step, _More) else step
+        return self._command_line(limit) if self._reader.buffer else None
 
     def _begin(self) -> None:
         self._parts.clear()
         self._text = self._literals = 0
 
     def _step(self, limit: int) -> Frame | _More | None:
-        """One step in the mode; None when it made progress without a frame."""
+        """One step towards the next command; None when it made progress without a frame."""
         match self._mode:
-            case _Mode.COMMAND:
-                return self._command_line(limit)
             case _Mode.LITERAL:
                 if self.buffered < self._left:
                     return _MORE
@@ -171,10 +170,10 @@ class Intake:
                 self._tail.clear()
         return None
 
-    def _command_line(self, limit: int) -> Frame | _More:
+    def _command_line(self, limit: int) -> Frame | None:
         line = self._reader.line(max(0, limit - self._text))
         if line is None:
-            return _MORE
+            return None
         if isinstance(line, Overlong):
             self._unwanted = _Mode.REST
             return TooLong(self._parts[0] if self._parts else bytes(self._reader.buffer[:300]))

@@ -36,19 +36,19 @@ class Rule:
 
     name: str
     uid: bool
-    states: frozenset[State]
+    states: tuple[State, ...]
     parse: Callable[[Cursor], Parsed]
     rfc: str
     bare: bool  # nothing may follow the name, not even a space
     numbers: bool  # it speaks of messages by their numbers (RFC 9586 section 3)
 
 
-_ANY = frozenset({State.NOT_AUTHENTICATED, State.AUTHENTICATED, State.SELECTED})
-_BEFORE = frozenset({State.NOT_AUTHENTICATED})
-_AFTER = frozenset({State.AUTHENTICATED, State.SELECTED})
-_SELECTED = frozenset({State.SELECTED})
+_ANY = (State.NOT_AUTHENTICATED, State.AUTHENTICATED, State.SELECTED)
+_BEFORE = (State.NOT_AUTHENTICATED,)
+_AFTER = (State.AUTHENTICATED, State.SELECTED)
+_SELECTED = (State.SELECTED,)
 
-_TABLE: tuple[tuple[str, frozenset[State], Callable[[Cursor], Parsed], str], ...] = (
+_TABLE: tuple[tuple[str, tuple[State, ...], Callable[[Cursor], Parsed], str], ...] = (
     ("CAPABILITY", _ANY, session_grammar.nothing, "RFC 9051 6.1.1"),
     ("NOOP", _ANY, session_grammar.nothing, "RFC 9051 6.1.2"),
     ("LOGOUT", _ANY, session_grammar.nothing, "RFC 9051 6.1.3"),
