@@ -204,7 +204,8 @@ class ImapSession(Connection[ImapCore]):
         if self.closed:
             raise Lost
         self.selected = selected
-        imap_notify.tune(self)
+        if self.notify is not None:
+            imap_notify.tune(self)
         self._dirty = not fresh  # a commit since the view was read found nobody watching
         self.node.watch.mailbox(selected.mailbox_id, self, self._changed)
         self.core.selected()
@@ -431,7 +432,8 @@ class ImapSession(Connection[ImapCore]):
             case AppendEnd(tag):
                 appending, self._appending = self._appending, None
                 assert appending is not None
-                await self._carry_out(tag, imap_append.end(self, appending, event), expunge=True)
+                answer = await self._outcome(imap_append.end(self, appending, event))
+                await self._finish(tag, answer, expunge=True)
             case Idle():
                 self.core.continuation("idling")
                 self._idling = True
@@ -456,7 +458,8 @@ class ImapSession(Connection[ImapCore]):
                 self.core.tagged(command.tag, "NO", "The mailbox is not shared with you any more", "NOPERM")
                 return
         expunge = command.uid or command.name not in _NO_EXPUNGE
-        await self._carry_out(command.tag, HANDLERS[command.name](self, command), expunge=expunge)
+        answer = await self._outcome(HANDLERS[command.name](self, command))
+        await self._finish(command.tag, answer, expunge=expunge)
         if self.switch_compression:
             self._switch()
 
@@ -469,9 +472,6 @@ class ImapSession(Connection[ImapCore]):
             self.compression.hold(self.core.take_buffered())
         else:
             self.compression = None
-
-    async def _carry_out(self, tag: bytes, work: Work, *, expunge: bool) -> None:
-        await self._finish(tag, await self._outcome(work), expunge=expunge)
 
     async def _outcome(self, work: Work) -> Answer:
         """How a handler ended, its failures as answers."""

@@ -32,11 +32,13 @@ CLAIM_PATIENCE = 1.0  # seconds that SELECT waits for its claim of \\Recent to b
 _LINES = 512  # responses between two looks at the transport
 _PAGE = 20_000  # messages looked through in one turn of the loop
 _RANGES = 400  # UID ranges in one line
+_CHANGE = frozenset("switen")  # rights to change something in a mailbox
 
 _STATE = (
-    b"* OK [%b] flags that are kept\r\n* OK [UIDVALIDITY %d] UIDs are valid\r\n* OK [UIDNEXT %d] the next UID\r\n"
-    b"* OK [HIGHESTMODSEQ %d] the highest mod-sequence\r\n* OK [ANNOTATIONS %b] octets of an annotation\r\n"
-    b"* OK [MAILBOXID (%b)] the mailbox's id\r\n"
+    b"* %b\r\n* %d EXISTS\r\n%b* OK [%b] flags that are kept\r\n"
+    b"* OK [UIDVALIDITY %d] UIDs are valid\r\n* OK [UIDNEXT %d] the next UID\r\n"
+    b"* OK [HIGHESTMODSEQ %d] the highest mod-sequence\r\n"
+    b"* OK [ANNOTATIONS %b] octets of an annotation\r\n* OK [MAILBOXID (%b)] the mailbox's id\r\n"
 )
 
 
@@ -50,23 +52,30 @@ async def select(session: ImapSession, command: Command) -> Answer:
         session.core.condition("OK", "the previous mailbox is closed", "CLOSED")
     if args.condstore:
         session.condstore_used()
-    box, rights, fresh = await _looked_up(session, args.mailbox)
+    user_id, store, fresh = session.user_id, session.store, True
+    try:
+        box, rights = store.peek(seen, user_id, args.mailbox, "r")
+    except Busy:
+        box, rights = await store.read(seen, user_id, args.mailbox, "r")
+        fresh = False
+    own = box.user_id == user_id
     examined = args.read_only
-    if not set(rights) & set("switen"):  # RFC 4314 section 4, RFC 5257 section 3.4
+    if _CHANGE.isdisjoint(rights):  # RFC 4314 section 4, RFC 5257 section 3.4
         args.read_only = True
     recent_from = box.first_recent_uid
-    if _claims(session, box, args):
+    # IMAP4rev2 has no \Recent, so it leaves them to others. What is new for its owner stays new.
+    if recent_from < box.uidnext and own and not args.read_only and session.recent_shown:
         recent_from, fresh = await _claimed(session, box), False
     views = session.node.views
     view = views.unchanged(box)
     if view is None:
         fresh = False
         try:
-            view = await views.open(session.store, box)
+            view = await views.open(store, box)
         except NotFound:
             raise no_mailbox(args.mailbox) from None
     selected = Selected(view, box.name, read_only=args.read_only, recent_from=recent_from, rights=rights)
-    selected.own = box.user_id == session.user_id
+    selected.own = own
     selected.annotatable, selected.annotations_told = not examined, args.annotate
     session.select(selected, fresh=fresh)
     _introduce(session, selected, box, args.mailbox)
@@ -74,20 +83,6 @@ async def select(session: ImapSession, command: Command) -> Answer:
         await _resynchronise(session, selected, args.qresync)
     verb = "EXAMINE" if args.read_only else "SELECT"
     return Answer(f"{verb} completed", "READ-ONLY" if args.read_only else "READ-WRITE", fresh=fresh)
-
-
-async def _looked_up(session: ImapSession, name: str) -> tuple[Mailbox, str, bool]:
-    """The mailbox and what may be done there; whether that was read without waiting. Raises Refuse."""
-    try:
-        return *session.store.peek(seen, session.user_id, name, "r"), True
-    except Busy:
-        return *await session.store.read(seen, session.user_id, name, "r"), False
-
-
-def _claims(session: ImapSession, box: Mailbox, args: Select) -> bool:
-    """Whether what is \\Recent is this session's. IMAP4rev2 has no \\Recent, so it leaves them to others."""
-    others = box.user_id != session.user_id  # what is new for its owner stays new
-    return not (args.read_only or others or not session.recent_shown or box.first_recent_uid >= box.uidnext)
 
 
 async def _claimed(session: ImapSession, box: Mailbox) -> int:
@@ -110,14 +105,12 @@ def _introduce(session: ImapSession, selected: Selected, box: Mailbox, asked_for
     """The untagged responses that SELECT must give (RFC 9051 section 6.3.2, RFC 3501 section 6.3.1)."""
     core = session.core
     flags, permanent = _flags(tuple(selected.keyword_list()), selected.read_only, selected.rights)
-    core.write(b"* %b\r\n* %d EXISTS\r\n" % (flags, len(selected)))
-    if session.recent_shown:
-        unseen = 0 if session.uid_only else selected.first_without(imap_flags.SEEN)
-        first = b"* OK [UNSEEN %d] the first unseen message\r\n" % unseen if unseen else b""
-        core.write(b"* %d RECENT\r\n%b" % (selected.recent(), first))
     core.write(
         _STATE
         % (
+            flags,
+            len(selected.uids),
+            _recent(session, selected) if session.recent_shown else b"",
             permanent,
             selected.uidvalidity,
             selected.uidnext,
@@ -129,6 +122,13 @@ def _introduce(session: ImapSession, selected: Selected, box: Mailbox, asked_for
     if session.rev2:
         old_name = asked_for if asked_for != box.name else None  # names are normalised: RFC 9051 section 6.3.9.7
         core.untagged(responses.listing(attributes(box), box.name, utf8=True, old_name=old_name))
+
+
+def _recent(session: ImapSession, selected: Selected) -> bytes:
+    """What only RFC 3501 knows: RECENT, and which message is the first unseen one."""
+    unseen = 0 if session.uid_only else selected.first_without(imap_flags.SEEN)
+    first = b"* OK [UNSEEN %d] the first unseen message\r\n" % unseen if unseen else b""
+    return b"* %d RECENT\r\n%b" % (selected.recent(), first)
 
 
 @lru_cache(maxsize=256)

@@ -176,10 +176,12 @@ class Selected:
 
     def first_without(self, bit: int) -> int:
         """The number of the first message without this flag, 0 when all have it."""
-        for start in range(0, len(self.flags), _SOME):
-            at = self.flags[start : start + _SOME].tobytes().translate(_WITHOUT[bit]).find(1)
+        start, stop = 0, 64  # it is among the first or, where nearly all have it, far behind
+        while start < len(self.flags):
+            at = self.flags[start:stop].tobytes().translate(_WITHOUT[bit]).find(1)
             if at >= 0:
                 return start + at + 1
+            start, stop = stop, stop * 8
         return 0
 
     def newer(self, among: range, modseq: int) -> list[int]:

@@ -35,12 +35,14 @@ def normalised(name: str) -> str:
         raise Invalid("a level of a mailbox name is . or ..")
     if found := _FORBIDDEN.search(name):
         raise Invalid(f"a mailbox name cannot contain {found[0]!r}")
-    if len(levels) > MAX_LEVELS or any(len(level.encode()) > MAX_LEVEL_OCTETS for level in levels):
-        raise Invalid("a mailbox name has too many levels, or one that is too long")
-    name = DELIMITER.join(levels)
-    if len(name.encode()) > MAX_OCTETS:
+    if len(levels) > MAX_LEVELS:
+        raise Invalid("a mailbox name has too many levels")
+    octets = len(name.encode())
+    if octets > MAX_OCTETS:
         raise Invalid("a mailbox name is too long")
-    return name
+    if octets > MAX_LEVEL_OCTETS and any(len(level.encode()) > MAX_LEVEL_OCTETS for level in levels):
+        raise Invalid("a level of a mailbox name is too long")
+    return DELIMITER.join(levels)
 
 
 def parents(name: str) -> list[str]:

@@ -48,7 +48,7 @@ class Seen(NamedTuple):
     rights: str
 
     def may(self, wanted: str) -> bool:
-        return all(letter in self.rights for letter in wanted)
+        return set(wanted).issubset(self.rights)
 
 
 def find(tx: Tx, user_id: int, name: str) -> Seen | None:

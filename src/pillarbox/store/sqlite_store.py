@@ -98,13 +98,11 @@ class SqliteStore(Store):
         if self._inline is None:
             raise Closed("the store is closed")
         tx = self._inline_tx
-        tx.now = int(self._clock())
-        tx.rows("BEGIN")  # deferred: the first read takes the snapshot, and nothing is held on return
+        tx.begin(int(self._clock()))
         try:
             return fn(tx, *args, **kw)
         finally:
-            if self._inline is not None and self._inline.in_transaction:
-                tx.rows("ROLLBACK")
+            tx.end()
 
 
 async def open_sqlite(path: str, clock: Callable[[], float] = time.time) -> SqliteStore:

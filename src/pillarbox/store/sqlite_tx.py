@@ -124,7 +124,19 @@ class SqliteTx:
 
 
 class InlineTx(SqliteTx):
-    """Point reads on the event loop. Each statement is read to its end."""
+    """Point reads on the event loop, one snapshot from `begin` to `end`. Each statement is read to its end."""
+
+    def begin(self, now: int) -> None:
+        """Deferred: the first read takes the snapshot."""
+        self.now = now
+        try:
+            self._cursor.execute("BEGIN")
+        except apsw.Error as error:
+            raise translated(error) from error
+
+    def end(self) -> None:
+        if self.connection.in_transaction:
+            self._cursor.execute("ROLLBACK")
 
     def row(self, sql: str, params: Params = ()) -> Row | None:
         rows = self.rows(sql, params)
