@@ -29,6 +29,7 @@ from pillarbox.session.node import Node
 from pillarbox.session.tls import TlsHolder
 from pillarbox.store import blobs, directory, mailboxes, messages
 from pillarbox.store.opening import open_store
+from waiting import until
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 ADA = "ada@example.com"
@@ -187,11 +188,7 @@ class House:
 
     async def closed(self):
         """All sessions have ended."""
-        for _ in range(400):
-            if not self.node.sessions and not any(other.sessions for other in self.others):
-                return
-            await asyncio.sleep(0.005)
-        raise AssertionError("sessions are still there")
+        await until(lambda: not any(one.sessions for one in (self.node, *self.others)), "the end of all sessions")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from argon2 import PasswordHasher
 
+from clock import Clock
 from pillarbox.access import authenticate as module
 from pillarbox.access import passwords
 from pillarbox.access.authenticate import Authenticator, Identity, TemporaryFailure
@@ -35,16 +36,6 @@ class Gate:
         return work()
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-    async def sleep(self, seconds):
-        self.now += seconds
-
-
 @pytest.fixture
 async def world(tmp_path, monkeypatch):
     """(authenticator, store, gate, clock, slot) with the account ada, whose hash needs no renewal."""
@@ -52,7 +43,7 @@ async def world(tmp_path, monkeypatch):
     monkeypatch.setattr(passwords, "PLACEHOLDER", CHEAP.hash("nobody's"))
     store = await open_store(tmp_path / "smtp.db")
     await store.write(directory.create_user, "ada", "ada@example.com", *passwords.hash_password("secret"))
-    gate, clock, slot = Gate(), Clock(), Ledger(1).attach(1)
+    gate, clock, slot = Gate(), Clock(1000.0), Ledger(1).attach(1)
     authenticator = Authenticator(store, gate, slot, clock=clock, sleep=clock.sleep)
     store.on_commit(authenticator.changed)
     yield authenticator, store, gate, clock, slot

@@ -4,6 +4,7 @@ from base64 import b64encode
 
 import pytest
 
+from clock import Clock
 from pillarbox.access import passwords
 from pillarbox.access.authenticate import Authenticator, Identity
 from pillarbox.access.bearer import make_token, token_hash
@@ -15,16 +16,6 @@ from pillarbox.store.opening import open_store
 from scram_client import ScramClient
 
 BINDINGS = {"tls-server-end-point": b"hash"}
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-    async def sleep(self, seconds):
-        self.now += seconds
 
 
 class House:
@@ -60,7 +51,7 @@ async def world(tmp_path):
     store = await open_store(tmp_path / "smtp.db")
     for name in ("ada", "bob"):
         await store.write(directory.create_user, name, f"{name}@example.com", "!", passwords.scram_keys("secret"))
-    yield House(store, Clock(), Ledger(1).attach(1))
+    yield House(store, Clock(1000.0), Ledger(1).attach(1))
     await store.close()
 
 

@@ -8,21 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import START, Clock
 from pillarbox.access.ledger import Field, Ledger
 from pillarbox.access.limits import Admission, Caps, Limiter, Role, is_loopback, subject_of
 
-
-class Clock:
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self.now = now - now % 3600  # the beginning of an hour
-
-    def __call__(self) -> float:
-        return self.now
+HOUR = START - START % 3600  # the beginning of one
 
 
 def pair(caps: Caps, *, clock: Clock | None = None, **kw: int) -> tuple[Ledger, Limiter, Limiter]:
     ledger = Ledger(2, **kw)
-    clock = clock or Clock()
+    clock = clock or Clock(HOUR)
     one, two = (Limiter(ledger.attach(n), caps, clock=clock) for n in (1, 2))
     return ledger, one, two
 
@@ -125,7 +120,7 @@ def test_a_full_table_admits_without_counting_by_address() -> None:
 
 
 def test_a_rate_is_summed_over_workers_and_slides() -> None:
-    clock = Clock()
+    clock = Clock(HOUR)
     ledger, one, two = pair(Caps(), clock=clock)
     assert all(worker.rate("192.0.2.1", 4) for worker in (one, two, one, two))
     assert not one.rate("192.0.2.1", 4) and not two.rate("192.0.2.1", 4)
@@ -141,7 +136,7 @@ def test_a_rate_is_summed_over_workers_and_slides() -> None:
 
 
 def test_a_window_of_another_length() -> None:
-    clock = Clock()
+    clock = Clock(HOUR)
     _, one, _ = pair(Caps(), clock=clock)
     assert one.rate("192.0.2.1", 1) and not one.rate("192.0.2.1", 1)
     one.window = 60

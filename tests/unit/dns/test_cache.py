@@ -5,19 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import Clock
 from pillarbox.dns.answer import Answer, Status
 from pillarbox.dns.cache import FAILURE, LONGEST, LONGEST_DENIAL, AnswerCache, Key, lifetime, weight
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def cache(limit: int = 100_000) -> tuple[AnswerCache, Clock]:
-    clock = Clock()
+    clock = Clock(1000.0)
     return AnswerCache(limit, clock), clock
 
 

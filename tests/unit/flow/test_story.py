@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import Clock
 from pillarbox.flow import story, telling
 from pillarbox.flow.story import Story, entry
 from pillarbox.store import Busy, StoreError, open_store
@@ -35,14 +36,6 @@ class FakeStore:
         self.events += events
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.25
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def store() -> FakeStore:
     return FakeStore()
@@ -52,7 +45,7 @@ def store() -> FakeStore:
 def notes(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> Story:
     monkeypatch.setattr(story, "DELAY", 0.0)
     monkeypatch.setattr(story, "RETRY", 0.0)
-    return Story(store, Clock())  # type: ignore[arg-type]
+    return Story(store, Clock(1_800_000_000.25))  # type: ignore[arg-type]
 
 
 async def settled() -> None:
@@ -102,7 +95,7 @@ async def test_memory_is_bounded(notes: Story, store: FakeStore, monkeypatch: py
 
 
 async def test_a_flood_of_refusals_is_thinned(store: FakeStore) -> None:
-    clock = Clock()
+    clock = Clock(1_800_000_000.25)
     notes = Story(store, clock)  # type: ignore[arg-type]
     for _ in range(10_000):
         notes.note(KEY, "refused")

@@ -9,18 +9,12 @@ from typing import Any
 
 import pytest
 
+from clock import Clock
 from empty_store import put_empty_store
 from pillarbox.access.ledger import Field, Ledger
 from pillarbox.flow.owner import this_process
 from pillarbox.server.jobs import JOBS, Job, Jobs
 from pillarbox.store import Busy, Store, Tx, blobs, leases, open_store
-
-
-class Clock:
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """FETCH: every item, sections, binary, \\Seen, large messages, many messages."""
 
-import asyncio
 import base64
 import random
 import re
@@ -10,6 +9,7 @@ import pytest
 from pillarbox.imap.flags import ANSWERED, FLAGGED, SEEN
 from pillarbox.store import blobs, messages
 from pillarbox.store.errors import Corrupt
+from waiting import until
 
 MULTIPART = (
     b"Subject: parts\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"
@@ -311,11 +311,7 @@ async def test_a_client_that_does_not_read_costs_little_and_ends_in_time(house):
         (session,) = h.node.sessions
         c.writer.transport.pause_reading()
         await c.send(b"x FETCH 1:* BODY.PEEK[]\r\n")
-        for _ in range(400):
-            await asyncio.sleep(0.005)
-            if session._drained is not None:
-                break
-        assert session._drained is not None
+        await until(lambda: session._drained is not None)
         assert session.transport.get_write_buffer_size() < 1 << 20
         session.timed_out()
         await h.closed()

@@ -22,6 +22,7 @@ from pillarbox.session.smtp import SmtpSession
 from pillarbox.session.tls import TlsHolder
 from pillarbox.store import blobs, directory
 from pillarbox.store.opening import open_store
+from waiting import until
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
@@ -158,11 +159,7 @@ def house(tmp_path):
                 client.close()
             for server in made.servers:
                 server.close()
-            for _ in range(200):
-                if not node.sessions:
-                    break
-                await asyncio.sleep(0.005)
-            assert not node.sessions, "connections are left open"
+            await until(lambda: not node.sessions, "the end of all connections")
             assert node.memory.used == 0, "a spool was not closed"
             assert await store.check() == []
             node.close()

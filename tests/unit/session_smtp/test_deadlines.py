@@ -1,3 +1,4 @@
+from clock import Clock
 from pillarbox.session.deadlines import Deadlines
 
 
@@ -11,15 +12,8 @@ class Timed:
         self.times += 1
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
 def test_a_deadline_passes_once_and_not_too_early():
-    clock = Clock()
+    clock = Clock(0.0)
     deadlines, timed = Deadlines(clock), Timed(10.0)
     deadlines.watch(timed)
     clock.now = 9.9
@@ -33,7 +27,7 @@ def test_a_deadline_passes_once_and_not_too_early():
 
 
 def test_a_deadline_that_moved_on_is_put_off():
-    clock = Clock()
+    clock = Clock(0.0)
     deadlines, timed = Deadlines(clock), Timed(10.0)
     deadlines.watch(timed)
     timed.deadline = 30.0
@@ -46,7 +40,7 @@ def test_a_deadline_that_moved_on_is_put_off():
 
 
 def test_one_that_is_forgotten_while_others_pass_stays_silent():
-    clock = Clock()
+    clock = Clock(0.0)
     deadlines = Deadlines(clock)
     both = [Timed(1.0), Timed(1.0)]
 
@@ -64,7 +58,7 @@ def test_one_that_is_forgotten_while_others_pass_stays_silent():
 
 
 def test_none_is_no_deadline_and_an_earlier_one_counts_when_watched_again():
-    clock = Clock()
+    clock = Clock(0.0)
     deadlines, timed = Deadlines(clock), Timed(float("inf"))
     deadlines.watch(timed)
     assert timed.turn == -1

@@ -14,6 +14,7 @@ from pillarbox.flow.pickup_file import PIECE, prepare_folder
 from pillarbox.session.node import Node
 from pillarbox.store import Full, blobs, events, lists
 from pillarbox.store.opening import open_store
+from waiting import until
 
 MESSAGE = b"Subject: x\r\nMessage-ID: <1@x.test>\r\n\r\nhello\r\n"
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -363,15 +364,9 @@ async def test_a_folder_that_is_taken_away_is_made_anew(drop, monkeypatch):
     async with drop as d:
         d.pickup.start()
         os.rmdir(d.folder)
-        for _ in range(500):
-            if os.path.isdir(d.folder):
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: os.path.isdir(d.folder))
         d.leave(ADA)
-        for _ in range(500):
-            if not d.names():
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: not d.names())
         await d.pickup.stop()
         assert len(await d.h.mail(ADA)) == 1
 
@@ -391,10 +386,7 @@ async def test_it_runs_by_itself_and_stops(drop, monkeypatch):
     async with drop as d:
         d.pickup.start()
         d.leave(ADA)
-        for _ in range(500):
-            if not d.names():
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: not d.names())
         await d.pickup.stop()
         assert len(await d.h.mail(ADA)) == 1
         d.leave(ADA)

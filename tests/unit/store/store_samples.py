@@ -1,22 +1,13 @@
-"""Messages, plans and a clock for the tests of the store."""
+"""Messages and plans for the tests of the store, and the clock."""
 
 from __future__ import annotations
 
+from clock import START, Clock
 from pillarbox.mime.analysis import analyse
 from pillarbox.store import Store, blobs, mailboxes
 from pillarbox.store.records import Delivery, Mailbox, NewMessage, User
 
-START = 1_700_000_000
-
-
-class Clock:
-    """A clock that only a test moves."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
+__all__ = ["START", "Clock", "inbox_of", "message", "raw_message", "to"]
 
 
 def message(subject: str = "hello", body: str = "text\r\n") -> NewMessage:
