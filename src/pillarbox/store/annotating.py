@@ -25,7 +25,6 @@ COMPARED = 2048  # octets of a value that SORT looks at
 _PAGE = 500  # rows read at a time, more than an account can see at two messages
 
 _OCTETS = "SELECT coalesce(sum(length(value) + length(entry)), 0) FROM annotations WHERE mailbox_id = ? AND "
-_OF_MESSAGES = "SELECT uid FROM messages WHERE mailbox_id = ? AND "
 _VISIBLE = "mailbox_id = ? AND (user_id IS NULL OR user_id = ?)"
 _SEEN = f"SELECT uid, entry, user_id, value FROM annotations WHERE {_VISIBLE}"
 _CHANGED = (
@@ -232,15 +231,14 @@ def carry(
     _count(tx, target_id, owner_id, _octets(tx, target_id, condition, values), beyond=beyond)
 
 
-def remove(tx: Tx, mailbox_id: int, owner_id: int, ids: Sequence[int]) -> None:
-    """The messages of these row ids go: so do their annotations, until they come back."""
+def remove(tx: Tx, mailbox_id: int, owner_id: int, where: str, params: tuple[object, ...]) -> None:
+    """The messages of this mailbox for which a condition is true go: so do their annotations, until they come back."""
     if not _has_any(tx, mailbox_id):
         return
-    condition, values = tx.among("id", ids)
-    uids = f"uid IN ({_OF_MESSAGES}{condition})"
-    (octets,) = tx.row(_OCTETS + uids, (mailbox_id, mailbox_id, values)) or (0,)
-    past_annotations.keep(tx, mailbox_id, owner_id, *tx.among("m.id", ids), octets=octets, limit=MAX_OCTETS)
-    tx.run(f"DELETE FROM annotations WHERE mailbox_id = ? AND {uids}", (mailbox_id, mailbox_id, values))
+    uids = f"uid IN (SELECT uid FROM messages WHERE {where})"
+    (octets,) = tx.row(_OCTETS + uids, (mailbox_id, *params)) or (0,)
+    past_annotations.keep(tx, mailbox_id, owner_id, where, params, octets=octets, limit=MAX_OCTETS)
+    tx.run(f"DELETE FROM annotations WHERE mailbox_id = ? AND {uids}", (mailbox_id, *params))
     _count(tx, mailbox_id, 0, -octets)
 
 

@@ -21,6 +21,7 @@ _COPY = (
     "SELECT ?, ? + row_number() OVER (ORDER BY uid), blob_id, flags, keywords, ?, internal_date, ?, size, prefix "
     "FROM messages WHERE "
 )
+_DELETED = "mailbox_id = ? AND (flags & 8) <> 0"
 _SUMS = (
     "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(CASE WHEN flags & 1 = 0 THEN 1 ELSE 0 END), 0), "
     "coalesce(sum(CASE WHEN flags & 8 <> 0 THEN 1 ELSE 0 END), 0) FROM messages WHERE "
@@ -32,18 +33,17 @@ def expunge(tx: Tx, mailbox_id: int, uids: Sequence[int] | None = None) -> Expun
 
     Raises NotFound.
     """
-    mailbox = held(tx, mailbox_id)
+    mailbox = held(tx, mailbox_id)  # so that a condition is true of the same messages in each statement
     before = mailbox.highestmodseq
-    sql = "SELECT id, uid FROM messages WHERE mailbox_id = ? AND (flags & 8) <> 0"
-    if uids is None:
-        rows = tx.rows(sql + " ORDER BY uid", (mailbox_id,))
-    else:
+    where = _DELETED
+    params: tuple[object, ...] = (mailbox_id,)
+    if uids is not None:
         condition, values = tx.among("uid", uids)
-        rows = tx.rows(f"{sql} AND {condition} ORDER BY uid", (mailbox_id, values))
-    if not rows:
+        where, params = f"{_DELETED} AND {condition}", (mailbox_id, values)
+    gone = [row[0] for row in tx.rows(f"SELECT uid FROM messages WHERE {where} ORDER BY uid", params)]
+    if not gone:
         return Expunged([], before, before)
-    modseq = _remove(tx, mailbox, [row[0] for row in rows])
-    return Expunged([row[1] for row in rows], before, modseq)
+    return Expunged(gone, before, _remove(tx, mailbox, where, params))
 
 
 def copy(tx: Tx, mailbox_id: int, uids: Sequence[int], target_mailbox_id: int, carried: Carried = EVERYTHING) -> Copied:
@@ -125,23 +125,26 @@ def _move(tx: Tx, source: Mailbox, target: Mailbox, condition: str, values: obje
     copied = _copy(tx, source, target, condition, values, carried, charge=source.user_id != target.user_id)
     if not ids:
         return Copied(target.uidvalidity, [], source.highestmodseq)
-    modseq = _remove(tx, source, ids, moved=True, uncharge=source.user_id != target.user_id)
+    condition, values = tx.among("id", ids)
+    modseq = _remove(tx, source, condition, (values,), moved=True, uncharge=source.user_id != target.user_id)
     return Copied(copied.uidvalidity, copied.uids, modseq)
 
 
-def _remove(tx: Tx, mailbox: Mailbox, ids: list[int], *, moved: bool = False, uncharge: bool = True) -> int:
-    """Take these rows out of a mailbox into its history; the modification number of it."""
-    condition, values = tx.among("id", ids)
-    count, size, unseen, deleted = tx.row(_SUMS + condition, (values,)) or (0, 0, 0, 0)
+def _remove(
+    tx: Tx, mailbox: Mailbox, where: str, params: tuple[object, ...], *, moved: bool = False, uncharge: bool = True
+) -> int:
+    """Take the messages for which a condition is true out of a mailbox into its history; the modification number of
+    it."""
+    count, size, unseen, deleted = tx.row(_SUMS + where, params) or (0, 0, 0, 0)
     modseq = tx.next_modseq(mailbox.user_id)
     tx.run(
         "INSERT INTO expunged (id, mailbox_id, uid, modseq, blob_id, size, prefix, flags, keywords, internal_date, "
         "save_date, expunged_at, moved) SELECT id, mailbox_id, uid, ?, blob_id, size, prefix, flags, keywords, "
-        f"internal_date, save_date, ?, ? FROM messages WHERE {condition}",
-        (modseq, tx.now, int(moved), values),
+        f"internal_date, save_date, ?, ? FROM messages WHERE {where}",
+        (modseq, tx.now, int(moved), *params),
     )
-    annotating.remove(tx, mailbox.id, mailbox.user_id, ids)
-    tx.run(f"DELETE FROM messages WHERE {condition}", (values,))
+    annotating.remove(tx, mailbox.id, mailbox.user_id, where, params)
+    tx.run(f"DELETE FROM messages WHERE {where}", params)
     tx.run(
         "UPDATE mailboxes SET highestmodseq = ?, message_count = message_count - ?, unseen_count = unseen_count - ?, "
         "deleted_count = deleted_count - ?, total_size = total_size - ? WHERE id = ?",

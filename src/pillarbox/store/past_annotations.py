@@ -22,12 +22,14 @@ _ORPHANS = (
 _COUNT = "UPDATE mailboxes SET past_octets = past_octets + ? WHERE id = ?"
 
 
-def keep(tx: Tx, mailbox_id: int, owner_id: int, condition: str, values: object, octets: int, limit: int) -> None:
-    """Keep the annotations of messages (a condition on m.id) that are about to be expunged: so many `octets`, unless
+def keep(
+    tx: Tx, mailbox_id: int, owner_id: int, where: str, params: tuple[object, ...], octets: int, limit: int
+) -> None:
+    """Keep the annotations of messages (a condition on them) that are about to be expunged: so many `octets`, unless
     the account would have more than `limit` then."""
     (held,) = tx.row(_HELD, (owner_id, owner_id)) or (0,)
     if octets and held + octets <= limit:
-        tx.run(f"{_KEEP}AND {condition}", (mailbox_id, values))
+        tx.run(f"{_KEEP}AND m.id IN (SELECT id FROM messages WHERE {where})", (mailbox_id, *params))
         tx.run(_COUNT, (octets, mailbox_id))
 
 
