@@ -45,7 +45,8 @@ class Connection(asyncio.Protocol):
         self.address = shown_address(ip, port)
         self.timeouts = timeouts
         self.tls = ""
-        self.namesakes: frozenset[str] = frozenset()  # our names, when the server has one of them
+        self.own: frozenset[str] = frozenset()  # our names, in lower case
+        self.namesake = False  # the server has one of them
         self.lost = False
         self.transport: asyncio.Transport
         self._why = ""

@@ -18,7 +18,7 @@ from pillarbox.store.store import Store
 from .outgoing_connection import Connection, Ended
 from .outgoing_content import Content
 from .outgoing_letter import Letter, Refused, letter_for
-from .outgoing_self import MOST_PASSES, passes
+from .outgoing_self import round_in_circles
 from .outgoing_timeouts import SLOWEST
 
 log = structlog.get_logger()
@@ -111,9 +111,11 @@ class OutgoingLane:
             await self._renew()
         while len(replies) < len(parcel.recipients):
             connection = self._connection
-            if connection.namesakes and passes(content.head, connection.namesakes) >= MOST_PASSES:
+            times = round_in_circles(content.head, connection.own, namesake=connection.namesake)
+            if times:
                 text = (
-                    f"the message goes round in circles: {connection.host} has our own name, as those it came through"
+                    f"the message goes round in circles: it has come through this server {times} times already, and "
+                    f"is not given to {connection.host} once more"
                 )
                 self._decide(parcel, replies, "failed", self._ours(554, "5.4.6", text))
                 return

@@ -63,8 +63,8 @@ async def _hello(connection: Connection, hop: Hop, own: Collection[str], until: 
     connection.core.hello()
     hello = await _expect(connection, until, Introduced)
     assert isinstance(hello, Introduced)
-    connection.namesakes = frozenset(own) if hello.name.lower() in own else frozenset()
-    if hop.by_domain and connection.namesakes:
+    connection.own, connection.namesake = frozenset(own), hello.name.lower() in own
+    if hop.by_domain and connection.namesake:
         text = f"mail for {hop.domain} loops back: {connection.host} greets with our own name"
         raise Trouble(connection.said("POLICY", 554, "5.4.6", text), ours=True)
     return hello

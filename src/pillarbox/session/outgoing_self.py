@@ -2,7 +2,9 @@
 
 Sure is what the kernel says: the connection leads to an address of this machine, and a listener of ours has that port.
 A name is not: behind a balancer several servers may have ours, and so may another program on this machine, such as one
-for lists. With these it is the message that tells: `passes` counts how often it came through a server of our name.
+for lists. With these it is the message that tells: `round_in_circles` counts how often it came through a server of our
+name. The same ends a circle through a server of others, a smarthost that routes back to us, long before its hundredth
+Received field would (RFC 5321 section 6.3). Only what goes on is looked at: what comes into a mailbox here has arrived.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pillarbox.mime.header import raw_values
 from .outgoing_connect import is_loopback
 
 MOST_PASSES = 4  # lists of one server within lists of another pass by each other a few times
+MOST_RETURNS = 10  # of a message that goes to a server of another name: what comes back from lists and aliases there
 
 Listener = tuple[str, int]  # an address and a port, or the path of a Unix socket and 0
 
@@ -52,6 +55,20 @@ def is_ourselves(sock: socket.socket, ip: str, port: int, listeners: Collection[
         return is_loopback(ip) or sock.getsockname()[0] == ip
     except OSError:
         return False
+
+
+def round_in_circles(message: bytes, own: Collection[str], *, namesake: bool) -> int:
+    """How often a message came through here, when that is so often that it must not go on to this server; else 0.
+
+    `own`: our names, in lower case. `namesake`: the server has one of them.
+    """
+    most = MOST_PASSES if namesake else MOST_RETURNS
+    if message.count(b"eceived") < most:  # nearly always
+        return 0
+    # A name that many machines have says nothing.
+    ours = own if namesake else {name for name in own if "." in name and not name.startswith("localhost.")}
+    count = passes(message, ours)
+    return count if count >= most else 0
 
 
 def passes(message: bytes, names: Collection[str]) -> int:

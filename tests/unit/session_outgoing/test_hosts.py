@@ -13,7 +13,7 @@ from pillarbox.session import outgoing_connect
 from pillarbox.session.outgoing import Manner, OutgoingCarrier
 from pillarbox.session.outgoing_connect import NotConnected, first_connected, interleaved
 from pillarbox.session.outgoing_hosts import hosts_by
-from pillarbox.session.outgoing_self import listeners_of
+from pillarbox.session.outgoing_self import listeners_of, round_in_circles
 from scripted_peer import Peer
 
 FIRST = MailHost("first.example.org", 10, ("127.0.0.1",))
@@ -263,6 +263,28 @@ async def test_a_server_of_our_name_gets_what_did_not_go_round(by, times, goes):
         await lane.close()
     assert {(o.result, o.reply.enhanced) for o in outcomes} == {("delivered", "2.0.0") if goes else ("failed", "5.4.6")}
     assert len(peer.messages) == int(goes)
+
+
+@pytest.mark.parametrize(
+    ("by", "times", "goes"),
+    [("here.example", 9, True), ("here.example", 10, False), ("Here.Example", 12, False), ("other.example", 90, True)],
+)
+async def test_a_circle_through_a_server_of_others_is_cut(by, times, goes):
+    received = f"received: by hub.example\r\nReceived: from hub.example\r\n\tby {by} with ESMTP;\r\n Mon\r\n".encode()
+    content = received * times + b"Subject: x\r\n\r\n" + b"Received: from x by here.example;\r\n" * 99
+    async with Peer(name="hub.example") as peer:
+        lane = await carrier(store=Shelf(_1=content)).open(hop(peer.port, kind="smarthost", host="x"))
+        outcomes = await lane.send(parcel(content=content))
+        await lane.close()
+    assert {(o.result, o.reply.enhanced) for o in outcomes} == {("delivered", "2.0.0") if goes else ("failed", "5.4.6")}
+    assert goes or f"through this server {times} times already" in outcomes[0].reply.text
+    assert len(peer.messages) == int(goes)
+
+
+def test_names_that_many_machines_have_cut_nothing():
+    for name in ("localhost", "localhost.localdomain", "mail"):
+        assert not round_in_circles(f"Received: by {name};\r\n".encode() * 99, {name}, namesake=False)
+    assert round_in_circles(b"Received: by mail;\r\n" * 4, {"mail"}, namesake=True) == 4
 
 
 async def test_no_hosts():
