@@ -17,7 +17,7 @@ from pillarbox.flow import dead_letters
 from pillarbox.flow.pickup import Pickup, Policy
 from pillarbox.flow.quota_warning import thresholds_of
 from pillarbox.flow.reverse_names import ReverseNames
-from pillarbox.session.acceptor import Acceptor, courtesy
+from pillarbox.session.acceptor import Acceptor, Courtesy
 from pillarbox.session.entrance import Make, entering, entrance
 from pillarbox.session.imap import ImapSession
 from pillarbox.session.node import Node, resolver_for
@@ -220,7 +220,7 @@ class MailApplication:
                 role, make = spoken[address.role]
                 local, implicit_tls = address.role in _LOCAL_ROLES, address.role in _TLS_ROLES
                 welcome = entrance(node, make, local=local, implicit_tls=implicit_tls)
-                self._acceptors.append(Acceptor(sock, welcome, courtesy(self._slot, role, workers)))
+                self._acceptors.append(Acceptor(sock, welcome, Courtesy(self._slot, role, workers)))
 
     def _apply(self, settings: Settings) -> None:
         """Put settings in force for what begins from now on."""

@@ -2,7 +2,8 @@
 
 Whoever is idle takes the next connection, so none waits for a busy worker. But of many that come at once the first to
 wake up would take all, and long sessions would stay where they are: so one connection is taken each time the loop
-comes round, and a worker that has more than its share of them leaves the next to the others for a moment.
+comes round, and a worker that has more than its share of them leaves the next to the others for a moment. (Not when
+they hardly stay: then it would only make them wait.)
 
 While hardly anybody is there the first worker takes them: the others, as long as they have none, leave it some
 milliseconds for that. Else clients that come one after the other would go round the workers, and at each of them find
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 
 import structlog
@@ -24,32 +26,48 @@ from .entrance import entering
 
 log = structlog.get_logger()
 
-COURTESY = 0.001  # seconds that the others have to take a connection
+SHARE = 0.001  # seconds that the others have to take a connection when this worker has its share
+LATELY = 0.1  # seconds
+FEW = 4  # times as many came lately as are there
 AT_HOME = 0.005  # seconds that the first worker has to take one while this one has none
 EXHAUSTED = 1.0  # seconds to the next try when there are no descriptors or no memory, or whatever else is wrong
 
 
-def courtesy(slot: Slot, role: Role, workers: int) -> Callable[[], float]:
+class Courtesy:
     """How many seconds the worker of `slot` leaves a connection of this role to the other `workers`; 0: none.
 
-    It leaves it when it has more of them than the average, rounded up; also when it has none, as long as the first
-    worker has not more than that.
+    It leaves it when it has more of them than the average, rounded up, unless they come and go; also when it has none,
+    as long as the first worker has not more than that. `clock` is in seconds.
     """
-    gauge = role.value[1]
-    ledger = slot.ledger
 
-    def seconds() -> float:
-        mine, coming = slot.get(gauge), entering()  # the gauge does not have them yet
-        total = ledger.total(gauge) + coming + workers - 1
-        if (mine + coming) * workers > total:
-            return COURTESY
+    def __init__(self, slot: Slot, role: Role, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._slot = slot
+        self._total, self._gauge = role.value
+        self._workers = workers
+        self._clock = clock
+        self._until = 0.0  # end of the span that runs
+        self._began_with = 0  # connections before it
+        self._before = 0  # that came in the span before
+
+    def __call__(self) -> float:
+        ledger, gauge, workers = self._slot.ledger, self._gauge, self._workers
+        mine, coming = self._slot.get(gauge), entering()  # the gauge does not have them yet
+        most = ledger.total(gauge) + coming + workers - 1
+        if (mine + coming) * workers > most:
+            return 0.0 if self._come_and_go(mine + coming) else SHARE
         if not mine and not coming:
             first = ledger.first_ready()
-            if first is not None and first != slot.number and ledger.value(first, gauge) * workers <= total:
+            if first is not None and first != self._slot.number and ledger.value(first, gauge) * workers <= most:
                 return AT_HOME
         return 0.0
 
-    return seconds
+    def _come_and_go(self, mine: int) -> bool:
+        """Whether of those who came lately only few are still there: of such nobody gathers too many."""
+        now, all_ = self._clock(), self._slot.get(self._total)
+        if now >= self._until:
+            self._before = all_ - self._began_with if now < self._until + LATELY else 0
+            self._began_with, self._until = all_, now + LATELY
+        return self._before + all_ - self._began_with > FEW * mine
 
 
 class Acceptor:

@@ -10,7 +10,7 @@ import pytest
 from pillarbox.access.ledger import Field, Ledger
 from pillarbox.access.limits import Role
 from pillarbox.session import acceptor
-from pillarbox.session.acceptor import AT_HOME, COURTESY, Acceptor, courtesy
+from pillarbox.session.acceptor import AT_HOME, SHARE, Acceptor, Courtesy
 
 
 @pytest.fixture
@@ -145,11 +145,11 @@ NONE = 0.0
     [
         (0, [0], 2, NONE),
         (1, [0], 2, NONE),
-        (2, [0], 2, COURTESY),
+        (2, [0], 2, SHARE),
         (3, [2], 2, NONE),
-        (4, [2], 2, COURTESY),
+        (4, [2], 2, SHARE),
         (9, [], 1, NONE),
-        (3, [0, 3], 3, COURTESY),
+        (3, [0, 3], 3, SHARE),
         (2, [2, 3], 3, NONE),
     ],
 )
@@ -181,4 +181,24 @@ def asked(counts, number, workers, ready=()):
         ledger.attach(slot).set(Field.IMAP_CONNECTIONS_ACTIVE, count)
         ledger.attach(slot).set(Field.SMTP_CONNECTIONS_ACTIVE, 7 * slot)  # of other protocols
         ledger.attach(slot).set(Field.READY, int(slot in ready))
-    return courtesy(ledger.attach(number), Role.IMAP, workers)()
+    return Courtesy(ledger.attach(number), Role.IMAP, workers)()
+
+
+def test_who_comes_and_goes_is_not_left_to_the_others():
+    ledger, now = Ledger(2), [100.0]
+    slot = ledger.attach(1)
+    slot.set(Field.IMAP_CONNECTIONS_ACTIVE, 5)
+    slot.set(Field.IMAP_CONNECTIONS_TOTAL, 100_000)
+    share = Courtesy(slot, Role.IMAP, 2, clock=lambda: now[0])
+    assert share() == SHARE  # whatever came before, nothing is known of these
+    slot.add(Field.IMAP_CONNECTIONS_TOTAL, 20)
+    assert share() == SHARE  # the five that are there may be of those
+    slot.add(Field.IMAP_CONNECTIONS_TOTAL, 1)
+    assert share() == NONE
+    now[0] += 0.11
+    assert share() == NONE  # that was a moment ago
+    now[0] += 0.11
+    assert share() == SHARE
+    slot.add(Field.IMAP_CONNECTIONS_TOTAL, 50)
+    now[0] += 3600
+    assert share() == SHARE  # nobody knows when they came
