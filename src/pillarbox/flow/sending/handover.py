@@ -49,7 +49,7 @@ class Handover:
     def warm(self) -> Warm | None:
         """For which destinations rows are taken now; None: for none. Asked by who is about to write."""
         self._parts.company.leaves()
-        now = asyncio.get_running_loop().time()
+        now = self._parts.loop.time()
         if now >= self._known_until:
             self._known_until = now + FRESH
             taking = [run for run in self._runs.values() if run.takes]
@@ -87,7 +87,7 @@ class Handover:
         """It was left to whoever has the destination. If that is another, the next ones may go from here."""
         if not self._parts.siblings or not name:
             return
-        if self._not_before.get(name, 0.0) > asyncio.get_running_loop().time():
+        if self._not_before.get(name, 0.0) > self._parts.loop.time():
             return
         self._look_later(name, LOOK_AGAIN)
         if all(run.name != name for run in self._runs.values()):
@@ -96,7 +96,7 @@ class Handover:
     def _look_later(self, name: str, seconds: float) -> None:
         if len(self._not_before) >= _REMEMBERED:
             self._not_before.clear()
-        self._not_before[name] = asyncio.get_running_loop().time() + seconds
+        self._not_before[name] = self._parts.loop.time() + seconds
 
     async def _join(self, name: str) -> None:
         parts = self._parts
@@ -118,7 +118,7 @@ class Handover:
             log.warning("Rows are not given back, their lease must end: %s", error, count=len(ids))
 
     def _do(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._parts.loop.create_task(work)
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 

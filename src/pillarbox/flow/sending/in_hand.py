@@ -5,8 +5,6 @@ Behind a slow server a claim may wait for minutes, and an operator may have held
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 
 from pillarbox.store import StoreError, queue_settle, queue_upkeep
@@ -24,7 +22,7 @@ async def still_ours(parts: Parts, stock: Stock, parcel: Load) -> Load | None:
     """What of a parcel is to be sent."""
     claimed = stock.rows
     rows = [row for row in parcel.rows if row.id in claimed]
-    if rows and asyncio.get_running_loop().time() - min(claimed[row.id] for row in rows) >= STALE:
+    if rows and parts.loop.time() - min(claimed[row.id] for row in rows) >= STALE:
         try:
             ours = await parts.store.read(queue_upkeep.claimed, [row.id for row in rows], parts.holder)
         except StoreError as error:

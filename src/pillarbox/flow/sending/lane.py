@@ -57,7 +57,7 @@ class LaneRunner:
         return self._hop is not None and self._hop != self._run.hop
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._work(), name=f"lane {self._run.name}")
+        self._task = self._run.parts.loop.create_task(self._work(), name=f"lane {self._run.name}")
         self._task.add_done_callback(self._closed)
 
     def call(self) -> None:
@@ -116,7 +116,7 @@ class LaneRunner:
         load = run.next_load()
         if load is not None or self._lane is None or not self._lane.usable:
             return load
-        loop = asyncio.get_running_loop()
+        loop = self._run.parts.loop
         until = loop.time() + IDLE
         while load is None and self._lane.usable and run.worth_waiting and loop.time() < until:
             await self._wait(until)
@@ -125,7 +125,7 @@ class LaneRunner:
 
     async def _wait(self, until: float) -> None:
         """To be called."""
-        self._called = asyncio.get_running_loop().create_future()
+        self._called = self._run.parts.loop.create_future()
         self._patience.set(until)
         idle = self._run.stock.idle
         idle.append(self)
@@ -143,7 +143,7 @@ class LaneRunner:
         run, counters = self._run, self._run.parts.counters
         began = run.parts.clock()
         counters.add(Field.OUTGOING_CONNECTIONS)
-        self._watch.set(asyncio.get_running_loop().time() + SLOW_AFTER)
+        self._watch.set(self._run.parts.loop.time() + SLOW_AFTER)
         try:
             self._hop = run.hop
             self._lane = await run.parts.carrier.open(self._hop)
@@ -187,7 +187,7 @@ class LaneRunner:
         mail_from = parcel.sender
         if load.forwarded:
             mail_from = await parts.senders(parcel.sender, load.rows[0].via)
-        self._watch.set(asyncio.get_running_loop().time() + SLOW_AFTER)
+        self._watch.set(self._run.parts.loop.time() + SLOW_AFTER)
         try:
             outcomes = await lane.send(parcel if not load.forwarded else structs.replace(parcel, sender=mail_from))
         except Exception as error:

@@ -40,7 +40,7 @@ class Lanes:
 
     def open(self) -> None:
         """As many as there is work for and may be."""
-        run, loop = self._run, asyncio.get_running_loop()
+        run, loop = self._run, self._run.parts.loop
         self.lacking = False
         while run.stock and run.sends and self._too_few and run.stock.short and loop.time() >= self.resume_at:
             place = run.portion.take()

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pillarbox.access.ledger import Slot as Counters
 from pillarbox.store.store import Store
@@ -44,36 +44,42 @@ class Held:
 
 LEAST, MOST = 0.004, 0.02  # seconds that outcomes wait for others, so that one commit settles them together
 
+T = TypeVar("T")
+
 
 class Company:
     """Who has something to write that can wait a moment goes along with who cannot: one commit for both."""
 
     def __init__(self) -> None:
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: set[Callable[[], None]] = set()
 
     def leaves(self) -> None:
-        """Somebody is about to write."""
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
+        """Somebody is about to write: those who wait do it now, before."""
+        for go in tuple(self._waiting):
+            go()
 
-    async def wait(self) -> None:
-        """For somebody, from LEAST to MOST seconds."""
-        await asyncio.sleep(LEAST)
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(MOST - LEAST, _end, waiting)
-        self._waiting.add(waiting)
+    async def wait(self, write: Callable[[], T]) -> T:
+        """Call `write`, from LEAST to MOST seconds from now, when somebody else is about to write; what it gave."""
+        loop = self._loop
+        written: asyncio.Future[T] = loop.create_future()
+
+        def go() -> None:
+            self._waiting.discard(go)
+            if written.done():
+                return
+            try:
+                written.set_result(write())
+            except Exception as error:
+                written.set_exception(error)
+
+        timers = [loop.call_later(LEAST, self._waiting.add, go), loop.call_later(MOST, go)]
         try:
-            await waiting
+            return await written
         finally:
-            timer.cancel()
-            self._waiting.discard(waiting)
-
-
-def _end(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+            for timer in timers:
+                timer.cancel()
+            self._waiting.discard(go)
 
 
 class Senders(Protocol):
@@ -85,7 +91,8 @@ class Senders(Protocol):
 
 @dataclass(slots=True)
 class Parts:
-    """`clock` in epoch seconds, `chance` gives numbers in [0, 1), `ids` names for reports.
+    """`loop` is the running one, which Python 3.11 asks the system for each time. `clock` in epoch seconds, `chance`
+    gives numbers in [0, 1), `ids` names for reports.
 
     `siblings`: other workers that may send to a destination while one of us has it, see `handover`.
     """
@@ -98,6 +105,7 @@ class Parts:
     ids: Callable[[], str]
     senders: Senders
     slots: Slots
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     clock: Callable[[], float] = time.time
     chance: Callable[[], float] = field(default=random.random)
     siblings: int = 0

@@ -7,7 +7,7 @@ settled would be sent twice after a crash.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Literal, NamedTuple
 
@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 AGAIN = 1.0  # seconds until a turn that failed is tried again
 LEAVES = 3  # tries to write the last of it
+
+_Written = tuple[Settled, list[QueuedMessage], int]  # see `turn.turn`
 
 
 class Turned(NamedTuple):
@@ -71,14 +73,19 @@ class Results:
             attempt = Attempt(row, outcome, began, kind, mail_from, tried)
             self._came.append((attempt, judge(attempt, now, policy, chance)))
 
-    async def turn(self, want: int, back: bool) -> Turned:
-        """Settle, and claim up to `want` rows; `back`: those that were put off are due."""
-        parts = self._parts
-        came, self._came = self._came, []
+    def turn(self, want: int, back: bool) -> Coroutine[None, None, Turned]:
+        """Settle, and claim up to `want` rows; `back`: those that were put off are due. Written at once, to be awaited
+        all the same."""
+        parts, came = self._parts, self._came
+        written = parts.store.write(
+            turn, self._id, parts.holder, came, parts.policy(), self._names(came), parts.clock(), want, back
+        )
+        self._came = []
+        return self._turned(came, written)
+
+    async def _turned(self, came: list[Judged], written: Awaitable[_Written]) -> Turned:
         try:
-            settled, rows, hastened = await parts.store.write(
-                turn, self._id, parts.holder, came, parts.policy(), self._names(came), parts.clock(), want, back
-            )
+            settled, rows, hastened = await written
         except Temporary as error:
             log.warning("The queue cannot be settled yet: %s", error, destination=self._name)
             self._came = came + self._came

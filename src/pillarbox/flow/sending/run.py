@@ -11,9 +11,7 @@ How many lanes each may have says `portion`.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Coroutine, Sequence
 
 import structlog
 
@@ -23,11 +21,12 @@ from pillarbox.store.records import Destination, QueuedMessage
 
 from ..parcel import Hop, Outcome, Reply
 from .batch import MOST_RECIPIENTS, Load, loads
+from .bell import Bell
 from .lanes import Lanes
 from .pace import Pace
 from .parts import GRACE, LEASE, Parts
 from .portion import Portion
-from .results import AGAIN, Results
+from .results import AGAIN, Results, Turned
 from .stock import Stock
 from .turn import HASTENED
 from .verdict import overdue
@@ -58,7 +57,7 @@ class Run:
         self.parts = parts
         self.leased = leased
         self.failed = False  # it has no lease, and had trouble or no lane
-        self._stay_until = 0.0 if leased else asyncio.get_running_loop().time() + LINGER  # for what may be handed over
+        self._stay_until = 0.0 if leased else parts.loop.time() + LINGER  # for what may be handed over
         self.pace = Pace(
             lanes=destination.concurrency,
             failures=destination.failures,
@@ -66,7 +65,7 @@ class Run:
             threshold=policy.breaker_threshold,
             timeout=policy.breaker_timeout,
         )
-        self.stock = Stock(parts.held)
+        self.stock = Stock(parts.held, parts.loop)
         self.portion = Portion(parts.counters)
         self._share_out(most)
         self.lanes = Lanes(self)
@@ -74,7 +73,7 @@ class Run:
         self.lease_until = parts.clock() + LEASE
         self.last_error = destination.last_error
         self._tail: list[QueuedMessage] = []  # of the last message claimed: more of its recipients may follow
-        self._poke = asyncio.Event()
+        self._bell = Bell(parts.loop)
         self._dry = not leased  # nothing more was due when we looked
         self._look = False  # something may have become due since
         self._look_from = 0.0  # loop time
@@ -97,12 +96,12 @@ class Run:
         """Something in the queue is due."""
         if self.leased and self._dry and not self._look:
             self._look = True
-            loop = asyncio.get_running_loop()
-            loop.call_at(max(loop.time(), self._look_from), self._poke.set)
+            loop = self.parts.loop
+            loop.call_at(max(loop.time(), self._look_from), self._bell.ring)
 
     def poke(self) -> None:
         """Look at the lanes: one has something to say, or slots came free."""
-        self._poke.set()
+        self._bell.ring()
 
     def _share_out(self, most: int) -> int:
         """Lanes of all workers together; which part of them is ours at any time."""
@@ -120,7 +119,7 @@ class Run:
         self.lease_until = self.parts.clock() + LEASE
         self.follow(hop, most)
         self._dry = False
-        self._poke.set()
+        self._bell.ring()
         return True
 
     def follow(self, hop: Hop, most: int) -> None:
@@ -129,7 +128,7 @@ class Run:
             log.info("The route has changed", destination=self.name)
         self.hop = hop
         self.pace.bound(self._share_out(most))
-        self._poke.set()
+        self._bell.ring()
 
     @property
     def starting(self) -> bool:
@@ -140,7 +139,7 @@ class Run:
         """Begin nothing more; lanes finish the message they are at."""
         self._leaving = True
         self.stock.call_all()
-        self._poke.set()
+        self._bell.ring()
 
     def cut(self) -> None:
         """Interrupt what lanes are at."""
@@ -171,11 +170,11 @@ class Run:
         if not self.sends:
             return False
         if not self.leased:
-            self._stay_until = asyncio.get_running_loop().time() + LINGER
+            self._stay_until = self.parts.loop.time() + LINGER
         for load in loads(self._begun(rows)):
             self.stock.add_by_priority(load, content)
         if self.stock.short:
-            self._poke.set()
+            self._bell.ring()
         return True
 
     # What lanes ask and say.
@@ -189,7 +188,7 @@ class Run:
         if self.lanes.too_many or (load := self.stock.take()) is None:
             return None
         if len(self.stock) <= len(self.lanes) and not self._dry:
-            self._poke.set()
+            self._bell.ring()
         return load
 
     @property
@@ -202,12 +201,12 @@ class Run:
     def put_back(self, load: Load) -> None:
         """Nothing was tried after all; it is the first in line again."""
         self.stock.put_back(load)
-        self._poke.set()
+        self._bell.ring()
 
     def came(self, load: Load, outcomes: Sequence[Outcome], began: float, mail_from: str, *, tried: bool) -> None:
         """What became of a parcel. `began` in epoch seconds."""
         self._results.add(load, outcomes, began, mail_from, self.hop.kind, tried=tried)
-        self._poke.set()
+        self._bell.ring()
 
     def well(self) -> None:
         """The destination took a message."""
@@ -233,7 +232,7 @@ class Run:
             return
         was_blocked = self.pace.blocked
         self.pace.bad(parts.clock(), parts.chance())
-        self.lanes.resume_at = asyncio.get_running_loop().time() + min(self.pace.failures, 5) * (0.5 + parts.chance())
+        self.lanes.resume_at = self.parts.loop.time() + min(self.pace.failures, 5) * (0.5 + parts.chance())
         if self.pace.blocked:
             self._down = reply
             self.stock.call_all()
@@ -245,7 +244,7 @@ class Run:
 
     async def _turns(self) -> None:
         while True:
-            self._poke.clear()
+            self._bell.clear()
             if self._down is not None:
                 self._answer_for_it(self._down)
             await self._look_again()
@@ -253,10 +252,10 @@ class Run:
                 self._drop_ready()
             want = self._want()
             if self._results and not want and not self._back and not self._leaving and self.lanes:
-                await self.parts.company.wait()
-                want = self._want()
+                await (await self.parts.company.wait(self._turn))
+                continue
             if self._results or want or self._back:
-                await self._turn(want)
+                await self._turn()
                 continue
             self.lanes.open()
             if not self.lanes and self._finished():
@@ -271,7 +270,7 @@ class Run:
         if self._leaving:
             return True
         if self._dry and not self.stock and not self._tail:
-            return asyncio.get_running_loop().time() >= self._stay_until
+            return self.parts.loop.time() >= self._stay_until
         return self.parts.clock() > self.lease_until - GRACE  # what is left is another's
 
     def _has_no_lane(self) -> bool:
@@ -279,7 +278,7 @@ class Run:
         if self.leased or self.lanes or not self.stock:
             self._laneless = 0.0
             return False
-        now = asyncio.get_running_loop().time()
+        now = self.parts.loop.time()
         self._laneless = self._laneless or now
         return now - self._laneless >= LANELESS
 
@@ -292,22 +291,20 @@ class Run:
             pause = min(pause, WANTED)
             if self.portion.over:
                 self.stock.call_all()
-        if self.stock and (rest := self.lanes.resume_at - asyncio.get_running_loop().time()) > 0:
+        if self.stock and (rest := self.lanes.resume_at - self.parts.loop.time()) > 0:
             pause = min(pause, rest + 0.001)
-        if not self.lanes and (rest := self._stay_until - asyncio.get_running_loop().time()) > 0:
+        if not self.lanes and (rest := self._stay_until - self.parts.loop.time()) > 0:
             pause = min(pause, rest + 0.001)
         if self._results.stuck:
             pause = AGAIN
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await self._poke.wait()
-                return
+        if await self._bell.wait(pause):
+            return
         self._look = self._dry
         self._results.stuck = False
 
     async def _look_again(self) -> None:
         """Whether something became due; not for each commit of a busy server."""
-        now = asyncio.get_running_loop().time()
+        now = self.parts.loop.time()
         if not self.leased or now < self._look_from - EARLY:
             return
         # Nobody tells that a retry is due, and what is handed over may never let us wait.
@@ -336,11 +333,15 @@ class Run:
             return min(batch, 2)
         return min(batch, 10) if self.parts.slots.is_slow(self.name) else batch
 
-    async def _turn(self, want: int) -> None:
-        """One transaction."""
+    def _turn(self) -> Coroutine[None, None, None]:
+        """One transaction, begun at once, to be awaited all the same."""
+        want = self._want()
         back, self._back = self._back, False
         settling = len(self._results)
-        turned = await self._results.turn(want, back)
+        return self._turned(self._results.turn(want, back), want, back, settling)
+
+    async def _turned(self, turning: Coroutine[None, None, Turned], want: int, back: bool, settling: int) -> None:
+        turned = await turning
         if turned.fault:
             self._back = back or self._back
             if turned.fault == "never":
@@ -397,6 +398,7 @@ class Run:
         """Settle what came, give back what was not tried, and the destination with what was learnt."""
         pace = self.pace
         self._leaving = True
+        self._bell.end()
         self.cut()
         await self.lanes.all_ended()
         self.portion.forgo()

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 class Stock:
     """`rows` were claimed and are not settled: by id the loop time of the claim. `idle`: lanes that wait."""
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: Held, loop: asyncio.AbstractEventLoop) -> None:
         self.rows: dict[int, float] = {}
         self.idle: list[LaneRunner] = []
         self._held = held
+        self._loop = loop
         self._ready: deque[Load] = deque()
         self._octets: dict[int, int] = {}  # of content that is at hand, by the first row of its parcel
 
@@ -35,7 +36,7 @@ class Stock:
 
     def begin(self, row_id: int) -> None:
         """It is our claim since this moment."""
-        self.rows[row_id] = asyncio.get_running_loop().time()
+        self.rows[row_id] = self._loop.time()
 
     def forget(self, row_id: int) -> None:
         """It is settled, or somebody else's."""
