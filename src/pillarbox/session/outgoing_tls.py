@@ -25,17 +25,24 @@ _MOST = 10_000  # hosts that are remembered
 
 async def context_for(policy: str, min_version: str, authorities: Path | None) -> ssl.SSLContext:
     """The context of a policy. `min_version` is "1.2" or "1.3"; `authorities` is a PEM file of certificates that are
-    trusted besides the system's. Raises OSError when that cannot be read."""
-    checked = policy in CHECKED
-    context = _made.get((policy, min_version)) if authorities is None or not checked else None
-    if context is None:
-        context = await asyncio.to_thread(_context, checked, policy == "may", min_version, authorities)
-        if authorities is None or not checked:
-            _made[policy, min_version] = context
-    return context
+    trusted besides the system's. Reading those takes tens of milliseconds, so a context is kept until the file changes.
+    Raises OSError when that cannot be read."""
+    source = _of_now(authorities) if authorities is not None and policy in CHECKED else None
+    made = _made.get((policy, min_version))
+    if made is None or made[0] != source:
+        file = None if source is None else authorities
+        context = await asyncio.to_thread(_context, policy in CHECKED, policy == "may", min_version, file)
+        made = _made[policy, min_version] = source, context
+    return made[1]
 
 
-_made: dict[tuple[str, str], ssl.SSLContext] = {}
+_Source = tuple[Path, int, int, int]  # a file as it was when it was read
+_made: dict[tuple[str, str], tuple[_Source | None, ssl.SSLContext]] = {}
+
+
+def _of_now(file: Path) -> _Source:
+    found = file.stat()
+    return file, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _context(checked: bool, lax: bool, min_version: str, authorities: Path | None) -> ssl.SSLContext:

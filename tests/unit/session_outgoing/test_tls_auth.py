@@ -7,9 +7,11 @@ import re
 
 import pytest
 
+from client_certificates import Authority, der_of
 from going_out import carrier, hop, parcel
 from pillarbox.flow.mail_hosts import MailHost
 from pillarbox.flow.parcel import HopDown
+from pillarbox.session.outgoing_tls import context_for
 from scripted_peer import OFFER, Peer
 
 ELSEWHERE = MailHost("other.example.org", 10, ("127.0.0.1",))
@@ -55,6 +57,26 @@ async def test_the_certificate_is_checked(tls, policy):
     for trouble in (wrong_name, unknown):
         assert (trouble.permanent, trouble.reply.stage, trouble.reply.enhanced) == (False, "STARTTLS", "4.7.5")
     assert "ertificate" in unknown.reply.text
+
+
+async def test_authorities_are_read_again_when_their_file_has_changed(tmp_path):
+    own, bundle = Authority(tmp_path, "Own").file, tmp_path / "bundle.pem"
+    bundle.write_bytes(own.read_bytes())
+    first = await context_for("verify", "1.2", bundle)
+    assert der_of(own) in first.get_ca_certs(binary_form=True)
+    assert await context_for("verify", "1.2", bundle) is first
+    assert await context_for("verify", "1.3", bundle) is not first
+    bundle.write_bytes(Authority(tmp_path, "Other").file.read_bytes() + own.read_bytes())
+    second = await context_for("verify", "1.2", bundle)
+    assert len(second.get_ca_certs()) == len(first.get_ca_certs()) + 1
+    assert await context_for("require", "1.2", bundle) is await context_for("require", "1.2", None)
+    bundle.write_bytes(b"nothing")
+    for _ in range(2):
+        with pytest.raises(OSError, match="NO_CERTIFICATE"):
+            await context_for("verify", "1.2", bundle)
+    bundle.unlink()
+    with pytest.raises(FileNotFoundError):
+        await context_for("verify", "1.2", bundle)
 
 
 @pytest.mark.parametrize("policy", ["require", "verify"])
