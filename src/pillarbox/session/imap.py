@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeVar
 
 import structlog
@@ -58,7 +59,7 @@ T = TypeVar("T")
 
 IDLE_PATIENCE = 1800.0  # seconds without a word from the client, in IDLE too (RFC 9051 section 5.4)
 SPACING = 0.02  # seconds between two looks at a mailbox that changes all the time, in IDLE
-LINES = 512  # untagged responses between two looks at the transport
+LINES = 2048  # untagged responses between two looks at the transport
 RETRY = 1.0  # seconds until news that could not be read are tried again
 
 _NO_EXPUNGE = frozenset({"FETCH", "STORE", "SEARCH", "SORT", "THREAD"})  # by numbers: RFC 9051 7.5.1
@@ -297,9 +298,9 @@ class ImapSession(Connection[ImapCore]):
             recent=self.recent_shown,
             uid_only=self.uid_only,
         )
-        for count, response in enumerate(told, 1):
-            self.core.untagged(response)
-            if count % LINES == 0:
+        while some := list(islice(told, LINES)):
+            self.core.write(b"* %b\r\n" % b"\r\n* ".join(some))
+            if len(some) == LINES:
                 await self.drained()
         if fresh := selected.take_fresh():
             await imap_notify.fetch_new(self, selected, fresh)

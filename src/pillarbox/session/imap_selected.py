@@ -410,10 +410,11 @@ class Selected:
             yield from responses.vanished([self.uids[at] for at in told])
         else:
             # From the last to the first, so that no number shifts before it is told.
-            yield from (b"%d EXPUNGE" % (at + 1) for at in reversed(told))
+            yield from [b"%d EXPUNGE" % (at + 1) for at in reversed(told)]
         self._told -= len(told)
-        for uid in gone:
-            self.keywords.pop(uid, None)
+        if self.keywords:
+            for uid in gone:
+                self.keywords.pop(uid, None)
         taken = compact(indexes)
         if len(taken) <= _FEW:
             for column in (self.uids, self.flags, self.modseqs, self.sizes, self.dates, self.ids, self.save_dates):
