@@ -18,6 +18,7 @@ from pillarbox.access.ledger import Field
 from pillarbox.smtp.proxy import MAX_V2, ProxyError, parse
 
 from . import tls
+from .begin import begin
 from .node import Node
 from .peer import Peer, peer_of_socket
 
@@ -38,29 +39,45 @@ def entrance(node: Node, make: Make, *, implicit_tls: bool = False, local: bool 
     """
 
     def welcome(sock: socket.socket) -> None:
-        task = asyncio.get_running_loop().create_task(_enter(node, make, sock, implicit_tls, local))
-        _entering.add(task)
-        task.add_done_callback(_entering.discard)
+        try:
+            peer = peer_of_socket(sock)
+        except OSError as error:  # it has gone: what it sent could still be read, but not who it was
+            _refuse(sock, error, None)
+            return
+        proxied = not local and behind_proxy(peer.address, node)
+        work = _enter(node, make, sock, peer, implicit_tls=implicit_tls, proxied=proxied)
+        rest = work if proxied else begin(work)  # the time for a header needs a task
+        if rest is not None:
+            task = asyncio.get_running_loop().create_task(rest)
+            _entering.add(task)
+            task.add_done_callback(_entering.discard)
 
     return welcome
 
 
-async def _enter(node: Node, make: Make, sock: socket.socket, implicit_tls: bool, local: bool) -> None:
-    """No transport is made before the header was read, since it would read what is for TLS too. Nor for a client that
-    has gone: what it sent could still be read, but not who it was."""
-    peer = None
+async def _enter(node: Node, make: Make, sock: socket.socket, peer: Peer, *, implicit_tls: bool, proxied: bool) -> None:
+    """No transport is made before the header was read, since it would read what is for TLS too."""
     try:
-        peer = peer_of_socket(sock)
-        if not local and behind_proxy(peer.address, node):
-            async with asyncio.timeout(PROXY_PATIENCE):
-                peer = await _proxied(sock, peer)
+        if proxied:
+            try:
+                async with asyncio.timeout(PROXY_PATIENCE):
+                    peer = await _proxied(sock, peer)
+            except _TurnedAway:
+                if implicit_tls:
+                    raise
         if implicit_tls:
             await _under_tls(node, make, sock, peer)
         else:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: make(peer), sock)
     except (ProxyError, OSError) as error:  # TimeoutError is one
-        log.info("Connection refused: %s", error or "no PROXY header in time", peer=str(peer or "gone"))
-        sock.close()
+        _refuse(sock, error, peer)
+    except asyncio.CancelledError:
+        _refuse(sock, OSError("the server stops, and TLS was not there yet"), peer)
+
+
+def _refuse(sock: socket.socket, error: Exception, peer: Peer | None) -> None:
+    log.info("Connection refused: %s", error or "no PROXY header in time", peer=str(peer or "gone"))
+    sock.close()
 
 
 async def _under_tls(node: Node, make: Make, sock: socket.socket, peer: Peer) -> None:
@@ -111,12 +128,27 @@ class _Threshold(asyncio.Protocol):
             self._node.limiter.release(self._peer.address)
 
 
+class _TurnedAway(OSError):
+    """The server stops, and its header has not come."""
+
+
 _entering: set[asyncio.Task[None]] = set()
+_unread: dict[asyncio.Task[None] | None, asyncio.Future[None]] = {}  # those that wait for a PROXY header
 
 
 def entering() -> int:
     """Connections of this process that were accepted and have no session yet: a PROXY header or TLS comes first."""
     return len(_entering)
+
+
+def turn_away() -> None:
+    """Who has not come in by now does not any more. Where no TLS is to come first he is told so, by the session."""
+    for task in tuple(_entering):
+        ready = _unread.get(task)
+        if ready is None:
+            task.cancel()
+        elif not ready.done():
+            ready.set_exception(_TurnedAway("the server stops"))
 
 
 def behind_proxy(address: str, node: Node) -> bool:
@@ -154,8 +186,11 @@ async def _readable(sock: socket.socket) -> None:
         if not ready.done():
             ready.set_result(None)
 
+    task = asyncio.current_task()
     loop.add_reader(sock.fileno(), readable)
+    _unread[task] = ready
     try:
         await ready
     finally:
+        del _unread[task]
         loop.remove_reader(sock.fileno())
