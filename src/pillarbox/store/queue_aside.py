@@ -62,7 +62,8 @@ _TIMES = [at for at, name in enumerate(CLAIMED) if name in _COLUMNS and _COLUMNS
 _good: set[tuple[type, ...]] = set()  # types of rows that could be read
 
 # A text comes behind all numbers in an index of SQLite, so these are seeks, whatever the planner thinks of the status.
-_WAITS = "+status NOT IN ('held', 'failed')"
+# The indexes have no rows that are being sent: what their sender or his end leaves of those waits again.
+_WAITS = "status <> 'processing' AND +status NOT IN ('held', 'failed')"
 _STRAYED = (
     f"SELECT id FROM message_queue WHERE next_retry_at >= '' AND {_WAITS} LIMIT ?",
     f"SELECT id FROM message_queue WHERE priority >= '' AND {_WAITS} LIMIT ?",

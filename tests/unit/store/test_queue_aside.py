@@ -9,6 +9,7 @@ import pytest
 from store_samples import Clock, message
 
 from pillarbox.flow.destination import adopt
+from pillarbox.flow.owner import alive
 from pillarbox.store import Store, destinations, messages, queue, queue_aside, queue_claim
 from pillarbox.store.records import Queued, QueueFilter
 
@@ -101,3 +102,19 @@ async def test_what_is_found_in_a_healthy_queue(store: Store) -> None:
     assert await store.scan(queue_aside.find) == []
     assert await store.write(queue_aside.set_aside, [one, 77]) == 0
     assert await claimed(store) == [one]
+
+
+async def test_a_row_that_says_by_hand_that_it_is_being_sent_is_found_too(sqlite_store: Store) -> None:
+    store = sqlite_store
+    late, odd = await put(store, "1@x", "2@x")
+    for column, value in (("status", "processing"), ("next_retry_at", "soon")):
+        await by_hand(store, late, column, value)
+    for column, value in (("status", "processing"), ("priority", "high")):
+        await by_hand(store, odd, column, value)
+    await store.write(queue_claim.free_dead, alive)
+    while await store.write(destinations.sweep):
+        pass
+    rows = {row.id: row for row in await store.read(queue.find, QueueFilter())}
+    assert rows[odd].status == "held" and "priority is 'high'" in (rows[odd].last_error or "")
+    assert await claimed(store) == [late]
+    await store.write(queue.delete, QueueFilter(status="held"))

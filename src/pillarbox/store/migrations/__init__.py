@@ -24,6 +24,7 @@ from pillarbox.store.migrations import (
     m0012_view_blocks,
     m0013_summaries,
     m0014_held_by_hand,
+    m0015_claimed_rows,
 )
 
 Words = Mapping[str, str]
@@ -70,4 +71,5 @@ ALL: tuple[Migration, ...] = (
     Migration(12, "view_blocks", m0012_view_blocks.up, m0012_view_blocks.down),
     Migration(13, "summaries", m0013_summaries.up, m0013_summaries.down),
     Migration(14, "held_by_hand", m0014_held_by_hand.up, m0014_held_by_hand.down),
+    Migration(15, "claimed_rows", m0015_claimed_rows.up, m0015_claimed_rows.down),
 )
