@@ -33,6 +33,7 @@ class SearchFeeder:
         self._slot = slot
         self._holder = holder
         self._news = asyncio.Event()
+        self._heard = 0.0  # when the last news came, on the loop's clock
         self._task: asyncio.Task[None] | None = None
         store.on_commit(self._touched)
 
@@ -54,6 +55,7 @@ class SearchFeeder:
 
     def _touched(self, touched: frozenset[Touched]) -> None:
         if any(one.mailbox_id > 0 for one in touched):
+            self._heard = asyncio.get_running_loop().time()
             self._news.set()
 
     async def _run(self) -> None:
@@ -71,15 +73,13 @@ class SearchFeeder:
                 await asyncio.sleep(LOOK)
 
     async def _lull(self) -> None:
-        """Until nothing has come for a moment, or for as long as that may take."""
+        """Until nothing has come for a moment, or for as long as that may take. What comes meanwhile wakes nobody: with
+        much mail that would be a task for each commit."""
         clock = asyncio.get_running_loop().time
         end = clock() + LATEST
-        while clock() < end:
-            self._news.clear()
-            try:
-                await asyncio.wait_for(self._news.wait(), SOON)
-            except TimeoutError:
-                return
+        while (rest := min(self._heard + SOON, end) - clock()) > 0:
+            await asyncio.sleep(rest)
+        self._news.clear()
 
     async def once(self) -> int:
         """Index all that waits, if nobody else does; how many messages."""

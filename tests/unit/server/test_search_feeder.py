@@ -1,6 +1,7 @@
 """The search index is fed by one worker, soon after a commit, and what it has fed is found."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,11 +9,12 @@ from empty_store import put_empty_store
 from pillarbox.access.ledger import Ledger
 from pillarbox.flow.owner import this_process
 from pillarbox.mime.analysis import analyse
-from pillarbox.server.search_feeder import NAME, SearchFeeder
+from pillarbox.server.search_feeder import LATEST, NAME, SOON, SearchFeeder
 from pillarbox.store import blobs, directory, leases, mailboxes, messages
 from pillarbox.store.opening import open_store
 from pillarbox.store.records import Delivery, NewMessage
 from pillarbox.store.search_index import Sought
+from pillarbox.store.tx import Touched
 
 RAW = b"Subject: x\r\n\r\nHow about lunch?\r\n"
 
@@ -67,3 +69,28 @@ async def test_a_commit_wakes_it(store, monkeypatch):
     assert not await store.search.behind(store)
     await worker.stop()
     assert await store.write(leases.acquire, NAME, "other", 100)  # it was given back
+
+
+@pytest.mark.parametrize(("mails", "waited"), [(0, SOON), (3, 4 * SOON - 3), (1000, LATEST)])
+async def test_it_stands_back_until_mail_has_stopped_coming_but_not_for_ever(store, monkeypatch, mails, waited):
+    worker = feeder(store)
+    now, coming = 100.0, mails
+
+    async def sleep(seconds):
+        nonlocal now, coming
+        if coming:
+            coming -= 1
+            now += seconds - 1
+            worker._touched(frozenset({Touched(1, 1)}))  # a second before the wait is over
+            now += 1
+        else:
+            now += seconds
+
+    loop = SimpleNamespace(time=lambda: now)
+    monkeypatch.setattr(
+        "pillarbox.server.search_feeder.asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop)
+    )
+    worker._touched(frozenset({Touched(1, 1)}))
+    await worker._lull()
+    assert now == 100 + waited
+    assert not worker._news.is_set()
