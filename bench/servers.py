@@ -23,7 +23,8 @@ from pathlib import Path
 from cgroup import Cgroup
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
-from peer_settings import DOVECOT, configure_dovecot, configure_postfix, self_signed, user_line
+from peer_settings import DOVECOT, configure_dovecot, configure_postfix, user_line
+from self_signed import self_signed
 
 __all__ = ["DOVECOT", "configure_dovecot", "self_signed", "user_line"]  # for the other benchmarks too
 

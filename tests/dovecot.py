@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 import tempfile
 from pathlib import Path
 
 from peer_settings import DOVECOT, configure_dovecot, user_line
-from peers import let_pass, wait_port
+from peers import end_program, let_pass, wait_port
 from running import free_ports
 
 LIBRARY = Path("/usr/lib/dovecot")
@@ -117,12 +116,7 @@ service stats {{
     def stop(self) -> None:
         process, self.process = self.process, None
         if process is not None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
+            end_program(process)
 
     def remove(self) -> None:
         self.stop()

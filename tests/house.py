@@ -10,7 +10,6 @@ import asyncio
 import re
 import socket
 import ssl
-import subprocess
 from contextlib import asynccontextmanager
 
 import pytest
@@ -29,6 +28,7 @@ from pillarbox.session.node import Node
 from pillarbox.session.tls import TlsHolder
 from pillarbox.store import blobs, directory, mailboxes, messages
 from pillarbox.store.opening import open_store
+from self_signed import self_signed
 from waiting import until
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -194,14 +194,7 @@ class House:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """Paths of a self-made certificate and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(
-        ["openssl", *command.split(), *names, "-out", certificate, "-keyout", key], check=True, capture_output=True
-    )
-    return certificate, key
+    return self_signed(tmp_path_factory.mktemp("tls"), "localhost")
 
 
 @pytest.fixture

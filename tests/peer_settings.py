@@ -99,13 +99,3 @@ def user_line(owner: str, name: str, password: str, home: Path, extra: str = "")
     """A line of Dovecot's passwd-file. `password` with its scheme, `extra` such as `userdb_mail=…`."""
     account = pwd.getpwnam(owner)
     return f"{name}:{password}:{account.pw_uid}:{account.pw_gid}::{home}::{extra}\n"
-
-
-def self_signed(folder: Path, name: str) -> tuple[Path, Path]:
-    """A P-256 certificate for `name` and its key, of the kind that Pillarbox makes for itself; made once."""
-    certificate, key = folder / "tls.pem", folder / "tls.key"
-    if not certificate.exists():
-        words = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN={name}"
-        argv = ["openssl", *words.split(), "-out", str(certificate), "-keyout", str(key)]
-        subprocess.run(argv, check=True, capture_output=True)
-    return certificate, key

@@ -15,7 +15,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from peer_settings import configure_postfix, self_signed
+from peer_settings import configure_postfix
+from self_signed import self_signed
 
 EXIM_ROOT = "PILLARBOX_TEST_EXIM"  # the variable that says where its packages are unpacked
 _EXIM_PACKAGES = ("exim4-daemon-light", "exim4-base")
@@ -39,6 +40,16 @@ def let_pass(folder: Path) -> None:
     for path in (folder, *folder.parents):
         if path.stat().st_uid == os.getuid() and path != Path("/"):
             path.chmod(path.stat().st_mode | 0o011)
+
+
+def end_program(process: subprocess.Popen[bytes]) -> None:
+    """With SIGTERM, or after ten seconds by force."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
 
 
 class Peer:
@@ -68,12 +79,7 @@ class Peer:
         process, self.process = self.process, None
         if process is None:
             return
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        end_program(process)
         end = time.monotonic() + 10
         while time.monotonic() < end:  # until its children have let go of the port
             with socket.socket() as probe:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from self_signed import self_signed
 
 DROP = "drop"  # the connection is reset
 CLOSE = "close"  # it is closed, properly where there is TLS
@@ -254,38 +255,7 @@ class _Conversation:
 
 def certificate(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]:
     """The path of a self-made certificate for these names and addresses, and a server's context with it."""
-    from ipaddress import ip_address
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    def alternative(name: str) -> x509.GeneralName:
-        try:
-            return x509.IPAddress(ip_address(name))
-        except ValueError:
-            return x509.DNSName(name)
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([alternative(name) for name in names]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    cert, private = folder / f"{names[0]}.pem", folder / f"{names[0]}.key"
-    cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    made, private = self_signed(folder, *names)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, private)
-    return cert, context
+    context.load_cert_chain(made, private)
+    return made, context

@@ -21,6 +21,7 @@ import pytest
 from dovecot import MAIL_USER, PASSWORD, Dovecot, imap_programs
 from peer_settings import DOVECOT
 from pillarbox.store import check_store
+from self_signed import self_signed
 
 pytestmark = pytest.mark.skipif(
     not Path(DOVECOT).exists() or os.geteuid() != 0, reason="Dovecot is not installed, or the test is not root"
@@ -32,13 +33,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("certificate")
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    argv = [*command.split(), *names, "-out", str(certificate), "-keyout", str(key)]
-    subprocess.run(argv, check=True, capture_output=True)
-    return certificate, key
+    return self_signed(tmp_path_factory.mktemp("certificate"), "localhost", "127.0.0.1")
 
 
 @pytest.fixture(scope="module")

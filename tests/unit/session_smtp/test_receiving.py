@@ -126,13 +126,18 @@ async def test_an_alias_to_elsewhere_makes_a_queue_row(house):
         assert h.node.slot.get(Field.MESSAGES_QUEUED) == 1
 
 
+async def too_large_for_one_of_two(h, sender):
+    """A message to `small@example.com`, whose quota it exceeds, and to ada."""
+    await h.add_user("small@example.com", quota_limit=300)
+    client = await h.greeted()
+    await client.transaction(sender, "small@example.com", "ada@example.com")
+    await client.send(b"Subject: x\r\n\r\n" + b"y" * 500 + b"\r\n.\r\n")
+    assert (await client.reply()).startswith("250")
+
+
 async def test_a_recipient_that_fails_late_is_reported_and_the_others_have_the_message(house):
     async with house() as h:
-        await h.add_user("small@example.com", quota_limit=300)
-        client = await h.greeted()
-        await client.transaction("eve@example.org", "small@example.com", "ada@example.com")
-        await client.send(b"Subject: x\r\n\r\n" + b"y" * 500 + b"\r\n.\r\n")
-        assert (await client.reply()).startswith("250")
+        await too_large_for_one_of_two(h, "eve@example.org")
         assert await h.mail("small@example.com") == []
         assert len(await h.mail("ada@example.com")) == 1
         ((sender, recipient, _, _),) = await h.queue()
@@ -141,11 +146,7 @@ async def test_a_recipient_that_fails_late_is_reported_and_the_others_have_the_m
 
 async def test_a_report_to_somebody_here_is_delivered_at_once(house):
     async with house() as h:
-        await h.add_user("small@example.com", quota_limit=300)
-        client = await h.greeted()
-        await client.transaction("bob@example.com", "small@example.com", "ada@example.com")
-        await client.send(b"Subject: x\r\n\r\n" + b"y" * 500 + b"\r\n.\r\n")
-        assert (await client.reply()).startswith("250")
+        await too_large_for_one_of_two(h, "bob@example.com")
         (report,) = await h.mail("bob@example.com")
         assert b"Return-Path: <>\r\n" in report
         assert b"Status: 5.2.2" in report
@@ -154,11 +155,7 @@ async def test_a_report_to_somebody_here_is_delivered_at_once(house):
 
 async def test_nobody_is_told_of_a_failure_by_the_null_sender(house):
     async with house() as h:
-        await h.add_user("small@example.com", quota_limit=300)
-        client = await h.greeted()
-        await client.transaction("", "small@example.com", "ada@example.com")
-        await client.send(b"Subject: x\r\n\r\n" + b"y" * 500 + b"\r\n.\r\n")
-        assert (await client.reply()).startswith("250")
+        await too_large_for_one_of_two(h, "")
         assert await h.queue() == []
 
 
