@@ -18,7 +18,7 @@ from pillarbox.flow.pickup import Pickup, Policy
 from pillarbox.flow.quota_warning import thresholds_of
 from pillarbox.flow.reverse_names import ReverseNames
 from pillarbox.session.acceptor import Acceptor, Courtesy
-from pillarbox.session.entrance import Make, entering, entrance
+from pillarbox.session.entrance import Make, entering, entrance, turn_away
 from pillarbox.session.imap import ImapSession
 from pillarbox.session.node import Node, resolver_for
 from pillarbox.session.outgoing_self import listeners_of
@@ -48,6 +48,7 @@ THREADS = 2  # of the loop's own executor and of health checks
 MINDING = 1.0  # seconds between two looks for what other processes did
 LOGINS = 5  # looks between two checks of all logins, even when nobody told of a change
 MEMORY = 30  # looks after which free memory is given back
+ARRIVING = 3.0  # seconds that a stop leaves to a PROXY header or a handshake, so that the session can say goodbye
 HTTP_PATIENCE = 10.0  # seconds that HTTP connections go on in a worker that was replaced
 DAY = 86_400  # seconds
 _SMTP_ROLES = frozenset({"smtp", "submission", "submissions", "lmtp", "sendmail"})
@@ -137,7 +138,7 @@ class MailApplication:
         for http in self._http:
             http.stop_listening()
         await asyncio.sleep(_SHORT if entering() else 0)  # what was just accepted becomes a session
-        end = loop.time() + patience
+        end, arrived = loop.time() + patience, loop.time() + ARRIVING
         hang_up = loop.time() + (0.0 if now else HTTP_PATIENCE)
         asked: set[object] = set()
         while True:
@@ -147,7 +148,9 @@ class MailApplication:
             if loop.time() >= hang_up:
                 for http in self._http:
                     http.hang_up()
-            others = self._queue.busy or (self._newcomers() and not now)
+            if now and loop.time() >= arrived:
+                turn_away()
+            others = self._queue.busy or entering() or (self._requests() and not now)
             if not (node.sessions or others) or loop.time() >= end:
                 break
             await asyncio.sleep(_SHORT if now else _LEISURE)
@@ -158,9 +161,9 @@ class MailApplication:
             await asyncio.sleep(_SHORT)  # the goodbyes go out
         return left + await self._queue.stop(0)
 
-    def _newcomers(self) -> int:
-        """Connections that were accepted and have not said yet what they want, and those of HTTP."""
-        return entering() + sum(http.connections for http in self._http)
+    def _requests(self) -> int:
+        """Connections of HTTP."""
+        return sum(http.connections for http in self._http)
 
     async def close(self) -> None:
         node = self._node

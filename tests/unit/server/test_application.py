@@ -240,6 +240,20 @@ def test_a_stop_says_goodbye_in_every_protocol(mail: Any) -> None:
     assert "All connections closed gracefully" in mail.log()
 
 
+def test_who_is_about_to_enter_is_told_by_a_stop(mail: Any) -> None:
+    port = mail.ports["imaps"]
+    with socket.create_connection(("127.0.0.1", port), 10) as late, socket.create_connection(("127.0.0.1", port), 10):
+        Reader(mail)  # by now both are at the entrance
+        began = time.monotonic()
+        os.kill(mail.pid, signal.SIGTERM)
+        mail.wait_for("shutting down")
+        with trust(mail).wrap_socket(late) as secured:
+            assert secured.recv(100).startswith(b"* BYE ")
+        mail.status = mail.wait()
+    assert mail.status == 0 and time.monotonic() - began < 8
+    assert "TLS was not there yet" in mail.log()
+
+
 def test_a_message_under_way_is_finished_by_a_stop(mail: Any) -> None:
     with socket.create_connection(("127.0.0.1", mail.ports["smtp"]), 10) as sock:
         stream = sock.makefile("rb")

@@ -1,11 +1,13 @@
 """The PROXY header in front of a connection."""
 
+import asyncio
 import ipaddress
 import socket
 import struct
 
 import pytest
 
+from pillarbox.access.limits import Role
 from pillarbox.session import entrance
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -67,3 +69,36 @@ async def test_the_header_comes_before_tls(house, server_tls, client_tls):
         (session,) = h.node.sessions
         assert session.peer.address == "192.0.2.7"
         assert session.secured is not None
+
+
+async def gathered(many):
+    for _ in range(500):
+        if entrance.entering() == many:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{entrance.entering()} at the entrance")
+
+
+async def test_a_stop_tells_whose_header_has_not_come(house):
+    async with house(proxy_networks=LOOPBACK) as h:
+        client = await h.connect()
+        await gathered(1)
+        h.node.draining = True
+        entrance.turn_away()
+        assert (await client.reply()).startswith("421 4.3.2")
+        assert await client.ended()
+        await gathered(0)
+
+
+async def test_a_stop_ends_handshakes_that_do_not_come(house, server_tls):
+    async with house(proxy_networks=LOOPBACK, tls=server_tls) as h:
+        port = await h.listen(Role.SUBMISSION, implicit_tls=True)
+        clients = [await h.connect(port=port) for _ in range(2)]
+        await clients[1].send(V1 + b"\x16\x03\x01")
+        await gathered(2)
+        await asyncio.sleep(0.05)
+        h.node.draining = True
+        entrance.turn_away()
+        await gathered(0)
+        assert not h.node.sessions
+        assert h.node.limiter.connections("192.0.2.7") == 0
