@@ -85,7 +85,7 @@ async def _under_tls(node: Node, make: Make, sock: socket.socket, peer: Peer) ->
     if context is None:
         raise OSError("no certificate")
     admission = node.limiter.hold(peer.address)
-    if not admission and len(_entering) > STANDING:
+    if not admission and len(_entering) >= STANDING:
         node.slot.add(Field.CONNECTIONS_TOTAL)
         node.slot.add(Field.CONNECTIONS_REFUSED)
         raise OSError(admission.value)
