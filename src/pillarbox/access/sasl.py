@@ -91,6 +91,17 @@ def saslname(text: str) -> str | None:
     return _ESCAPE.sub(lambda escape: _ESCAPES[escape[0]], text)
 
 
+def text_of(response: bytes | None, what: str) -> str | Challenge | Failure:
+    """A client's message as text; else what to say: the empty challenge that asks for the first one (RFC 4422 section
+    3.1), or that `what` is UTF-8."""
+    if response is None:
+        return Challenge(b"")
+    try:
+        return response.decode()
+    except UnicodeDecodeError:
+        return Failure(f"{what} is UTF-8")
+
+
 class Plain:
     """authzid NUL authcid NUL passwd. Nobody acts for somebody else here, so authzid is empty or equals authcid."""
 

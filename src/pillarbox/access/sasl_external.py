@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .sasl import Certified, Challenge, Failure, Outcome
+from .sasl import Certified, Failure, Outcome, text_of
 
 
 class External:
@@ -18,12 +18,9 @@ class External:
         self._fingerprint = fingerprint
 
     def step(self, response: bytes | None) -> Outcome:
-        if response is None:
-            return Challenge(b"")
-        try:
-            username = response.decode()
-        except UnicodeDecodeError:
-            return Failure("an EXTERNAL response is UTF-8")
+        username = text_of(response, "an EXTERNAL response")
+        if not isinstance(username, str):
+            return username
         if "\0" in username:
             return Failure("an EXTERNAL response holds no NUL")
         return Certified(username, self._addresses, self._fingerprint)

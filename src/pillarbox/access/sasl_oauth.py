@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from .sasl import Challenge, Failure, Outcome, Token, saslname
+from .sasl import Failure, Outcome, Token, saslname, text_of
 
 _GS2 = re.compile(r"([^,]*),(?:a=([^,]*))?,")
 _BEARER = re.compile(r"(?i:Bearer) +([A-Za-z0-9._~+/-]+=*)")
@@ -18,12 +18,9 @@ class OAuthBearer:
     """gs2-header, then key=value pairs between octets 0x01; the one that counts is `auth=Bearer TOKEN`."""
 
     def step(self, response: bytes | None) -> Outcome:
-        if response is None:
-            return Challenge(b"")
-        try:
-            text = response.decode()
-        except UnicodeDecodeError:
-            return Failure("an OAUTHBEARER message is UTF-8")
+        text = text_of(response, "an OAUTHBEARER message")
+        if not isinstance(text, str):
+            return text
         header = _GS2.match(text)
         if header is None or header[1] not in ("n", "y") or "\0" in text:
             return Failure("an OAUTHBEARER message begins with n, or y,")
@@ -40,12 +37,9 @@ class XOAuth2:
     """user=NAME, auth=Bearer TOKEN, each followed by 0x01, and one more 0x01."""
 
     def step(self, response: bytes | None) -> Outcome:
-        if response is None:
-            return Challenge(b"")
-        try:
-            text = response.decode()
-        except UnicodeDecodeError:
-            return Failure("an XOAUTH2 message is UTF-8")
+        text = text_of(response, "an XOAUTH2 message")
+        if not isinstance(text, str):
+            return text
         user, _, rest = text.partition("\x01")
         token = _token(rest, leading=False)
         if not user.startswith("user=") or "\0" in text or token is None:

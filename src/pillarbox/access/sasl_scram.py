@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
-from .sasl import Challenge, Failure, KeysOf, Outcome, Proven, saslname
+from .sasl import Challenge, Failure, KeysOf, Outcome, Proven, saslname, text_of
 
 _STORED = re.compile(r"SCRAM-SHA-256\$(\d{1,9}):([^$:]*)\$([^$:]*):([^$:]*)")
 _PRINTABLE = re.compile(r"[!-+\--~]+")  # a nonce: printable ASCII without the comma
@@ -72,12 +72,9 @@ class Scram:
         self._known: ScramKeys | None = None
 
     def step(self, response: bytes | None) -> Outcome:
-        if response is None:
-            return Challenge(b"")
-        try:
-            text = response.decode()
-        except UnicodeDecodeError:
-            return Failure("a SCRAM message is UTF-8")
+        text = text_of(response, "a SCRAM message")
+        if not isinstance(text, str):
+            return text
         return self._first(text) if self._known is None else self._final(text, self._known)
 
     def keys(self, known: ScramKeys) -> Outcome:
