@@ -451,18 +451,25 @@ class ImapSession(Connection[ImapCore]):
                 self.core.logout()
 
     async def _command(self, command: Command) -> None:
-        if self._dirty and self.selected is not None and not self.selected.own:
-            try:
-                await self.look()  # the right to it may have been taken away
-            except NotFound:
-                self._gone()
-                self.core.tagged(command.tag, "NO", "The mailbox is not shared with you any more", "NOPERM")
-                return
+        shared = self._dirty and self.selected is not None and not self.selected.own
+        work = self._permitted(command) if shared else HANDLERS[command.name](self, command)
         expunge = command.uid or command.name not in _NO_EXPUNGE
-        answer = await self._outcome(HANDLERS[command.name](self, command))
+        answer = await self._outcome(work)
         await self._finish(command.tag, answer, expunge=expunge)
         if self.switch_compression:
             self._switch()
+
+    async def _permitted(self, command: Command) -> Answer:
+        """Carry it out by the rights to the selected mailbox as they are now. What else is new is told at the end:
+        until then numbers are those that the client knows."""
+        selected = self.selected
+        assert selected is not None
+        try:
+            await self._read_rights(selected)
+        except NotFound:
+            self._gone()
+            raise Refuse("The mailbox is not shared with you any more", "NOPERM") from None
+        return await HANDLERS[command.name](self, command)
 
     def _switch(self) -> None:
         """From here on what is said is compressed, or is not any more."""

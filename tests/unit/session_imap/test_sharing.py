@@ -136,6 +136,21 @@ async def test_changes_of_each_are_seen_by_the_other(house):
         assert b"1 EXPUNGE" in await ada.ok("NOOP")
 
 
+@pytest.mark.parametrize("command", ["FETCH 1:* (FLAGS)", "FETCH 1:* ALL", "STORE 1:* +FLAGS (\\Seen)"])
+async def test_a_command_is_about_the_messages_that_were_told(house, command):
+    """Whoever asks by number means those it knows of: what others have put in is told at the command's end."""
+    async with two(house, "lrs") as (h, ada, bob):
+        await h.put(b"one", b"two")
+        await bob.ok(f'SELECT "{THERE}/INBOX"')
+        await ada.ok("SELECT INBOX")
+        await ada.ok("COPY 1:2 INBOX")
+        told = await bob.ok(command)
+        numbers = [one.split()[0] for one in told if b" FETCH " in one]
+        assert numbers == [b"1", b"2"]
+        assert b"4 EXISTS" in told
+        assert (await bob.ok("FETCH 3:4 (UID)")) == [b"3 FETCH (UID 3)", b"4 FETCH (UID 4)"]
+
+
 async def test_who_loses_the_right_loses_the_mailbox(house):
     async with two(house, "lrs") as (_, ada, bob):
         await bob.ok(f'SELECT "{THERE}/INBOX"')
