@@ -40,6 +40,7 @@ from pillarbox.imap.limits import Limits
 from pillarbox.imap.sequence import SequenceSet
 from pillarbox.store import Store, mailboxes, messages, rights
 from pillarbox.store.errors import Busy, NotFound, StoreError
+from pillarbox.store.records import Mailbox
 
 from . import imap_annotations, imap_append, imap_contexts, imap_login, imap_notify
 from .compression import Compression
@@ -60,6 +61,7 @@ T = TypeVar("T")
 IDLE_PATIENCE = 1800.0  # seconds without a word from the client, in IDLE too (RFC 9051 section 5.4)
 SPACING = 0.02  # seconds between two looks at a mailbox that changes all the time, in IDLE
 LINES = 2048  # untagged responses between two looks at the transport
+NEIGHBOURS = 8  # sessions with the same mailbox that are looked at for a view of it
 RETRY = 1.0  # seconds until news that could not be read are tried again
 
 _NO_EXPUNGE = frozenset({"FETCH", "STORE", "SEARCH", "SORT", "THREAD"})  # by numbers: RFC 9051 7.5.1
@@ -211,13 +213,22 @@ class ImapSession(Connection[ImapCore]):
         self.node.watch.mailbox(selected.mailbox_id, self, self._changed)
         self.core.selected()
 
+    def beside(self, box: Mailbox) -> Selected | None:
+        """What another session of this worker has selected, if it is what this row of a mailbox says."""
+        for other in islice(self.node.watch.watching(box.id), NEIGHBOURS):
+            selected = other.selected if isinstance(other, ImapSession) else None
+            if selected is not None and selected.is_at(box):
+                return selected
+        return None
+
     def deselect(self) -> None:
         """No mailbox is selected any more."""
         selected, self.selected = self.selected, None
         if selected is not None:
             self.node.watch.leave_mailbox(selected.mailbox_id, self)
             self._claim(selected)
-            self.node.views.give(selected.rest())
+            if (view := selected.let_go()) is not None:
+                self.node.views.give(view)
             if not self.core.closed:
                 self.core.unselected()
 

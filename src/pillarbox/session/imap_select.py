@@ -68,13 +68,16 @@ async def select(session: ImapSession, command: Command) -> Answer:
         recent_from, fresh = await _claimed(session, box), False
     views = session.node.views
     view = views.unchanged(box)
-    if view is None:
+    beside = session.beside(box) if view is None else None
+    if beside is not None:
+        view = beside.view()
+    elif view is None:
         fresh = False
         try:
             view = await views.open(store, box)
         except NotFound:
             raise no_mailbox(args.mailbox) from None
-    selected = Selected(view, box.name, read_only=args.read_only, recent_from=recent_from, rights=rights)
+    selected = Selected(view, box.name, read_only=args.read_only, recent_from=recent_from, rights=rights, beside=beside)
     selected.own = own
     selected.annotatable, selected.annotations_told = not examined, args.annotate
     session.select(selected, fresh=fresh)

@@ -4,6 +4,9 @@ The columns are what the client has been told, or is about to be told: message n
 ahead; `take` brings in what it says has changed, and `tell` renders it as untagged responses. In between, new messages
 stand at the end, flags are up to date, and messages that are gone keep their place until an EXPUNGE may be sent (RFC
 9051 section 7.5.1: never in answer to FETCH, STORE or SEARCH by message numbers).
+
+Sessions that select the same mailbox in the same state hold the same columns, until one of them has news: whoever
+changes columns that others hold takes a copy of its own first.
 """
 
 from __future__ import annotations
@@ -27,10 +30,20 @@ Keywords = tuple[str, ...]
 
 _WITHOUT = {bit: bytes(not value & bit for value in range(256)) for bit in (1, 2, 4, 8, 16)}  # by flag
 
+_COLUMNS = ("uids", "flags", "modseqs", "sizes", "dates", "ids", "save_dates")
 _FEW = 8  # gaps that are closed by moving what is behind them
 _SOME = 4096  # messages looked through at a time: most often few of them tell
 
 EVERY_RIGHT = "lrswipkxtena"
+
+
+class _Holders:
+    """How many hold the same columns."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 1
 
 
 class Selected:
@@ -42,6 +55,7 @@ class Selected:
         "_entries",
         "_fresh",
         "_gone",
+        "_holders",
         "_keyword_names",
         "_new_keywords",
         "_silent",
@@ -75,7 +89,17 @@ class Selected:
         "uidvalidity",
     )
 
-    def __init__(self, view: View, name: str, *, read_only: bool, recent_from: int, rights: str = EVERY_RIGHT) -> None:
+    def __init__(
+        self,
+        view: View,
+        name: str,
+        *,
+        read_only: bool,
+        recent_from: int,
+        rights: str = EVERY_RIGHT,
+        beside: Selected | None = None,
+    ) -> None:
+        """`beside`: who has the columns of this view and goes on holding them."""
         box = view.mailbox
         self.owner_id: int = box.user_id
         self.own = True  # it is not a mailbox that somebody else shares
@@ -101,6 +125,10 @@ class Selected:
         self._keyword_names: dict[str, str] = {}  # by lower case; what FLAGS has told
         self._new_keywords = False
         self.arrived = False  # messages have come since it was selected
+        self._holders: _Holders | None = None  # of the columns, if there were several
+        if beside is not None:
+            self._holders = beside._holders = beside._holders or _Holders()
+            self._holders.count += 1
         self._load(view)
         self._told = len(self.uids)
         self._told_recent = self.recent()
@@ -131,8 +159,25 @@ class Selected:
         """The columns as the store has them, for the next one to begin with; this object is of no use any more."""
         for _ in self.tell(expunge=True, vanished=True, modseq=False, recent=False):
             pass  # nobody is told, but what is gone leaves the columns
+        return self.view()
+
+    def let_go(self) -> View | None:
+        """`rest`, if nobody else holds the columns."""
+        if self._holders is not None and self._holders.count > 1:
+            self._holders.count -= 1
+            return None
+        return self.rest()
+
+    def is_at(self, box: Mailbox) -> bool:
+        """The columns are what this row of the mailbox says."""
+        known = (self.uidvalidity, self.uidnext, self.highestmodseq)
+        return known == (box.uidvalidity, box.uidnext, box.highestmodseq) and not self._gone
+
+    def view(self) -> View:
+        """The columns as they are."""
+        box = msgspec.structs.replace(self._box, uidnext=self.uidnext, highestmodseq=self.highestmodseq)
         return View(
-            msgspec.structs.replace(self._box, uidnext=self.uidnext, highestmodseq=self.highestmodseq),
+            box,
             self.uids,
             self.flags,
             self.modseqs,
@@ -142,6 +187,16 @@ class Selected:
             self.save_dates,
             self.keywords,
         )
+
+    def _own(self) -> None:
+        """The columns are about to be changed."""
+        holders, self._holders = self._holders, None
+        if holders is None or holders.count == 1:
+            return
+        holders.count -= 1
+        for name in _COLUMNS:
+            setattr(self, name, getattr(self, name)[:])
+        self.keywords = self.keywords.copy()
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -220,6 +275,8 @@ class Selected:
         """`set_flags` of the message that stands at this index."""
         if modseq < self.modseqs[at]:
             return
+        if self._holders is not None:
+            self._own()
         self.flags[at] = bits
         self.modseqs[at] = modseq
         if keywords:
@@ -295,6 +352,8 @@ class Selected:
         self.arrived = True
         if self.follow_new:
             self._fresh.append(uid)
+        if self._holders is not None:
+            self._own()
         self.uids.append(uid)
         self.flags.append(bits)
         self.modseqs.append(modseq)
@@ -412,17 +471,20 @@ class Selected:
             # From the last to the first, so that no number shifts before it is told.
             yield from [b"%d EXPUNGE" % (at + 1) for at in reversed(told)]
         self._told -= len(told)
+        if self._holders is not None:
+            self._own()
         if self.keywords:
             for uid in gone:
                 self.keywords.pop(uid, None)
         taken = compact(indexes)
         if len(taken) <= _FEW:
-            for column in (self.uids, self.flags, self.modseqs, self.sizes, self.dates, self.ids, self.save_dates):
+            for name in _COLUMNS:
+                column = getattr(self, name)
                 for low, high in reversed(taken):
                     del column[low : high + 1]
             return
         keep = _complement(taken, len(self.uids))
-        for name in ("uids", "flags", "modseqs", "sizes", "dates", "ids", "save_dates"):
+        for name in _COLUMNS:
             column = getattr(self, name)
             kept = array(column.typecode)
             for start, stop in keep:

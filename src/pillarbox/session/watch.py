@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from pillarbox.access.authenticate import Authenticator, Identity
@@ -27,6 +27,10 @@ class MailboxWatch:
 
     def leave_mailbox(self, mailbox_id: int, who: object) -> None:
         _leave(self._mailboxes, mailbox_id, who)
+
+    def watching(self, mailbox_id: int) -> Iterator[object]:
+        """Who watches this mailbox, the last who came first."""
+        return reversed(self._mailboxes.get(mailbox_id, {}))
 
     def mailboxes(self) -> list[int]:
         """Ids of the mailboxes that somebody watches, for `store.notice_changes`."""

@@ -23,7 +23,7 @@ async def test_what_happened_meanwhile_is_in_it(house):
     async with house() as h:
         for number in range(6):
             await h.put(b"n: %d\r\n\r\n" % number, keywords=("$Old",) if number == 5 else ())
-        c, other = await h.login("INBOX"), await h.login("INBOX")
+        c, other = await h.login("INBOX"), await h.login("INBOX", node=await h.second_node())
         await c.ok("UNSELECT")
         assert h.node.views.messages == 6
         await other.ok("STORE 2,5 +FLAGS.SILENT (\\Deleted $New)")
@@ -166,3 +166,49 @@ async def test_what_another_worker_does_after_it_was_selected_again_is_told(hous
         await other.ok("STORE 1 +FLAGS.SILENT (\\Flagged)")
         assert b"1 EXISTS" in await c.ok("SELECT INBOX")
         assert await c.ok("FETCH 1 FLAGS") == [b"1 FETCH (FLAGS (\\Flagged))"]
+
+
+async def test_who_selects_the_same_holds_the_same_until_there_are_news(house, monkeypatch):
+    async with house() as h:
+        await h.put(*(b"n: %d\r\n\r\n" % number for number in range(12)), keywords=("$Old",))
+        a = await h.login("INBOX")
+        read, opened = h.node.store.read, []
+
+        async def noted(function, *args, **kw):
+            opened.append(function)
+            return await read(function, *args, **kw)
+
+        monkeypatch.setattr(h.node.store, "read", noted)
+        b, c = await h.login("INBOX"), await h.login("INBOX")
+        assert messages.open_view not in opened
+        views = [session.selected for session in h.node.sessions]
+        assert len({id(view.uids) for view in views}) == len({id(view.keywords) for view in views}) == 1
+        before = await a.ok(ALL)
+        assert await b.ok(ALL) == await c.ok(ALL)
+        await b.ok("STORE 2:3,5,7,9 +FLAGS (\\Deleted $New)")
+        await b.ok("EXPUNGE")
+        await h.put(b"n: new\r\n\r\n", keywords=("$Old",))
+        await b.ok("NOOP")
+        assert [line for line in await a.ok(ALL) if b"MODSEQ" in line] == before  # it may not hear of it yet
+        await a.ok("NOOP")
+        await c.ok("NOOP")
+        told = [[line.replace(b"\\Recent ", b"") for line in await one.ok(ALL)] for one in (a, b, c)]
+        assert told[0] == told[1] == told[2]
+        assert len(told[0]) == 8
+        assert len({id(view.uids) for view in views}) == 3
+
+
+async def test_the_last_one_who_leaves_lets_the_view_rest(house):
+    async with house() as h:
+        await h.put(b"a: 1\r\n\r\n", b"a: 2\r\n\r\n")
+        a, b, c = await h.login("INBOX"), await h.login("INBOX"), await h.login("INBOX")
+        await a.ok("UNSELECT")
+        await b.ok("STORE 1 +FLAGS.SILENT (\\Seen)")
+        assert h.node.views.messages == 0
+        await b.ok("UNSELECT")
+        assert h.node.views.messages == 2  # b's, which it had to itself
+        await c.ok("NOOP")
+        await c.ok("UNSELECT")
+        assert h.node.views.messages == 2
+        assert b"\\Seen" in (await a.ok("SELECT INBOX"))[0] and b"2 EXISTS" in (await a.ok("SELECT INBOX"))
+        assert b"\\Seen" in (await a.ok("FETCH 1 FLAGS"))[0]
