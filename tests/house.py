@@ -8,12 +8,10 @@ Other protocols give the class of their `session`, and use `listen`, `put` and t
 
 import asyncio
 import re
-import socket
 import ssl
 from contextlib import asynccontextmanager
 
 import pytest
-from argon2 import PasswordHasher
 
 from empty_store import put_empty_store
 from pillarbox.access.ledger import Ledger
@@ -21,17 +19,14 @@ from pillarbox.access.limits import Caps, Limiter
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
 from pillarbox.mime.analysis import analyse
-from pillarbox.session.acceptor import Acceptor
-from pillarbox.session.entrance import entrance
 from pillarbox.session.imap import ImapSession
 from pillarbox.session.node import Node
 from pillarbox.session.tls import TlsHolder
 from pillarbox.store import blobs, directory, mailboxes, messages
 from pillarbox.store.opening import open_store
+from premises import Premises, at_once, premises
 from self_signed import self_signed
-from waiting import until
 
-CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 ADA = "ada@example.com"
 _LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 
@@ -39,10 +34,6 @@ MESSAGE = (
     b"From: Bob <bob@example.org>\r\nTo: ada@example.com\r\nSubject: Lunch\r\nDate: Mon, 7 Feb 2022 21:52:25 -0800\r\n"
     b"Message-ID: <1@example.org>\r\n\r\nHow about lunch?\r\n"
 )
-
-
-async def at_once(seconds):
-    """A login that fails takes no time here; who tests how long it takes puts a clock of their own in."""
 
 
 class Client:
@@ -119,20 +110,16 @@ class Client:
         self.writer.close()
 
 
-class House:
+class House(Premises):
     """A node with its store, and listeners made on demand."""
 
     def __init__(self, node, client_tls, session, database):
-        self.node, self.client_tls, self.session, self.database = node, client_tls, session, database
-        self.servers, self.clients, self.others = [], [], []
+        super().__init__(node)
+        self.client_tls, self.session, self.database = client_tls, session, database
 
     async def listen(self, *, implicit_tls=False, node=None):
         node = node or self.node
-        welcome = entrance(node, lambda peer: self.session(node, peer), implicit_tls=implicit_tls)
-        listening = socket.create_server(("127.0.0.1", 0))
-        listening.setblocking(False)
-        self.servers += [Acceptor(listening, welcome), listening]
-        return listening.getsockname()[1]
+        return self.open_port(node, lambda peer: self.session(node, peer), implicit_tls=implicit_tls)
 
     async def connect(self, *, implicit_tls=True, node=None):
         """A connection; the greeting is still to be read."""
@@ -152,9 +139,6 @@ class House:
         if mailbox:
             await client.ok(f"SELECT {mailbox}")
         return client
-
-    async def add_user(self, address, **options):
-        return await self.node.store.write(directory.create_user, address, address, CHEAP.hash("secret"), **options)
 
     async def put(self, *contents, mailbox="INBOX", flags=0, keywords=(), date=None, user=ADA):
         """Append messages as somebody else would; their UIDs."""
@@ -186,10 +170,6 @@ class House:
         self.others.append(node)
         return node
 
-    async def closed(self):
-        """All sessions have ended."""
-        await until(lambda: not any(one.sessions for one in (self.node, *self.others)), "the end of all sessions")
-
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
@@ -213,26 +193,14 @@ def house(tmp_path, certificate, monkeypatch):
         if database is None:
             database = settings.db_path
             put_empty_store(database)
-        store = await open_store(database)
-        slot = Ledger(2).attach(1)
-        node = Node.build(
-            settings, store, slot, Limiter(slot, caps or Caps()), HashGate(), tls=TlsHolder(server_tls if tls else None)
-        )
-        node.authenticator._sleep = at_once
-        made = House(node, client_tls, session, database)
-        for address in users:
-            await made.add_user(address)
-        try:
+        async with premises(
+            lambda node: House(node, client_tls, session, database),
+            settings,
+            database,
+            caps=caps or Caps(),
+            tls=TlsHolder(server_tls if tls else None),
+            users=users,
+        ) as made:
             yield made
-        finally:
-            for client in made.clients:
-                client.close()
-            for server in made.servers:
-                server.close()
-            await made.closed()
-            assert await store.check() == []
-            for one in (*made.others, node):
-                one.close()
-                await one.store.close()
 
     return build

@@ -1,31 +1,20 @@
 """A server on loopback with a real store, and clients that speak raw bytes to it."""
 
 import asyncio
-import socket
 import ssl
 from contextlib import asynccontextmanager
 
 import pytest
 import uvloop
-from argon2 import PasswordHasher
 
 from empty_store import put_empty_store
-from house import at_once
-from pillarbox.access.ledger import Ledger
-from pillarbox.access.limits import Caps, Limiter, Role
-from pillarbox.access.passwords import HashGate
+from pillarbox.access.limits import Caps, Role
 from pillarbox.config import Settings
-from pillarbox.session.acceptor import Acceptor
-from pillarbox.session.entrance import entrance
-from pillarbox.session.node import Node
 from pillarbox.session.smtp import SmtpSession
 from pillarbox.session.tls import TlsHolder
-from pillarbox.store import blobs, directory
-from pillarbox.store.opening import open_store
+from pillarbox.store import blobs
+from premises import Premises, premises
 from self_signed import self_signed
-from waiting import until
-
-CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -80,19 +69,15 @@ class Client:
         self.writer.close()
 
 
-class House:
+class House(Premises):
     """A node with its store, and listeners made on demand."""
 
     def __init__(self, node, path):
-        self.node, self.path = node, path
-        self.servers, self.clients = [], []
+        super().__init__(node)
+        self.path = path
 
     async def listen(self, role=Role.SMTP, *, implicit_tls=False):
-        welcome = entrance(self.node, lambda peer: SmtpSession(self.node, role, peer), implicit_tls=implicit_tls)
-        listening = socket.create_server(("127.0.0.1", 0))
-        listening.setblocking(False)
-        self.servers += [Acceptor(listening, welcome), listening]
-        return listening.getsockname()[1]
+        return self.open_port(self.node, lambda peer: SmtpSession(self.node, role, peer), implicit_tls=implicit_tls)
 
     async def connect(self, role=Role.SMTP, *, port=None, **options):
         port = port or await self.listen(role)
@@ -108,9 +93,6 @@ class House:
         assert (await client.reply()).startswith("220 ")
         await client.say(("LHLO " if role is Role.LMTP else "EHLO ") + name)
         return client
-
-    async def add_user(self, address, password="secret", **options):
-        return await self.node.store.write(directory.create_user, address, address, CHEAP.hash(password), **options)
 
     async def write(self, fn, *args, **kw):
         return await self.node.store.write(fn, *args, **kw)
@@ -141,30 +123,16 @@ def house(tmp_path):
         changes.setdefault("hostname", "mx.example.com")
         settings = Settings.of("development", db_path=str(path), **changes)
         put_empty_store(path)
-        store = await open_store(path)
-        slot = Ledger(2).attach(1)
-        limiter = Limiter(
-            slot,
-            caps or Caps(settings.max_connections, settings.connections_per_ip),
+        async with premises(
+            lambda node: House(node, path),
+            settings,
+            str(path),
+            caps=caps or Caps(settings.max_connections, settings.connections_per_ip),
+            tls=TlsHolder(tls),
+            users=users,
             trust_loopback=settings.trust_loopback,
-        )
-        node = Node.build(settings, store, slot, limiter, HashGate(), tls=TlsHolder(tls))
-        node.authenticator._sleep = at_once
-        made = House(node, path)
-        for address in users:
-            await made.add_user(address)
-        try:
+        ) as made:
             yield made
-        finally:
-            for client in made.clients:
-                client.close()
-            for server in made.servers:
-                server.close()
-            await until(lambda: not node.sessions, "the end of all connections")
-            assert node.memory.used == 0, "a spool was not closed"
-            assert await store.check() == []
-            node.close()
-            await store.close()
 
     return build
 
