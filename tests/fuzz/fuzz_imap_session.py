@@ -53,7 +53,7 @@ STATES = (
     SELECT + b"s3 APPEND INBOX {50}\r\n",
     b"s1 AUTHENTICATE PLAIN\r\n",
     b"s1 AUTHENTICATE SCRAM-SHA-256\r\nbiwsbj1hZGFAZXhhbXBsZS5jb20scj1mdXp6\r\n",
-    LOGIN + b's2 SELECT "Other Users/bob@example.com/INBOX"\r\n',
+    LOGIN + b's2 SELECT "Other Users/bob@example.com/Plans"\r\n',
     LOGIN + b"s2 LOGOUT\r\n",
     SELECT + b"s3 SEARCH SUBJECT {9}\r\n",
 )
@@ -326,7 +326,9 @@ class Other:
         pick = self.rng
         lines = (
             b"STORE 1 +FLAGS (\\Deleted)", b"STORE 1:* FLAGS (\\Seen)", b"EXPUNGE", b"NOOP", b"COPY 1:* INBOX",
-            b"APPEND INBOX {5+}\r\na: b\n", b"MOVE 1 Archive", b"FETCH 1:* (UID FLAGS)",
+            b"APPEND INBOX {5+}\r\na: b\n", b"MOVE 1 Archive", b"FETCH 1:* (UID FLAGS)", b"CREATE New", b"DELETE New",
+            b'COPY 1:* "Other Users/bob@example.com/Plans"', b"COPY 1 Archive", b"RENAME Sub New", b"RENAME New Sub",
+            b"SETACL Sub bob@example.com lr", b"UNSUBSCRIBE Archive", b'SETMETADATA Archive (/private/comment "x")',
         )  # fmt: skip
         if pick.randrange(3) == 0:
             await self.do(pick.choice(lines))
