@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
-
-import msgspec
+from typing import Any, Literal
 
 from pillarbox.store import queue, queue_claim, routes
-from pillarbox.store.events import add_events
-from pillarbox.store.records import QueueFilter, QueueRow
+from pillarbox.store.events import add_of_rows
+from pillarbox.store.records import QueueFilter
 from pillarbox.store.store import Store
 from pillarbox.store.tx import Tx
 
@@ -31,20 +29,13 @@ Order = Literal["hold", "release", "retry", "delete", "move"]
 LEASE = 60  # seconds; the claim and its settling are one transaction
 
 
-class _Change(NamedTuple):
-    """`concerns`: the rows that the change means, as far as it can be seen before."""
-
-    change: Callable[..., int]
-    kind: str
-    concerns: Callable[[QueueRow], bool]
-
-
-_CHANGES: dict[Order, _Change] = {
-    "hold": _Change(queue.hold, "held", lambda row: row.next_retry_at is not None),
-    "release": _Change(queue.release, "released", lambda row: row.status == "held"),
-    "retry": _Change(queue.retry_now, "retried", lambda row: row.status in ("pending", "retry", "failed")),
-    "delete": _Change(queue.delete, "deleted", lambda row: True),
-    "move": _Change(queue.move, "moved", lambda row: row.status != "processing"),
+# What does it, and what the story calls it.
+_CHANGES: dict[Order, tuple[Callable[..., int], str]] = {
+    "hold": (queue.hold, "held"),
+    "release": (queue.release, "released"),
+    "retry": (queue.retry_now, "retried"),
+    "delete": (queue.delete, "deleted"),
+    "move": (queue.move, "moved"),
 }
 
 
@@ -68,39 +59,22 @@ async def give_back(store: Store, wanted: QueueFilter, operator: str, policy: Po
 
 def apply(tx: Tx, order: Order, page: QueueFilter, operator: str, args: Sequence[Any] = ()) -> int:
     """A page of what `carry_out` does: at most `queue.PAGE` rows; how many were changed."""
-    change = _CHANGES[order]
-    rows = [row for row in queue.find(tx, page, queue.PAGE) if change.concerns(row)]
-    if not rows:
+    change, kind = _CHANGES[order]
+    ids = tuple(queue.concerned(tx, order, page))
+    if not ids:
         return 0
-    changed = change.change(tx, msgspec.structs.replace(page, ids=tuple(row.id for row in rows)), queue.PAGE, *args)
-    if changed:
-        _note(tx, change.kind, rows, operator, _way(tx, args[0]) if order == "move" else "")
+    told = entry(time.time(), "", kind, operator=operator, destination=_way(tx, args[0]) if order == "move" else "")
+    if order == "delete":  # afterwards nobody knows whose they were
+        add_of_rows(tx, ids, told.at, kind, told.detail)
+    changed = change(tx, QueueFilter(ids=ids), queue.PAGE, *args)
+    if changed and order != "delete":
+        add_of_rows(tx, ids, told.at, kind, told.detail)
     return changed
 
 
 def _way(tx: Tx, route_id: int | None) -> str:
     route = routes.get(tx, route_id) if route_id is not None else None
     return f"route {route.name}" if route is not None else "where the rules say"
-
-
-def _note(tx: Tx, kind: str, rows: Sequence[QueueRow], operator: str, destination: str) -> None:
-    add_events(
-        tx,
-        [
-            entry(
-                time.time(),
-                row.message_key,
-                kind,
-                sender=row.from_address,
-                recipient=row.to_address,
-                queue_id=row.id,
-                operator=operator,
-                destination=destination,
-            )
-            for row in rows
-            if row.message_key
-        ],
-    )
 
 
 def _give_back(tx: Tx, page: QueueFilter, operator: str, policy: Policy, names: Sequence[str], at: float) -> int:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pillarbox.store.records import Event
 from pillarbox.store.text import storable
 from pillarbox.store.tx import Tx
 
-__all__ = ["Event", "add_events", "events_of_address", "events_of_message", "key_of_row", "trim"]
+__all__ = ["Event", "add_events", "add_of_rows", "events_of_address", "events_of_message", "key_of_row", "trim"]
 
 _EVENT = "at, message_key, kind, sender, recipient, queue_id, detail, id"
 _INSERT = (
     f"INSERT INTO message_events (at, message_key, kind, sender, recipient, queue_id, detail) VALUES (?{', ?' * 6})"
+)
+_OF_ROWS = (
+    "INSERT INTO message_events (at, message_key, kind, sender, recipient, queue_id, detail) "
+    "SELECT ?, message_key, ?, CAST(from_address AS TEXT), CAST(to_address AS TEXT), id, ? FROM message_queue "
+    "WHERE message_key <> '' AND "
 )
 _OF_MESSAGE = f"SELECT {_EVENT} FROM message_events WHERE message_key = ? AND id > ? ORDER BY id LIMIT ?"
 _TRIM = "DELETE FROM message_events WHERE id IN (SELECT id FROM message_events WHERE at < ? ORDER BY at LIMIT ?)"
@@ -20,6 +25,12 @@ _TRIM = "DELETE FROM message_events WHERE id IN (SELECT id FROM message_events W
 
 def add_events(tx: Tx, rows: Iterable[Event]) -> None:
     tx.many(_INSERT, [_row(event) for event in rows])
+
+
+def add_of_rows(tx: Tx, ids: Sequence[int], at: int, kind: str, detail: str) -> None:
+    """The same happened to all these rows of the queue, at a time in milliseconds; `detail` as in `Event`."""
+    condition, values = tx.among("id", ids)
+    tx.run(_OF_ROWS + condition, (at, kind, detail, values))
 
 
 def _row(event: Event) -> tuple[object, ...]:

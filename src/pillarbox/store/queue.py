@@ -19,7 +19,7 @@ from pillarbox.store.store import Store
 from pillarbox.store.tx import QUEUE, Tx
 
 STATUSES = ("pending", "processing", "retry", "failed", "held")
-PAGE = 500  # rows changed in one transaction
+PAGE = 1000  # rows changed in one transaction
 ANOTHER_DAY = 24 * 3600  # seconds a dead letter has when it is tried again
 IN_HAND = 300  # seconds for whoever sends a row to say what came of it, when it was held and released meanwhile
 BOUNCE = 0  # `expires_at` of a row that is to be returned to its sender
@@ -105,6 +105,21 @@ async def pages(store: Store, wanted: QueueFilter) -> AsyncIterator[QueueFilter]
         last = ids[-1]
         if meant := tuple(queue_id for queue_id in ids if queue_id <= end):
             yield msgspec.structs.replace(wanted, ids=meant)
+
+
+# What can be changed by each order, as far as it can be seen before.
+_CONCERNED = {
+    "hold": "q.next_retry_at IS NOT NULL",
+    "release": "q.status = 'held'",
+    "retry": "q.status IN ('pending', 'retry', 'failed')",
+    "delete": "1 = 1",
+    "move": "q.status <> 'processing'",
+}
+
+
+def concerned(tx: Tx, order: str, wanted: QueueFilter, limit: int = PAGE) -> list[int]:
+    """At most `limit` ids of rows that the filter means and that an order of this name is about."""
+    return _matching(tx, wanted, limit, _CONCERNED[order], ())
 
 
 def hold(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from store_samples import Clock, message
 
-from pillarbox.flow import dead_letters
+from pillarbox.flow import dead_letters, queue_orders
 from pillarbox.flow.destination import adopt
+from pillarbox.flow.queue_orders import Order
 from pillarbox.store import (
     DIRECTORY,
     QUEUE,
@@ -322,3 +323,27 @@ async def test_an_account_is_held_and_released(store: Store, alice: User) -> Non
     assert not await store.write(sending.release, alice.id)
     assert await store.read(sending.held) == []
     assert await store.read(directory.get_user, alice.id) == alice
+
+
+@pytest.mark.parametrize("order", ["hold", "delete"])
+async def test_an_order_stands_in_the_story_of_each_row_that_it_changed(store: Store, order: Order) -> None:
+    one, two, nameless, other = await put(store, "1@x", "2@x", "3@x", "4@x")
+
+    def names(tx: Tx) -> None:
+        for queue_id, key in ((one, "A"), (two, "B"), (nameless, ""), (other, "C")):
+            tx.run("UPDATE message_queue SET message_key = ? WHERE id = ?", (key, queue_id))
+
+    await store.write(names)
+    wanted = QueueFilter(ids=(one, two, nameless))
+    for changed in (3, 0):  # nothing happens the second time, and nothing is told of it
+        assert await queue_orders.carry_out(store, order, wanted, "root") == changed
+    told = await store.read(
+        lambda tx: tx.rows(
+            "SELECT message_key, kind, sender, recipient, queue_id, detail FROM message_events ORDER BY 1"
+        )
+    )
+    kind = {"hold": "held", "delete": "deleted"}[order]
+    assert told == [
+        (key, kind, "a@example.com", recipient, queue_id, '{"operator":"root"}')
+        for key, recipient, queue_id in (("A", "1@x", one), ("B", "2@x", two))
+    ]
