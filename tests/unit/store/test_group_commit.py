@@ -317,6 +317,22 @@ async def test_a_watcher_that_raises_is_nobody_elses_trouble(sqlite_store: Store
     assert groups == [1]
 
 
+async def test_an_observer_that_raises_keeps_nobody_waiting(sqlite_store: Store) -> None:
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context["exception"]))
+
+    def observer(functions: int, nanoseconds: int, committed: bool) -> None:
+        raise ZeroDivisionError
+
+    sqlite_store.observer = observer
+    for key in ("a", "b", "c"):
+        assert await asyncio.wait_for(sqlite_store.write(put, key), 60) == key
+    sqlite_store.observer = None
+    await sqlite_store.write(put, "d")
+    assert await keys(sqlite_store) == ["a", "b", "c", "d"]
+    assert [type(failure) for failure in failures] == [ZeroDivisionError] * 3
+
+
 async def test_nothing_is_told_before_it_can_be_read(sqlite_store: Store, folder: Path) -> None:
     """By the time a waiter or a watcher hears of a commit, an inline read sees it; before, it does not."""
     seen: list[bool] = []
