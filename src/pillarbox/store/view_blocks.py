@@ -32,7 +32,7 @@ _BEGUN = 0  # the modification number of blocks that are not all there yet: nobo
 _LEVEL = 1
 _TOGETHER = 8  # blocks read at a time
 _MOST_WORDS = 1 << 20  # letters of keywords in a block; one with more is not kept, and read from the rows
-_PAGE = 5000  # rows turned into columns at a time, so that a large mailbox never stands as tuples
+_PAGE = 1000  # rows turned into columns at a time, so that a large mailbox never stands as tuples
 _COLUMNS = {"uids": "I", "flags": "B", "modseqs": "q", "sizes": "q", "dates": "q", "ids": "q", "save_dates": "q"}
 
 _ROWS = (
