@@ -15,6 +15,7 @@ from pillarbox.imap import responses
 from pillarbox.imap.commands import QResync, Select
 from pillarbox.imap.events import Command
 from pillarbox.imap.sequence import SequenceSet, compact, render_ranges
+from pillarbox.session.connection import Lost
 from pillarbox.session.imap_acl import seen
 from pillarbox.session.imap_answers import Answer, no_mailbox
 from pillarbox.session.imap_list import attributes
@@ -66,6 +67,8 @@ async def select(session: ImapSession, command: Command) -> Answer:
     # IMAP4rev2 has no \Recent, so it leaves them to others. What is new for its owner stays new.
     if recent_from < box.uidnext and own and not args.read_only and session.recent_shown:
         recent_from, fresh = await _claimed(session, box), False
+    if session.closed:  # it would hold the columns of another for ever
+        raise Lost
     views = session.node.views
     view = views.unchanged(box)
     beside = session.beside(box) if view is None else None

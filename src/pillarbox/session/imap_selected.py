@@ -458,25 +458,31 @@ class Selected:
                 # UID is always there: required with QRESYNC (RFC 7162 section 3.2.4), never wrong.
                 yield b"%d FETCH (UID %d %b)" % (at + 1, uid, values)
 
-    def _expunged(self, vanished: bool) -> Iterator[bytes]:
+    def _expunged(self, vanished: bool) -> Iterable[bytes]:
+        """Take what is gone out of the columns, before a word is told of it: the client may be slow, or go away."""
         gone, self._gone = sorted(self._gone), set()
         self._changed.difference_update(gone)
         indexes = [at for at in self.indexes(gone) if at >= 0]
         if not indexes:
-            return
+            return ()
         told = [at for at in indexes if at < self._told]
+        responded: Iterable[bytes]
         if vanished:
-            yield from responses.vanished([self.uids[at] for at in told])
+            responded = responses.vanished([self.uids[at] for at in told])
         else:
             # From the last to the first, so that no number shifts before it is told.
-            yield from [b"%d EXPUNGE" % (at + 1) for at in reversed(told)]
+            responded = [b"%d EXPUNGE" % (at + 1) for at in reversed(told)]
         self._told -= len(told)
         if self._holders is not None:
             self._own()
         if self.keywords:
             for uid in gone:
                 self.keywords.pop(uid, None)
-        taken = compact(indexes)
+        self._close_gaps(compact(indexes))
+        return responded
+
+    def _close_gaps(self, taken: list[tuple[int, int]]) -> None:
+        """Take inclusive ranges of indexes out of the columns."""
         if len(taken) <= _FEW:
             for name in _COLUMNS:
                 column = getattr(self, name)

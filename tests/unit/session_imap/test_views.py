@@ -1,9 +1,11 @@
 """A view that rested is brought up to date; who selects it sees what anybody sees who begins anew."""
 
+import asyncio
 import tracemalloc
 from array import array
 from contextlib import suppress
 
+from pillarbox.imap.flags import DELETED
 from pillarbox.session import imap_views
 from pillarbox.session.imap_views import Views, weight
 from pillarbox.store import messages
@@ -212,3 +214,44 @@ async def test_the_last_one_who_leaves_lets_the_view_rest(house):
         assert h.node.views.messages == 2
         assert b"\\Seen" in (await a.ok("SELECT INBOX"))[0] and b"2 EXISTS" in (await a.ok("SELECT INBOX"))
         assert b"\\Seen" in (await a.ok("FETCH 1 FLAGS"))[0]
+
+
+async def told_of_expunges_slowly(h, monkeypatch, enable=None):
+    """A session whose client does not take the expunges it is being told of, and the session."""
+    monkeypatch.setattr("pillarbox.session.imap.LINES", 2)
+    await h.put(*(b"n: %d\r\n\r\n" % number for number in range(12)), flags=DELETED)
+    away = await h.second_node()
+    other = await h.login("INBOX", node=away)
+    await other.ok("STORE 9:12 -FLAGS.SILENT (\\Deleted)")
+    slow = await h.login("INBOX", enable=enable)
+    (session,) = h.node.sessions
+    await other.ok("EXPUNGE")
+    session.pause_writing()
+    await slow.send(b"x NOOP\r\n")
+    while not session.busy:
+        await asyncio.sleep(0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    return slow, session
+
+
+async def test_who_selects_while_expunges_are_told_has_none_of_them(house, monkeypatch):
+    async with house() as h:
+        slow, session = await told_of_expunges_slowly(h, monkeypatch)
+        c = await h.login()
+        assert b"4 EXISTS" in await c.ok("SELECT INBOX")
+        assert await c.ok("FETCH 1:* UID") == [b"%d FETCH (UID %d)" % (n, n + 8) for n in (1, 2, 3, 4)]
+        session.resume_writing()
+        assert (await slow.until(b"x"))[:-1] == [b"* %d EXPUNGE" % n for n in range(8, 0, -1)]
+        assert await slow.ok("FETCH 1:* UID") == await c.ok("FETCH 1:* UID")
+
+
+async def test_a_view_that_a_lost_client_leaves_has_none_of_what_was_expunged(house, monkeypatch):
+    async with house() as h:
+        _, session = await told_of_expunges_slowly(h, monkeypatch)
+        session.abort()
+        while h.node.views.messages == 0:
+            await asyncio.sleep(0)
+        c = await h.login()
+        assert b"4 EXISTS" in await c.ok("SELECT INBOX")
+        assert await c.ok("FETCH 1:* UID") == [b"%d FETCH (UID %d)" % (n, n + 8) for n in (1, 2, 3, 4)]
