@@ -23,8 +23,13 @@ def begin(work: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None] | None:
     return _rest(work, awaited)
 
 
+async def _rest(work: Coroutine[Any, Any, None], awaited: Any) -> None:
+    """Since Python 3.12 a task takes no generator that goes by the name of coroutine."""
+    await _going_on(work, awaited)
+
+
 @coroutine
-def _rest(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+def _going_on(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
     """Go on with what waits for `awaited` (a future, which the task waits for in its place)."""
     while True:
         thrown: BaseException | None = None

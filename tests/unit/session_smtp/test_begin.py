@@ -1,6 +1,7 @@
 """Coroutines that are begun at once: to the end when they wait for nothing, else by a task from there on."""
 
 import asyncio
+import inspect
 
 import pytest
 
@@ -34,7 +35,7 @@ async def test_what_waits_goes_on_in_a_task():
     loop, said = asyncio.get_running_loop(), []
     first, second, third = (loop.create_future() for _ in range(3))
     rest = begin(_steps(said, [first, asyncio.sleep(0, "slept"), second, asyncio.shield(third)], OSError("no")))
-    assert said == ["begun"] and rest is not None
+    assert said == ["begun"] and inspect.iscoroutine(rest)  # a task of Python 3.12 takes nothing less
     task = loop.create_task(rest)
     first.set_result(1)
     second.set_exception(KeyError("refused"))
