@@ -129,7 +129,7 @@ async def test_files_are_private_and_a_clean_stop_leaves_no_log(folder: Path) ->
 WRITE_FOR_EVER = """
 import asyncio, sys
 from pillarbox.store import open_store, directory, messages
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from store_samples import message, to
 async def main():
     store = await open_store(sys.argv[1])
@@ -147,8 +147,9 @@ async def test_killed_while_writing(folder: Path) -> None:
     alice = await store.write(directory.create_user, "alice", "alice@example.com", "h")
     inbox = await inbox_of(store, alice)
     await store.close()
-    here = str(Path(__file__).parent)
-    child = subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(path), here], stdout=subprocess.PIPE)
+    here = Path(__file__).parent
+    paths = [str(path), str(here), str(here.parents[1])]
+    child = subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, *paths], stdout=subprocess.PIPE)
     assert child.stdout is not None
     said = 0
     for line in child.stdout:
