@@ -191,7 +191,7 @@ QUERIES: tuple[tuple[str, str], ...] = (
     (
         "Queue row {} is {}, but claimed by {}.",
         "SELECT id, status, claimed_by FROM message_queue "
-        "WHERE status NOT IN ('processing', 'held') AND claimed_by <> ''",
+        "WHERE status NOT IN ('processing', 'held', 'failed') AND claimed_by <> ''",
     ),
     (
         "Queue row {} waits for destination {}, which is not there.",

@@ -16,7 +16,7 @@ _INSERT = (
 )
 _OF_ROWS = (
     "INSERT INTO message_events (at, message_key, kind, sender, recipient, queue_id, detail) "
-    "SELECT ?, message_key, ?, CAST(from_address AS TEXT), CAST(to_address AS TEXT), id, ? FROM message_queue "
+    "SELECT ?, message_key, ?, {from_address}, {to_address}, id, ? FROM message_queue "
     "WHERE message_key <> '' AND "
 )
 _OF_MESSAGE = f"SELECT {_EVENT} FROM message_events WHERE message_key = ? AND id > ? ORDER BY id LIMIT ?"
@@ -30,7 +30,10 @@ def add_events(tx: Tx, rows: Iterable[Event]) -> None:
 def add_of_rows(tx: Tx, ids: Sequence[int], at: int, kind: str, detail: str) -> None:
     """The same happened to all these rows of the queue, at a time in milliseconds; `detail` as in `Event`."""
     condition, values = tx.among("id", ids)
-    tx.run(_OF_ROWS + condition, (at, kind, detail, values))
+    # In SQLite an operator may have put octets there, which are no text that could be read again.
+    text = "CASE typeof({0}) WHEN 'text' THEN {0} ELSE '' END" if tx.engine == "sqlite" else "{0}"
+    addresses = {name: text.format(name) for name in ("from_address", "to_address")}
+    tx.run(_OF_ROWS.format(**addresses) + condition, (at, kind, detail, values))
 
 
 def _row(event: Event) -> tuple[object, ...]:

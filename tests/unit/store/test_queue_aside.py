@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from store_samples import Clock, message
 
+from pillarbox.flow import queue_orders
 from pillarbox.flow.destination import adopt
 from pillarbox.flow.owner import alive
-from pillarbox.store import Store, destinations, messages, queue, queue_aside, queue_claim
+from pillarbox.store import Store, destinations, events, messages, queue, queue_aside, queue_claim
 from pillarbox.store.records import Queued, QueueFilter
 
 
@@ -118,3 +119,16 @@ async def test_a_row_that_says_by_hand_that_it_is_being_sent_is_found_too(sqlite
     assert rows[odd].status == "held" and "priority is 'high'" in (rows[odd].last_error or "")
     assert await claimed(store) == [late]
     await store.write(queue.delete, QueueFilter(status="held"))
+
+
+async def test_the_story_tells_of_an_order_on_a_row_that_cannot_be_read(sqlite_store: Store) -> None:
+    store = sqlite_store
+    one, two = await put(store, "1@x", "2@x")
+    await by_hand(store, two, "from_address", b"\xff")
+    await by_hand(store, two, "to_address", b"\xff@x")
+    assert await store.write(queue_orders.apply, "delete", QueueFilter(), "eve") == 2
+    told = await store.read(events.events_of_message, "1ABC")
+    assert [(event.kind, event.queue_id, event.recipient) for event in told] == [
+        ("deleted", one, "1@x"),
+        ("deleted", two, ""),
+    ]

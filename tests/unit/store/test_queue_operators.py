@@ -122,6 +122,15 @@ async def test_what_is_held_and_released_while_it_is_sent_is_nobody_elses_claim(
     assert await store.check() == []
 
 
+async def test_a_row_that_is_held_or_buried_by_hand_while_it_is_sent_is_no_fault(store: Store) -> None:
+    held, buried = await put(store, "1@x", "2@x")
+    assert await claim_all(store) == [held, buried]
+    for row_id, status in ((held, "held"), (buried, "failed")):
+        await store.write(lambda tx: tx.run("UPDATE message_queue SET status = ? WHERE id = ?", (status, row_id)))  # noqa: B023
+    assert {row.claimed_by for row in (await rows(store)).values()} == {"one"}
+    assert await store.check() == []
+
+
 async def test_retry_now(store: Store, clock: Clock) -> None:
     one, two, dead, held = await put(store, "1@x", "2@x", "3@x", "4@x")
     await claim_all(store)
