@@ -154,6 +154,8 @@ class Following:
         owner_id = news.owner_id
         if self.overflown or (owner_id != self.user_id and owner_id not in self.access):
             return
+        if self.user_id not in self.views:
+            return  # it has just been read, and whoever joins knows what is in it
         for change in news.changes:
             self._changed(news, change)
         if owner_id == self.user_id:

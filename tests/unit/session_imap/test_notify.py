@@ -2,6 +2,8 @@
 
 import re
 
+from structlog.testing import capture_logs
+
 from pillarbox.imap.flags import SEEN
 from pillarbox.session import account_view, imap_notify_following
 from pillarbox.store import mailboxes, messages
@@ -344,3 +346,20 @@ async def test_a_new_uidvalidity_is_told(house):
 
         uidvalidity = await h.node.store.write(change)
         assert await told(c) == [b"STATUS Sent (MESSAGES 0 UIDNEXT 1 UIDVALIDITY %d)" % uidvalidity]
+
+
+async def test_news_that_come_while_an_account_is_read_for_the_first_time(house, monkeypatch):
+    async with house() as h:
+        c = await h.login()
+        scan = h.node.store.scan
+
+        async def interrupted(function, *args, **kw):
+            found = await scan(function, *args, **kw)
+            await h.put()
+            return found
+
+        monkeypatch.setattr(h.node.store, "scan", interrupted)
+        with capture_logs() as logs:
+            told = await c.ok("NOTIFY SET STATUS (personal (MessageNew MessageExpunge))")
+        assert any(line.startswith(b"STATUS INBOX (MESSAGES 1 ") for line in told)
+        assert [one for one in logs if one["log_level"] == "error"] == []
