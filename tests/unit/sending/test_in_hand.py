@@ -34,13 +34,19 @@ def test_what_is_held_and_released_while_it_is_on_its_way_goes_once(run):
     run(body)
 
 
+async def in_transfer(office):
+    """The ids of a message to a and b that is being sent for half a minute; b's part is put off at first."""
+    office.start()
+    server = office.world.servers["mx example.net"]
+    server.sending, server.rule = 30, lambda to, tries, now: LATER if to.startswith("b") and tries == 1 else TAKEN
+    ids = await office.put("a@example.net", "b@example.net")
+    await asyncio.sleep(1)
+    return ids
+
+
 def test_what_one_sends_while_it_is_held_and_released_no_other_claims(run):
     async def body(office):
-        office.start()
-        server = office.world.servers["mx example.net"]
-        server.sending, server.rule = 30, lambda to, tries, now: LATER if to.startswith("b") and tries == 1 else TAKEN
-        ids = await office.put("a@example.net", "b@example.net")
-        await asyncio.sleep(1)
+        ids = await in_transfer(office)
         await office.store.write(queue.hold, QueueFilter())
         await office.store.write(queue.release, QueueFilter())
         assert await office.store.write(queue_claim.claim_rows, ids, "there:1:1", 60) == []
@@ -83,11 +89,7 @@ FREE = "UPDATE message_queue SET status = 'pending', next_retry_at = 1"
 @pytest.mark.parametrize("back", [FREE, "release"])
 def test_what_rests_and_waits_again_by_hand_while_it_is_sent_goes_once(run, rest, back):
     async def body(office):
-        office.start()
-        server = office.world.servers["mx example.net"]
-        server.sending, server.rule = 30, lambda to, tries, now: LATER if to.startswith("b") and tries == 1 else TAKEN
-        ids = await office.put("a@example.net", "b@example.net")
-        await asyncio.sleep(1)
+        ids = await in_transfer(office)
         await by_hand(office, rest)
         assert await office.rows("DISTINCT status, next_retry_at, claimed_by", "1") == [
             ("held" if rest is HOLD else "failed", None, "here:1:1")
