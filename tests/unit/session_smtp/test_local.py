@@ -19,6 +19,13 @@ async def local(h, tmp_path, name="s"):
     return h.adopt(*await asyncio.open_unix_connection(path))
 
 
+async def greeted(h, tmp_path):
+    client = await local(h, tmp_path)
+    await client.reply()
+    await client.say("EHLO x")
+    return client
+
+
 async def test_anybody_may_send_anywhere(house, tmp_path):
     async with house(require_tls=True, require_auth=True, rate_limit_per_ip=1) as h:
         client = await local(h, tmp_path)
@@ -35,17 +42,13 @@ async def test_anybody_may_send_anywhere(house, tmp_path):
 async def test_explicit_requirements_bind_strangers_only(house, tmp_path):
     async with house() as h:
         h.node.settings = h.node.settings.replace(require_tls=True, require_auth=True)
-        client = await local(h, tmp_path)
-        await client.reply()
-        await client.say("EHLO x")
+        client = await greeted(h, tmp_path)
         assert (await client.message("any@where.test", "else@other.test")).startswith("250")
 
 
 async def test_what_a_message_lacks_is_added(house, tmp_path):
     async with house() as h:
-        client = await local(h, tmp_path)
-        await client.reply()
-        await client.say("EHLO x")
+        client = await greeted(h, tmp_path)
         written = b"Subject: x\r\nBcc: hidden@other.test\r\n\r\nbody\r\n"
         for sender in ("any@where.test", ""):
             for recipient in ("else@other.test", "ada@example.com"):
@@ -62,9 +65,7 @@ async def test_what_a_message_lacks_is_added(house, tmp_path):
 
 async def test_what_a_program_says_it_is_from_is_its_own_matter(house, tmp_path):
     async with house() as h:
-        client = await local(h, tmp_path)
-        await client.reply()
-        await client.say("EHLO x")
+        client = await greeted(h, tmp_path)
         written = b"From: root (Cron Daemon)\r\nFrom: again\r\n\r\nbody\r\n"
         assert (await client.message("any@where.test", "else@other.test", written)).startswith("250")
 
@@ -85,9 +86,7 @@ async def test_maintenance(house, tmp_path):
 
 async def test_the_story_names_the_user(house, tmp_path):
     async with house() as h:
-        client = await local(h, tmp_path)
-        await client.reply()
-        await client.say("EHLO x")
+        client = await greeted(h, tmp_path)
         await client.message("any@where.test", "ada@example.com")
         await client.say("MAIL FROM:<any@where.test>", "RCPT TO:<nobody@example.com>")
         await h.node.story.flush()
