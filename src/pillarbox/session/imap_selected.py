@@ -1,79 +1,49 @@
-"""What one session knows of its selected mailbox: columns of UIDs, flags, mod-sequences, sizes and dates.
+"""What one session knows of its selected mailbox, and what of that its client has not been told.
 
-The columns are what the client has been told, or is about to be told: message number n is index n - 1. The store may be
-ahead; `take` brings in what it says has changed, and `tell` renders it as untagged responses. In between, new messages
-stand at the end, flags are up to date, and messages that are gone keep their place until an EXPUNGE may be sent (RFC
-9051 section 7.5.1: never in answer to FETCH, STORE or SEARCH by message numbers).
-
-Sessions that select the same mailbox in the same state hold the same columns, until one of them has news: whoever
-changes columns that others hold takes a copy of its own first.
+The columns are what the client has been told, or is about to be told. The store may be ahead; `take` brings in what it
+says has changed, and `tell` renders it as untagged responses. In between, new messages stand at the end, flags are up
+to date, and messages that are gone keep their place until an EXPUNGE may be sent (RFC 9051 section 7.5.1: never in
+answer to FETCH, STORE or SEARCH by message numbers).
 """
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from pillarbox.imap import flags as imap_flags
 from pillarbox.imap import responses
-from pillarbox.imap.sequence import SequenceSet, compact
-from pillarbox.store.records import Changes, Expunged, Flagged, Mailbox, StoredFlags, View
+from pillarbox.imap.sequence import SequenceSet
+from pillarbox.store.records import Changes, Expunged, Flagged, Mailbox, MessageRow, StoredFlags, View
+
+from .imap_columns import Columns
 
 if TYPE_CHECKING:
     from pillarbox.session.imap_contexts import Context
 
-Keywords = tuple[str, ...]
-
-_WITHOUT = {bit: bytes(not value & bit for value in range(256)) for bit in (1, 2, 4, 8, 16)}  # by flag
-
-_COLUMNS = ("uids", "flags", "modseqs", "sizes", "dates", "ids", "save_dates")
-_FEW = 8  # gaps that are closed by moving what is behind them
-_SOME = 4096  # messages looked through at a time: most often few of them tell
-
 EVERY_RIGHT = "lrswipkxtena"
 
 
-class _Holders:
-    """How many hold the same columns."""
-
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 1
-
-
-class Selected:
-    """One selected mailbox of one session: octets in `sizes`, epoch seconds in `dates`, row ids in `ids`."""
+class Selected(Columns):
+    """One selected mailbox of one session."""
 
     __slots__ = (
-        "_box",
         "_changed",
         "_entries",
         "_fresh",
         "_gone",
-        "_holders",
-        "_keyword_names",
-        "_new_keywords",
         "_silent",
         "_told",
         "_told_recent",
+        "_told_words",
         "annotatable",
         "annotations_told",
         "arrived",
         "contexts",
-        "dates",
-        "flags",
         "follow_flags",
         "follow_new",
-        "highestmodseq",
-        "ids",
-        "keywords",
         "mailbox_id",
-        "modseqs",
         "name",
         "our_annotations",
         "own",
@@ -81,11 +51,7 @@ class Selected:
         "read_only",
         "recent_from",
         "rights",
-        "save_dates",
         "saved",
-        "sizes",
-        "uidnext",
-        "uids",
         "uidvalidity",
     )
 
@@ -99,7 +65,8 @@ class Selected:
         rights: str = EVERY_RIGHT,
         beside: Selected | None = None,
     ) -> None:
-        """`beside`: who has the columns of this view and goes on holding them."""
+        """`beside`: see `Columns`."""
+        super().__init__(view, beside)
         box = view.mailbox
         self.owner_id: int = box.user_id
         self.own = True  # it is not a mailbox that somebody else shares
@@ -122,38 +89,10 @@ class Selected:
         self._changed: set[int] = set()  # UIDs whose flags are to be told
         self._silent: set[int] = set()  # UIDs of which only the mod-sequence is to be told
         self._gone: set[int] = set()  # UIDs that are to be told as expunged
-        self._keyword_names: dict[str, str] = {}  # by lower case; what FLAGS has told
-        self._new_keywords = False
         self.arrived = False  # messages have come since it was selected
-        self._holders: _Holders | None = None  # of the columns, if there were several
-        if beside is not None:
-            self._holders = beside._holders = beside._holders or _Holders()
-            self._holders.count += 1
-        self._load(view)
         self._told = len(self.uids)
         self._told_recent = self.recent()
-        self._note_keywords(dict.fromkeys(self.keywords.values()))
-        self._new_keywords = False
-
-    def _load(self, view: View) -> None:
-        self.uids: array[int] = view.uids
-        self.flags: array[int] = view.flags
-        self.modseqs: array[int] = view.modseqs
-        self.sizes: array[int] = view.sizes
-        self.dates: array[int] = view.dates
-        self.ids: array[int] = view.ids
-        self.save_dates: array[int] = view.save_dates
-        self.keywords: dict[int, Keywords] = view.keywords
-        self._reached(view.mailbox)
-
-    def _reached(self, box: Mailbox) -> None:
-        """The columns are as new as this row of the mailbox, or newer: statements of one read may see several moments.
-
-        So the numbers never run ahead of the columns, and what was seen too early is only seen again.
-        """
-        self._box = box
-        self.uidnext: int = max(box.uidnext, self.uids[-1] + 1 if self.uids else 1)
-        self.highestmodseq: int = box.highestmodseq
+        self._told_words = len(self.words)  # keywords that FLAGS has told
 
     def rest(self) -> View:
         """The columns as the store has them, for the next one to begin with; this object is of no use any more."""
@@ -163,57 +102,14 @@ class Selected:
 
     def let_go(self) -> View | None:
         """`rest`, if nobody else holds the columns."""
-        if self._holders is not None and self._holders.count > 1:
-            self._holders.count -= 1
-            return None
-        return self.rest()
+        return None if self.leave() else self.rest()
 
     def is_at(self, box: Mailbox) -> bool:
         """The columns are what this row of the mailbox says."""
         known = (self.uidvalidity, self.uidnext, self.highestmodseq)
         return known == (box.uidvalidity, box.uidnext, box.highestmodseq) and not self._gone
 
-    def view(self) -> View:
-        """The columns as they are."""
-        box = msgspec.structs.replace(self._box, uidnext=self.uidnext, highestmodseq=self.highestmodseq)
-        return View(
-            box,
-            self.uids,
-            self.flags,
-            self.modseqs,
-            self.sizes,
-            self.dates,
-            self.ids,
-            self.save_dates,
-            self.keywords,
-        )
-
-    def _own(self) -> None:
-        """The columns are about to be changed."""
-        holders, self._holders = self._holders, None
-        if holders is None or holders.count == 1:
-            return
-        holders.count -= 1
-        for name in _COLUMNS:
-            setattr(self, name, getattr(self, name)[:])
-        self.keywords = self.keywords.copy()
-
-    def __len__(self) -> int:
-        return len(self.uids)
-
     # Which messages.
-
-    def index(self, uid: int) -> int:
-        """Where a UID stands, or -1."""
-        at = bisect_left(self.uids, uid)
-        return at if at < len(self.uids) and self.uids[at] == uid else -1
-
-    def indexes(self, uids: Sequence[int]) -> Sequence[int]:
-        """Where ascending UIDs stand, -1 for one that is not there."""
-        low = bisect_left(self.uids, uids[0]) if uids else 0
-        if self.uids[low : low + len(uids)].tolist() == uids:
-            return range(low, low + len(uids))  # most often they stand together
-        return [self.index(uid) for uid in uids]
 
     def pick(self, sequence: SequenceSet, *, uid: bool) -> list[range]:
         """The messages that a sequence set names, as ascending index ranges. `$` is the saved search result."""
@@ -229,25 +125,6 @@ class Selected:
         """How many messages are \\Recent here."""
         return len(self.uids) - bisect_left(self.uids, self.recent_from)
 
-    def first_without(self, bit: int) -> int:
-        """The number of the first message without this flag, 0 when all have it."""
-        start, stop = 0, 64  # it is among the first or, where nearly all have it, far behind
-        while start < len(self.flags):
-            at = self.flags[start:stop].tobytes().translate(_WITHOUT[bit]).find(1)
-            if at >= 0:
-                return start + at + 1
-            start, stop = stop, stop * 8
-        return 0
-
-    def newer(self, among: range, modseq: int) -> list[int]:
-        """Which of these indexes have a higher mod-sequence; where none has, a look at the highest tells."""
-        found: list[int] = []
-        for start in range(among.start, among.stop, _SOME):
-            page = self.modseqs[start : min(start + _SOME, among.stop)]
-            if max(page) > modseq:
-                found += [at for at, one in enumerate(page, start) if one > modseq]
-        return found
-
     def render_flags(self, index: int, *, recent: bool) -> bytes:
         """`(\\Seen $Junk)`; with \\Recent if `recent` asks for it and it applies."""
         uid = self.uids[index]
@@ -256,34 +133,13 @@ class Selected:
 
     def keyword_list(self) -> list[str]:
         """Keywords in use in the mailbox, as FLAGS lists them."""
-        return sorted(self._keyword_names.values(), key=str.lower)
+        return sorted(self.words.values(), key=str.lower)
 
     def permanent_flags(self) -> str:
         """The code PERMANENTFLAGS."""
         return responses.permanent_flags(self.keyword_list(), read_only=self.read_only, rights=self.rights)
 
     # What the store says.
-
-    def set_flags(self, uid: int, bits: int, keywords: Keywords, modseq: int) -> int:
-        """Take the flags of a message as they are now, without noting that they are to be told. Its index, or -1."""
-        at = self.index(uid)
-        if at >= 0:
-            self.put_flags(at, bits, keywords, modseq)
-        return at
-
-    def put_flags(self, at: int, bits: int, keywords: Keywords, modseq: int) -> None:
-        """`set_flags` of the message that stands at this index."""
-        if modseq < self.modseqs[at]:
-            return
-        if self._holders is not None:
-            self._own()
-        self.flags[at] = bits
-        self.modseqs[at] = modseq
-        if keywords:
-            self.keywords[self.uids[at]] = keywords
-            self._note_keywords((keywords,))
-        elif self.keywords:
-            self.keywords.pop(self.uids[at], None)
 
     def changed_by_us(self, stored: StoredFlags) -> bool:
         """The flags that this session stored were taken: if nobody did anything before, there is no more news."""
@@ -308,17 +164,11 @@ class Selected:
                 self.set_flags(uid, bits, keywords, modseq)
                 if self.follow_flags:
                     self._changed.add(uid)
-        last = self.uids[-1] if self.uids else 0
-        for row in changes.new:
-            if row.uid > last:
-                self._append(row.uid, row.flags, row.modseq, row.size, row.internal_date, row.id, row.save_date)
-                if row.keywords:
-                    self.keywords[row.uid] = row.keywords
-                    self._note_keywords((row.keywords,))
+        self._came([row.uid for row in changes.new if self.append(row)])
         for uid in changes.vanished or ():
             if self.index(uid) >= 0:
                 self._gone.add(uid)
-        self._reached(changes.mailbox)
+        self.reached(changes.mailbox)
 
     def reload(self, view: View) -> None:
         """The history does not reach back to what this session knows: compare with all there is now."""
@@ -328,46 +178,31 @@ class Selected:
             words = view.keywords.get(uid, ())
             mine = self.index(uid)
             if mine < 0:
-                self._append(
+                row = MessageRow(
                     uid,
                     view.flags[at],
+                    words,
                     view.modseqs[at],
                     view.sizes[at],
                     view.dates[at],
-                    view.ids[at],
                     view.save_dates[at],
+                    view.ids[at],
                 )
-                if words:
-                    self.keywords[uid] = words
+                if self.append(row):
+                    self._came([uid])
             elif self.modseqs[mine] < view.modseqs[at]:
                 self.set_flags(uid, view.flags[at], words, view.modseqs[at])
                 if self.follow_flags:
                     self._changed.add(uid)
-        self._note_keywords(view.keywords.values())
-        self._reached(view.mailbox)
+        self.note_words(view.keywords.values())
+        self.reached(view.mailbox)
 
-    def _append(self, uid: int, bits: int, modseq: int, size: int, date: int, row_id: int, saved: int) -> None:
-        if self.uids and uid <= self.uids[-1]:
-            return  # UIDs only ascend; a row that appears below was there before and is no news
-        self.arrived = True
-        if self.follow_new:
-            self._fresh.append(uid)
-        if self._holders is not None:
-            self._own()
-        self.uids.append(uid)
-        self.flags.append(bits)
-        self.modseqs.append(modseq)
-        self.sizes.append(size)
-        self.dates.append(date)
-        self.ids.append(row_id)
-        self.save_dates.append(saved)
-
-    def _note_keywords(self, groups: Iterable[Keywords]) -> None:
-        for keywords in groups:
-            for word in keywords:
-                if word.lower() not in self._keyword_names:
-                    self._keyword_names[word.lower()] = word
-                    self._new_keywords = True
+    def _came(self, uids: list[int]) -> None:
+        """These stand at the end since now."""
+        if uids:
+            self.arrived = True
+            if self.follow_new:
+                self._fresh += uids
 
     # What the client is told.
 
@@ -403,9 +238,8 @@ class Selected:
     @property
     def settled(self) -> bool:
         """Nothing is waiting to be told (expunges that have to wait apart)."""
-        return not (
-            self._changed or self._silent or self._entries or self._new_keywords or self._told != len(self.uids)
-        )
+        told = self._told == len(self.uids) and self._told_words == len(self.words)
+        return told and not (self._changed or self._silent or self._entries)
 
     def has_gone(self, uids: Iterable[int]) -> bool:
         """Whether one of these is known to be expunged, though the client has not been told."""
@@ -426,8 +260,8 @@ class Selected:
         """
         if self._gone and expunge:
             yield from self._expunged(vanished)
-        if self._new_keywords:
-            self._new_keywords = False
+        if self._told_words != len(self.words):
+            self._told_words = len(self.words)
             yield responses.flags(self.keyword_list())
             if not self.read_only:
                 yield b"OK [%b] flags that are kept" % self.permanent_flags().encode()
@@ -473,29 +307,8 @@ class Selected:
             # From the last to the first, so that no number shifts before it is told.
             responded = [b"%d EXPUNGE" % (at + 1) for at in reversed(told)]
         self._told -= len(told)
-        if self._holders is not None:
-            self._own()
-        if self.keywords:
-            for uid in gone:
-                self.keywords.pop(uid, None)
-        self._close_gaps(compact(indexes))
+        self.take_out(indexes)
         return responded
-
-    def _close_gaps(self, taken: list[tuple[int, int]]) -> None:
-        """Take inclusive ranges of indexes out of the columns."""
-        if len(taken) <= _FEW:
-            for name in _COLUMNS:
-                column = getattr(self, name)
-                for low, high in reversed(taken):
-                    del column[low : high + 1]
-            return
-        keep = _complement(taken, len(self.uids))
-        for name in _COLUMNS:
-            column = getattr(self, name)
-            kept = array(column.typecode)
-            for start, stop in keep:
-                kept.extend(column[start:stop])
-            setattr(self, name, kept)
 
 
 def join(ranges: Iterable[range]) -> list[range]:
@@ -507,16 +320,3 @@ def join(ranges: Iterable[range]) -> list[range]:
         else:
             joined.append(piece)
     return joined
-
-
-def _complement(taken: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
-    """(start, stop) of the indexes below `size` that are in none of the inclusive ranges."""
-    kept: list[tuple[int, int]] = []
-    at = 0
-    for low, high in taken:
-        if at < low:
-            kept.append((at, low))
-        at = high + 1
-    if at < size:
-        kept.append((at, size))
-    return kept

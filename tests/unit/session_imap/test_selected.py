@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillarbox.imap.sequence import SequenceSet, parse
-from pillarbox.session import imap_selected
+from pillarbox.session import imap_columns
 from pillarbox.session.imap_selected import Selected, join
 from pillarbox.store.records import Changes, MessageRow, View
 from unit.session_imap.model_client import ModelClient
@@ -150,7 +150,7 @@ def test_a_saved_result_with_other_numbers():
     st.tuples(st.integers(0, 12), st.integers(0, 12)),
 )
 def test_what_is_looked_for_in_pieces(rows, since, ends):
-    some, imap_selected._SOME = imap_selected._SOME, 3
+    some, imap_columns._SOME = imap_columns._SOME, 3
     try:
         box = SimpleNamespace(id=1, user_id=1, uidvalidity=1, uidnext=len(rows) + 1, highestmodseq=9)
         numbers = [array("q", range(1, len(rows) + 1)) for _ in range(4)]
@@ -163,4 +163,4 @@ def test_what_is_looked_for_in_pieces(rows, since, ends):
             without = [number for number, (bits, _) in enumerate(rows, 1) if not bits & bit]
             assert selected.first_without(bit) == (without or [0])[0]
     finally:
-        imap_selected._SOME = some
+        imap_columns._SOME = some
