@@ -71,4 +71,4 @@ def uid_batches(cursor: Cursor) -> UidBatches:
     cursor.end()
     if not first or not last:
         raise BadSyntax("batches begin at 1")
-    return UidBatches(size, (min(first, last), max(first, last)))
+    return UidBatches(size, (first, last))

@@ -18,6 +18,7 @@ from pillarbox.store.records import Mailbox
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
 
+SMALLEST_BATCH = 500  # messages: smaller ones would tell message numbers again (RFC 10022 section 3.3)
 MOST_BATCHES = 20_000  # ranges in one response
 
 
@@ -77,21 +78,26 @@ async def _one(session: ImapSession, tag: bytes, search: Search, view: Selected,
 
 
 async def uid_batches(session: ImapSession, command: Command) -> Answer:
-    """Answer UIDBATCHES: ranges of UIDs, the highest first, each with so many messages (the last one the rest)."""
+    """Answer UIDBATCHES: ranges of UIDs, the highest first, each with so many messages; the last one has the rest and
+    ends at UID 1, which says that it is the last (RFC 10022 section 3.1.4)."""
     args, selected = command.args, session.selected
     assert isinstance(args, UidBatches)
     assert selected is not None
     uids, size = selected.uids, args.size
+    if size < SMALLEST_BATCH:
+        raise Refuse(f"A batch has at least {SMALLEST_BATCH} messages", "TOOFEW")
     count = -(-len(uids) // size)
     first, last = args.batches or (1, count)
+    if args.batches and first > last:
+        raise Refuse("The lower batch comes first, RFC 10022 section 3.1.5", "CLIENTBUG", status="BAD")
     last = min(last, count)
     if last - first >= MOST_BATCHES:
-        raise Refuse(f"At most {MOST_BATCHES} batches at a time: ask for larger ones", "LIMIT")
+        raise Refuse(f"At most {MOST_BATCHES} batches at a time: ask for larger ones", "TOOMANY")
     ranges = []
     for batch in range(first, last + 1):
         high = len(uids) - 1 - (batch - 1) * size
-        low = max(0, high - size + 1)
-        ranges.append(b"%d:%d" % (uids[high], uids[low]) if low < high else b"%d" % uids[high])
+        low = 1 if batch == count else uids[high - size + 1]
+        ranges.append(b"%d:%d" % (uids[high], low))
     response = b"UIDBATCHES (TAG %b)" % responses.string(command.tag)
     session.core.untagged(response + b" " * bool(ranges) + b",".join(ranges))
     return Answer("UIDBATCHES completed")

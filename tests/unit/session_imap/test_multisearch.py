@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from pillarbox.session import imap_multisearch
+
 
 def letter(subject, body):
     return f"From: Bob <bob@example.org>\r\nSubject: {subject}\r\n\r\n{body}\r\n".encode()
@@ -79,20 +81,37 @@ async def test_fuzzy(box):
 
 async def test_uid_batches(house):
     async with house() as h:
-        await h.put(*[letter(str(n), "x") for n in range(7)])
+        await h.put(*[letter("x", "y")] * 1105)
         c = await h.login("INBOX")
-        await c.ok("STORE 3 +FLAGS.SILENT (\\Deleted)")
+        await c.ok("STORE 1:4,600 +FLAGS.SILENT (\\Deleted)")
         await c.ok("EXPUNGE")
+        await c.ok("UID SEARCH RETURN (SAVE) UID 7")
 
         async def batches(command):
             (response,) = await c.ok(command)
             return re.sub(rb'TAG "t\d+"', b"TAG", response)
 
-        assert await batches("UIDBATCHES 4") == b"UIDBATCHES (TAG) 7:4,2:1"
-        assert await batches("UIDBATCHES 5") == b"UIDBATCHES (TAG) 7:2,1"
-        assert await batches("UIDBATCHES 2 2:3") == b"UIDBATCHES (TAG) 5:4,2:1"
-        assert await batches("UIDBATCHES 2 9:10") == b"UIDBATCHES (TAG)"
-        assert await batches("UIDBATCHES 1000") == b"UIDBATCHES (TAG) 7:1"
+        assert await batches("UIDBATCHES 500") == b"UIDBATCHES (TAG) 1105:606,605:105,104:1"
+        assert await batches("UIDBATCHES 550") == b"UIDBATCHES (TAG) 1105:555,554:1"
+        assert await batches("UIDBATCHES 1099") == b"UIDBATCHES (TAG) 1105:6,5:1"  # one message is a range too
+        assert await batches("UIDBATCHES 500 2:2") == b"UIDBATCHES (TAG) 605:105"
+        assert await batches("UIDBATCHES 500 2:4294967295") == b"UIDBATCHES (TAG) 605:105,104:1"
+        assert await batches("UIDBATCHES 500 9:10") == b"UIDBATCHES (TAG)"
+        assert await batches("UIDBATCHES 4294967295") == b"UIDBATCHES (TAG) 1105:1"
+        assert await c.ok("UID FETCH $ UID") == [b"3 FETCH (UID 7)"]  # RFC 10022 section 3.4
+        await c.ok("SELECT Sent")
+        assert await batches("UIDBATCHES 500") == b"UIDBATCHES (TAG)"
+
+
+async def test_uid_batches_that_are_refused(house, monkeypatch):
+    async with house() as h:
+        await h.put(*[letter("x", "y")] * 1001)
+        c = await h.login("INBOX")
+        assert (await c.refused("UIDBATCHES 499")).startswith(b"NO [TOOFEW]")
+        assert (await c.refused("UIDBATCHES 500 3:2")).startswith(b"BAD [CLIENTBUG]")
+        monkeypatch.setattr(imap_multisearch, "MOST_BATCHES", 2)
+        assert (await c.refused("UIDBATCHES 500")).startswith(b"NO [TOOMANY]")
+        await c.ok("UIDBATCHES 500 2:9")
 
 
 async def test_what_others_share_is_searched_as_long_as_it_may_be_read(house):
