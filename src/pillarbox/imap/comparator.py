@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pillarbox.imap.collation import casemap
+from pillarbox.mime.casemap import casemap
 
 _UPPER = {code: code - 32 for code in range(ord("a"), ord("z") + 1)}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pillarbox.imap.collation import casemap
+from pillarbox.mime.casemap import casemap
 
 ALGORITHMS = frozenset({"ORDEREDSUBJECT", "REFERENCES"})
 

@@ -7,18 +7,16 @@ that the search has, so a test is one `in`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from pillarbox.imap import envelope_reader
-from pillarbox.mime.date import parse_date
+from pillarbox.mime import envelope_reader
 from pillarbox.mime.header import decoded_value, header_text
 from pillarbox.mime.subject import MAX_SUBJECT
 from pillarbox.mime.text import search_text
 from pillarbox.mime.tree import load_parts
 from pillarbox.mime.words import folded
-from pillarbox.session.imap_search_plan import DAY, Key, Test
+from pillarbox.session.imap_search_plan import Key, Test
 from pillarbox.store import Tx, blobs, messages, object_ids, search_facts
 from pillarbox.store.records import Rendered
 
@@ -26,7 +24,6 @@ Wanted = tuple[int, int]
 """(index in the session's columns, row id)."""
 
 _WHOLE = 256 * 1024  # octets; a message up to this size is one piece in the store, so it is read once
-_ENVELOPE_DATE = re.compile(rb'\("((?:[^"\\]|\\.)*)"')
 
 
 def matching(tx: Tx, page: Sequence[Wanted], tests: Sequence[Test]) -> list[int]:
@@ -91,8 +88,7 @@ class StoredMessage:
         """Subject or addresses as they were stored at delivery, an address as `Name <mailbox@host>`."""
         if name == "subject":
             return [self._row.subject] if len(self._row.subject) < MAX_SUBJECT else self.header(name)
-        found = envelope_reader.addresses(self._row.envelope, name)
-        return [f"{one.name} <{one.mailbox}@{one.host}>" if one.host else one.mailbox for one in found]
+        return envelope_reader.shown(self._row.envelope, name)
 
     def whole_header(self, key: Key) -> str:
         """All fields with their names, decoded, a line each; their key. A message is asked with one `key` only."""
@@ -119,10 +115,8 @@ class StoredMessage:
         return self._body_words
 
     def sent_day(self) -> int | None:
-        """Days from 1970-01-01 to the day that the Date field names, in the sender's zone (RFC 9051 section 6.4.4)."""
-        quoted = _ENVELOPE_DATE.match(self._row.envelope)
-        sent = parse_date(quoted[1]) if quoted else None
-        return None if sent is None else (sent[0] + sent[1] * 60) // DAY
+        """See `envelope_reader.sent_day`."""
+        return envelope_reader.sent_day(self._row.envelope)
 
     def email_id(self) -> str:
         return object_ids.email_id(self._row)

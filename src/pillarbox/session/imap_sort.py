@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pillarbox.imap import envelope_reader
 from pillarbox.imap import sort as sorting
 from pillarbox.imap.comparator import DEFAULT, Comparator
+from pillarbox.mime import envelope_reader
 from pillarbox.session import imap_annotations
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store import Tx

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.imap.collation import casemap
-from pillarbox.imap.envelope_reader import addresses
 from pillarbox.imap.partial import positions
 from pillarbox.imap.sort import Criterion, display, in_order
 from pillarbox.mime.analysis import analyse
+from pillarbox.mime.casemap import casemap
+from pillarbox.mime.envelope_reader import addresses
 
 COLUMNS = {"SIZE": [3, 1, 3, 2], "SUBJECT": ["B", "A", "A", "A"]}
 

@@ -1,16 +1,19 @@
-"""What SORT and SEARCH ask of a stored ENVELOPE: the addresses of a field, without reading the message again."""
+"""What SORT and SEARCH ask of a stored ENVELOPE: addresses and the day, without reading the message again."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
+from pillarbox.mime.date import parse_date
 from pillarbox.mime.encoded_word import decode_words
 
 FIELDS = {"from": 2, "sender": 3, "reply-to": 4, "to": 5, "cc": 6, "bcc": 7}
 
 _TOKEN = re.compile(rb'[ ]*(?:"((?:[^"\\]|\\.)*)"|(NIL)|([()])|\{([0-9]+)\}\r\n)', re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+_DATE = re.compile(rb'\("((?:[^"\\]|\\.)*)"')
+_DAY = 86400  # seconds
 
 
 class Address(NamedTuple):
@@ -66,3 +69,16 @@ def _address(values: list[bytes]) -> Address:
 
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
+
+
+def shown(envelope: bytes, field: str) -> list[str]:
+    """The addresses of a field of FIELDS as they are looked through: `Name <mailbox@host>`, the name of a group."""
+    found = addresses(envelope, field)
+    return [f"{one.name} <{one.mailbox}@{one.host}>" if one.host else one.mailbox for one in found]
+
+
+def sent_day(envelope: bytes) -> int | None:
+    """Days from 1970-01-01 to the day that the Date field names, in the sender's zone (RFC 9051 section 6.4.4)."""
+    quoted = _DATE.match(envelope)
+    sent = parse_date(quoted[1]) if quoted else None
+    return None if sent is None else (sent[0] + sent[1] * 60) // _DAY
