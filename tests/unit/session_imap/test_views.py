@@ -218,7 +218,7 @@ async def test_the_last_one_who_leaves_lets_the_view_rest(house):
 
 async def told_of_expunges_slowly(h, monkeypatch, enable=None):
     """A session whose client does not take the expunges it is being told of, and the session."""
-    monkeypatch.setattr("pillarbox.session.imap.LINES", 2)
+    monkeypatch.setattr("pillarbox.session.imap_news.LINES", 2)
     await h.put(*(b"n: %d\r\n\r\n" % number for number in range(12)), flags=DELETED)
     away = await h.second_node()
     other = await h.login("INBOX", node=away)
