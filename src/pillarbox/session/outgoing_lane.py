@@ -25,6 +25,7 @@ log = structlog.get_logger()
 
 MAX_MESSAGES = 1000  # on one connection
 _GUESSED = ("LOST", "TIMEOUT", "PROTOCOL")  # stages whose answer is ours, not the server's
+_MISSING = 530  # a login, or TLS
 _PERHAPS = "; all of the message was sent: it may have been delivered, and comes twice then"
 
 Decision = tuple[str, Answer]
@@ -237,7 +238,9 @@ class OutgoingLane:
         reply = self._connection.reply(stage, answer)
         if stage == "END" and answer.ok:
             return "delivered", reply
-        return ("failed" if answer.code // 100 == 5 else "deferred"), reply
+        # RFC 4954 section 6, RFC 3207 section 4: it wants a login, or TLS. What a route lacks its operator adds.
+        ours = answer.code == _MISSING and not self._hop.by_domain
+        return ("failed" if answer.code // 100 == 5 and not ours else "deferred"), reply
 
     def _ours(self, code: int, enhanced: str, text: str, stage: Stage = "POLICY") -> Reply:
         return self._connection.said(stage, code, enhanced, text)

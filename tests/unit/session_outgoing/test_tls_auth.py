@@ -204,6 +204,16 @@ async def test_no_way_to_log_in():
     assert "GSSAPI" in trouble.reply.text
 
 
+@pytest.mark.parametrize(("kind", "result"), [("smarthost", "deferred"), ("lmtp", "deferred"), ("mx", "failed")])
+async def test_a_login_or_tls_that_a_route_lacks_is_for_the_operator_to_add(kind, result):
+    wanted = {"MAIL": b"530 5.7.0 Must issue a STARTTLS command first\r\n"}
+    async with Peer(wanted, lmtp=kind == "lmtp", offer=()) as peer:
+        lane = await carrier().open(hop(peer.port, kind=kind, host="127.0.0.1", tls="may"))
+        outcomes = await lane.send(parcel())
+        await lane.close()
+    assert [(outcome.result, outcome.reply.code) for outcome in outcomes] == [(result, 530)] * 2
+
+
 async def test_a_mechanism_that_is_refused_is_not_the_last():
     async with Peer({"AUTH": [b"504 5.5.4 not this\r\n", None]}, offer=("AUTH PLAIN LOGIN",)) as peer:
         await delivered(peer, tls="never", username="ada", password="x")
