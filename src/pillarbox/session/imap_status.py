@@ -10,11 +10,14 @@ from pillarbox.imap.commands import Status
 from pillarbox.imap.events import Command
 from pillarbox.session.imap_acl import seen
 from pillarbox.session.imap_answers import Answer
-from pillarbox.store import messages, object_ids
+from pillarbox.store import Tx, mailboxes, messages, object_ids
+from pillarbox.store.errors import NotFound
 from pillarbox.store.records import Mailbox
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
+
+_COUNTED = frozenset({"RECENT", "DELETED-STORAGE"})  # of the messages themselves; the rest is kept with the mailbox
 
 
 async def status(session: ImapSession, command: Command) -> Answer:
@@ -28,14 +31,18 @@ async def status(session: ImapSession, command: Command) -> Answer:
 
 
 async def status_items(session: ImapSession, box: Mailbox, items: Sequence[str]) -> list[tuple[str, int | str]]:
-    """The values of these items, in their order."""
+    """The values of these items, in their order, all of one moment."""
+    recent = freed = 0
+    if not _COUNTED.isdisjoint(items):
+        try:
+            box, recent, freed = await session.store.read(_counted, box.id, items)
+        except NotFound:
+            pass  # deleted since: it is told as it was when it was found
     values: list[tuple[str, int | str]] = []
     for item in items:
         if item == "RECENT":
-            recent = box.first_recent_uid < box.uidnext and box.message_count > 0
-            values.append((item, await session.store.read(messages.count_recent, box.id) if recent else 0))
+            values.append((item, recent))
         elif item == "DELETED-STORAGE":
-            freed = await session.store.read(messages.deleted_size, box.id) if box.deleted_count else 0
             values.append((item, freed))
         elif item == "MAILBOXID":
             values.append((item, f"({object_ids.mailbox_id(box)})"))
@@ -44,6 +51,16 @@ async def status_items(session: ImapSession, box: Mailbox, items: Sequence[str])
                 session.condstore_used()  # RFC 7162 section 3.1
             values.append((item, _value(session, box, item)))
     return values
+
+
+def _counted(tx: Tx, mailbox_id: int, items: Sequence[str]) -> tuple[Mailbox, int, int]:
+    """A mailbox, and in the same moment its recent messages and the octets of those marked as deleted, if they are
+    wanted. Raises NotFound."""
+    box = mailboxes.get(tx, mailbox_id)
+    some_recent = "RECENT" in items and box.first_recent_uid < box.uidnext and box.message_count > 0
+    recent = messages.count_recent(tx, mailbox_id) if some_recent else 0
+    freed = messages.deleted_size(tx, mailbox_id) if "DELETED-STORAGE" in items and box.deleted_count else 0
+    return box, recent, freed
 
 
 def _value(session: ImapSession, box: Mailbox, item: str) -> int:

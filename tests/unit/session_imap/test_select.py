@@ -125,6 +125,31 @@ async def test_status_of_everything(house):
         assert b"[NONEXISTENT]" in await c.refused("STATUS Nowhere (MESSAGES)")
 
 
+async def test_status_is_of_one_moment(house, monkeypatch):
+    """Somebody expunges between the mailbox's row and its messages, which are read only for some items."""
+    async with house() as h:
+        await h.put(b"a: 1\r\n\r\n", b"a: 12\r\n\r\n", b"a: 123\r\n\r\n")
+        c, other = await h.login(), await h.login("INBOX")
+        store = h.node.store
+        read = store.read
+
+        async def slowly(fn, *args, **kw):
+            found = await read(fn, *args, **kw)
+            if fn.__name__ in ("seen", "_listed"):
+                await other.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+                await other.ok("EXPUNGE")
+            return found
+
+        monkeypatch.setattr(store, "read", slowly)
+        items = "MESSAGES SIZE DELETED DELETED-STORAGE RECENT UNSEEN"
+        await other.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+        (line,) = await c.ok(f"STATUS INBOX ({items})")
+        assert line == b"STATUS INBOX (MESSAGES 2 SIZE 19 DELETED 0 DELETED-STORAGE 0 RECENT 0 UNSEEN 2)"
+        await other.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+        _, line = await c.ok(f'LIST "" INBOX RETURN (STATUS ({items}))')
+        assert line == b"STATUS INBOX (MESSAGES 1 SIZE 10 DELETED 0 DELETED-STORAGE 0 RECENT 0 UNSEEN 1)"
+
+
 async def _known(c):
     """What a client notes of a mailbox to synchronise later: UIDVALIDITY and HIGHESTMODSEQ."""
     told = await c.ok("SELECT INBOX")
