@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pillarbox.imap import responses
@@ -34,10 +35,8 @@ async def status_items(session: ImapSession, box: Mailbox, items: Sequence[str])
     """The values of these items, in their order, all of one moment."""
     recent = freed = 0
     if not _COUNTED.isdisjoint(items):
-        try:
+        with suppress(NotFound):  # deleted since: it is told as it was when it was found
             box, recent, freed = await session.store.read(_counted, box.id, items)
-        except NotFound:
-            pass  # deleted since: it is told as it was when it was found
     values: list[tuple[str, int | str]] = []
     for item in items:
         if item == "RECENT":
