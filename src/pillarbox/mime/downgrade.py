@@ -2,7 +2,8 @@
 
 `plan_downgrade` reads the message through a function, says what is copied, put in and encoded, and how large the result
 is; the content of every part stays the same once it is decoded. What must not be touched, because it is signed or may
-not be encoded, raises `Untouchable`.
+not be encoded, raises `Untouchable`. What a report returns is a copy for its author: that the report arrives counts more
+than a signature in it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ SLICE = 256 * 1024  # octets that are read at once
 MAX_LINE = 998  # octets, RFC 5322 section 2.1.1
 
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:(?:[^\n]*+(?:\n|\Z))(?:[ \t][^\n]*+(?:\n|\Z))*+|[^\n]*+(?:\n|\Z)")
+# Of all messages in messages only these may be encoded (RFC 6532 section 3.7, RFC 6533 section 5).
+_GLOBAL = {"global", "global-headers", "global-delivery-status", "global-disposition-notification"}
 _TYPE = b"Content-Type: text/plain; charset=unknown-8bit\r\n"  # RFC 1428: nobody said what it is
 
 Read = Callable[[int, int], bytes]  # octets from an offset on, as many as are asked for unless the message ends
@@ -95,25 +98,24 @@ class _Planner:
         self._at = 0  # up to here the message is in the pieces
 
     def plan(self) -> Downgrade:
-        self._part(self._root, is_message=True, touchable="")
+        self._part(self._root, is_message=True, touchable="", returned=False)
         self._copy_to(self._size)
         return Downgrade(tuple(self._pieces), sum(map(self._length, self._pieces)))
 
-    def _part(self, part: Part, *, is_message: bool, touchable: str) -> None:
-        """Plan one part. `touchable` says why it is not, or is empty."""
-        if not (part.is_multipart or part.is_message):
+    def _part(self, part: Part, *, is_message: bool, touchable: str, returned: bool) -> None:
+        """Plan one part. `touchable` says why it is not, or is empty. `returned`: it is in a report."""
+        if not (part.is_multipart or part.is_message) or _is_global(part):
             self._leaf(part, is_message, touchable)
             return
-        if part.is_multipart and part.subtype in ("signed", "encrypted"):
+        if part.is_multipart and part.subtype in ("signed", "encrypted") and not returned:
             touchable = touchable or f"it is multipart/{part.subtype}, which nobody may change"
-        elif part.is_message and part.subtype != "rfc822":
-            touchable = touchable or "it holds a message of a kind that nobody may change"
         if len(part.children) == 1 and part.children[0].header == part.children[0].body:
             touchable = touchable or "its structure cannot be read"
         if not touchable and self._promises_too_much(part):
             self._label(part, "8bit" if self._eight_bit else "7bit", is_message)
         for child in part.children:
-            self._part(child, is_message=part.is_message, touchable=touchable)
+            inside = returned or (part.is_multipart and part.subtype == "report")
+            self._part(child, is_message=part.is_message, touchable=touchable, returned=inside)
 
     def _promises_too_much(self, part: Part) -> bool:
         return part.encoding == "binary" or (part.encoding == "8bit" and not self._eight_bit)
@@ -131,11 +133,11 @@ class _Planner:
             return
         if not self._whole:
             touchable = touchable or "it has too many parts"
-        if part.type in ("message", "multipart"):
+        if part.type in ("message", "multipart") and not _is_global(part):
             touchable = touchable or f"a part of the type {part.type}/{part.subtype} may not be encoded"
         if touchable:
             raise Untouchable(touchable)
-        words = part.type == "text" and not look.binary and look.longest <= MAX_LINE
+        words = part.type in ("text", "message") and not look.binary and look.longest <= MAX_LINE
         few = look.eight * 4 <= part.end - part.body
         encoding = "quoted-printable" if words and few else "base64"
         self._label(part, encoding, is_message)
@@ -220,6 +222,10 @@ def _slices(start: int, end: int, read: Read) -> Iterator[bytes]:
             return
         yield piece
         start += len(piece)
+
+
+def _is_global(part: Part) -> bool:
+    return part.type == "message" and part.subtype in _GLOBAL
 
 
 def _all(part: Part) -> Iterator[Part]:

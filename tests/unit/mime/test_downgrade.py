@@ -142,7 +142,7 @@ SIGNED = MIXED.replace(b"multipart/mixed", b"multipart/signed; micalg=pgp-sha256
     [
         SIGNED % ("ü".encode(), b"x"),
         MIXED.replace(b"message/rfc822", b"message/delivery-status") % (b"x", b"\xe9"),
-        MIXED.replace(b"message/rfc822", b"message/global") % (b"x", b"\xe9"),
+        SIGNED.replace(b"message/rfc822", b"message/global") % (b"x", b"\xe9"),
         b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="none"\r\n\r\n\xe9\r\n',
         b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\n\xe9\r\n",
         b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + b"--b\r\n\r\nx\r\n" * 1200 + b"\xe9\r\n--b--\r\n",
@@ -151,6 +151,31 @@ SIGNED = MIXED.replace(b"multipart/mixed", b"multipart/signed; micalg=pgp-sha256
 def test_what_must_not_be_touched(message):
     with pytest.raises(Untouchable):
         downgraded(message)
+
+
+@pytest.mark.parametrize("kind", [b"global", b"global-headers", b"global-delivery-status"])
+def test_what_is_global_may_be_encoded(kind):
+    """RFC 6532 section 3.7, RFC 6533 section 5."""
+    inner = "Subject: grüße\r\n\r\nund mehr\r\n".encode()
+    message = MIXED.replace(b"message/rfc822", b"message/" + kind).replace(b"Subject: inner\r\n\r\n", b"")
+    out = downgraded(message % (b"x", inner))
+    assert out.isascii()
+    *_, part = email.message_from_bytes(out, policy=email.policy.compat32).get_payload()
+    assert part.get_content_type() == "message/" + kind.decode()
+    assert (part["Content-Transfer-Encoding"], b"gr=C3=BC=C3=9Fe" in out) == ("quoted-printable", True)
+
+
+def test_a_report_may_return_a_signed_message():
+    """It must reach its reader; the signature is of a copy."""
+    signed = SIGNED.replace(b'"b"', b'"c"').replace(b"--b", b"--c") % ("ü".encode(), b"x")
+    report = (
+        b"MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
+        b"--b\r\n\r\nsorry\r\n--b\r\nContent-Type: message/rfc822\r\n"
+        b"Content-Transfer-Encoding: 8bit\r\n\r\n%b\r\n--b--\r\n"
+    ) % signed
+    out = downgraded(report)
+    assert out.isascii()
+    assert leaves(out) == leaves(report)
 
 
 def test_a_signed_message_without_8_bit_content_is_left_alone():
