@@ -14,8 +14,9 @@ from pillarbox.imap.fetch import FetchItem, Item
 from pillarbox.imap.sequence import compact
 from pillarbox.session import imap_fetch
 from pillarbox.session.imap_answers import Answer, Refuse
-from pillarbox.session.imap_notify_following import Following, Named, Renamed, TooMuch, Waiting, after_renames
+from pillarbox.session.imap_notify_following import Following, TooMuch
 from pillarbox.session.imap_notify_interest import Event, Interest
+from pillarbox.session.imap_notify_untold import Named, Renamed, Waiting, after_renames
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store.errors import StoreError
 from pillarbox.store.folders import Folder
@@ -105,13 +106,12 @@ async def push(session: ImapSession, following: Following) -> None:
         if following.overflown:
             _overflow(session)
             return
-    renamed, names, entries, messages = following.renamed, following.names, following.entries, following.messages
-    following.clear()
-    above = _visible_parents(following) if names or renamed else frozenset[str]()
-    lines = _renamed_lines(session, following, renamed, names, above)
-    lines += _named_lines(session, following, names, above)
-    lines += _entry_lines(session, following, entries)
-    for count, line in enumerate(chain(lines, _message_lines(session, following, messages)), 1):
+    untold = following.take()
+    above = _visible_parents(following) if untold.names or untold.renamed else frozenset[str]()
+    lines = _renamed_lines(session, following, untold.renamed, untold.names, above)
+    lines += _named_lines(session, following, untold.names, above)
+    lines += _entry_lines(session, following, untold.entries)
+    for count, line in enumerate(chain(lines, _message_lines(session, following, untold.messages)), 1):
         session.core.untagged(line)
         if count % _LINES == 0:
             await session.drained()

@@ -1,20 +1,17 @@
-"""What a session with NOTIFY follows, and what it has to tell: at most one entry for each mailbox and name.
+"""What a session with NOTIFY follows, and which of the news there its client wants to hear.
 
-News of the accounts (`account_view`) are only noted here, so that a client that takes its time costs no more than the
-names of what has changed. What is told is what is true when it is told, so the order of what happened does not matter,
-with one exception: a mailbox that was renamed takes along what is below, of which nothing is told (section 5.4). So
-renames are told first, in their order; of more than `MOST_RENAMES` every name is told.
+News of the accounts (`account_view`) are only noted here (`imap_notify_untold`), so that a client that takes its time
+costs no more than the names of what has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from pillarbox.store import Store, sharing
 from pillarbox.store.errors import NotFound
 from pillarbox.store.folders import Folder
-from pillarbox.store.mailbox_names import DELIMITER
 from pillarbox.store.metadata import Changed
 from pillarbox.store.sharing import Access
 
@@ -22,48 +19,14 @@ from .account_view import AccountView, Change, News
 from .account_views import AccountViews
 from .imap_notify_interest import Event, Interest
 from .imap_notify_own import OwnWrites
+from .imap_notify_untold import Named, Untold, is_at
 
 MOST_NAMES = 2000  # and entries of metadata, that wait to be told; more than that is an overflow (section 5.8)
-MOST_RENAMES = 100  # that wait to be told
 MOST_FOLLOWED = 20_000  # mailboxes of all accounts together
 
 
 class TooMuch(Exception):
     """There are more mailboxes than one session may follow."""
-
-
-@dataclass(slots=True)
-class Waiting:
-    """Messages of a mailbox have changed between two numbers; `unseen`: how many had not been read before."""
-
-    since: int
-    until: int
-    new: bool
-    flags: bool
-    unseen: int
-
-
-@dataclass(slots=True)
-class Named:
-    """Something about a name is to be told. `known`: the client could see it before."""
-
-    since: int
-    until: int
-    made: bool = False
-    ended: bool = False
-    lost: bool = False  # rights were taken away
-    known: bool = True
-
-
-@dataclass(slots=True)
-class Renamed:
-    """A mailbox has another name, and with it all below."""
-
-    owner_id: int
-    old: str
-    new: str
-    since: int
-    until: int
 
 
 @dataclass(slots=True, eq=False)
@@ -79,10 +42,7 @@ class Following:
     views: dict[int, AccountView] = field(default_factory=dict)
     access: dict[int, Access] = field(default_factory=dict)  # to other accounts
     denied: set[int] = field(default_factory=set)  # mailboxes that the client was told it has no access to
-    messages: dict[tuple[int, int], Waiting] = field(default_factory=dict)  # by owner and mailbox
-    names: dict[tuple[int, str], Named] = field(default_factory=dict)  # by owner and name as it is here
-    renamed: list[Renamed] = field(default_factory=list)
-    entries: dict[tuple[int, int], dict[str, int]] = field(default_factory=dict)  # names and their last numbers
+    untold: Untold = field(default_factory=Untold)
     waiting: bool = False
     overflown: bool = False
     stale: bool = False  # rights may have changed
@@ -131,14 +91,15 @@ class Following:
         access = self.access.get(owner_id)
         return access.to(mailbox_id) if access is not None else ""
 
-    def clear(self) -> None:
-        """What waits has been taken."""
-        self.messages, self.names, self.entries, self.renamed = {}, {}, {}, []
+    def take(self) -> Untold:
+        """What waits, to be told."""
+        untold, self.untold = self.untold, Untold()
         self.waiting = self.stale
+        return untold
 
     def _forget(self) -> None:
         self.stale = False
-        self.clear()
+        self.take()
 
     def _prefix(self, owner_id: int) -> str:
         access = self.access.get(owner_id)
@@ -164,12 +125,12 @@ class Following:
         for entry in news.entries:
             self._entry(owner_id, entry)
         self.limit()
-        if self.names or self.messages or self.entries or self.renamed:
+        if self.untold:
             self._awake()
 
     def limit(self) -> None:
         """So much is told and no more."""
-        if len(self.names) + sum(map(len, self.entries.values())) > MOST_NAMES:
+        if self.untold.count > MOST_NAMES:
             self.overflow()
 
     def overflow(self) -> None:
@@ -196,8 +157,7 @@ class Following:
         else:
             anew = False
         if after is None:
-            self.messages.pop((owner_id, now.id), None)
-            self.entries.pop((owner_id, now.id), None)
+            self.untold.forget(owner_id, now.id)
             return
         wanted = self._wanted(owner_id, name)
         if wanted & Event.MESSAGES:
@@ -205,55 +165,32 @@ class Following:
             inside = bool(wanted & (Event.FLAGS | Event.ANNOTATIONS))  # annotations are stamped as flags are
             flags = inside and (anew or (before is not None and (flags or before.unseen != after.unseen)))
             if new or flags:
-                self._waits(news, after, before, new=new, flags=flags)
-
-    def _waits(self, news: News, after: Folder, before: Folder | None, *, new: bool, flags: bool) -> None:
-        waiting = self.messages.get((news.owner_id, after.id))
-        if waiting is None:
-            unseen = 0 if before is None else before.unseen
-            self.messages[news.owner_id, after.id] = Waiting(news.since, news.until, new, flags, unseen)
-        else:
-            waiting.until = news.until
-            waiting.new, waiting.flags = waiting.new or new, waiting.flags or flags
+                self.untold.note_messages(news, after, before, new=new, flags=flags)
 
     def _appeared(self, news: News, name: str, mailbox_id: int, *, gone: bool) -> bool:
         """A mailbox is new or gone; whether there was another one of that name, as far as the client knows."""
         owner_id = news.owner_id
         if not self._wanted(owner_id, name) & Event.NAME:
             return False
-        fresh = (owner_id, name) not in self.names
-        named = self._name(news, name)
+        fresh = (owner_id, name) not in self.untold.names
+        named = self.untold.note_name(news, name)
         anew = not gone and named.ended
         named.made, named.ended = named.made or not gone, named.ended or gone
         if fresh:
             named.known = gone and "l" in self.rights(owner_id, mailbox_id)
         return anew
 
-    def _name(self, news: News, name: str, *, known: bool = True) -> Named:
-        named = self.names.setdefault((news.owner_id, name), Named(news.since, news.until, known=known))
-        named.until = news.until
-        return named
-
     def _rename(self, news: News, old: str, new: str, *, hidden: bool) -> bool:
         """Note that a mailbox has another name; whether the client cannot know what it is under that.
 
         Of one that is hidden nothing is said, so that what may be seen below it is told name by name.
         """
-        owner_id, earlier = news.owner_id, self.renamed[-1] if self.renamed else None
+        owner_id = news.owner_id
         if not (self._wanted(owner_id, old) | self._wanted(owner_id, new)) & Event.NAME:
             self._every_name(news, old, new)
             return False
-        for (owner, name), named in list(self.names.items()):
-            if owner == owner_id and _is_at(name, old):  # what was to be told of it is now true of another name
-                self.names.setdefault((owner, new + name[len(old) :]), replace(named, until=news.until))
-        if hidden:
-            self._every_name(news, old, new)
-            return True
-        if earlier is not None and earlier.owner_id == owner_id and earlier.new == old:
-            earlier.new, earlier.until = new, news.until
-        elif len(self.renamed) < MOST_RENAMES:
-            self.renamed.append(Renamed(owner_id, old, new, news.since, news.until))
-        else:
+        self.untold.carry(news, old, new)
+        if hidden or not self.untold.note_rename(news, old, new):
             self._every_name(news, old, new)
             return True
         self._others_before(news, new)
@@ -263,31 +200,30 @@ class Following:
         """Messages are told of what was renamed to a name that the client knew as another mailbox's."""
         for folder in self.views[news.owner_id].folders.values():
             name = self.name_of(news.owner_id, folder)
-            named = self.names.get((news.owner_id, name)) if _is_at(name, top) else None
+            named = self.untold.names.get((news.owner_id, name)) if is_at(name, top) else None
             if named is not None and named.ended and (wanted := self._wanted(news.owner_id, name)) & Event.MESSAGES:
                 inside = bool(wanted & (Event.FLAGS | Event.ANNOTATIONS))
-                self._waits(news, folder, folder, new=True, flags=inside)
+                self.untold.note_messages(news, folder, folder, new=True, flags=inside)
 
     def _every_name(self, news: News, old: str, new: str) -> None:
         """Tell of a rename name by name, of those that are wanted."""
         for folder in self.views[news.owner_id].folders.values():
             name = self.name_of(news.owner_id, folder)
-            if not _is_at(name, new):
+            if not is_at(name, new):
                 continue
             before = old + name[len(new) :]
             wanted = self._wanted(news.owner_id, name)
             if (wanted | self._wanted(news.owner_id, before)) & Event.NAME:
-                self._name(news, before, known="l" in self.rights(news.owner_id, folder.id))
-                self._name(news, name, known=news.owner_id == self.user_id)
+                self.untold.note_name(news, before, known="l" in self.rights(news.owner_id, folder.id))
+                self.untold.note_name(news, name, known=news.owner_id == self.user_id)
                 if wanted & Event.MESSAGES:
-                    self._waits(news, folder, folder, new=True, flags=False)
+                    self.untold.note_messages(news, folder, folder, new=True, flags=False)
 
     def _subscribed(self, news: News, name: str) -> None:
         own = not name.startswith(sharing.PREFIX)
         subscribed = self.mine.subscribed | {name}  # so that the end of a subscription is an event of it too
         if self.interest.events(name, subscribed, own=own) & Event.SUBSCRIPTION:
-            named = self.names.setdefault((self.user_id, name), Named(news.since, news.until))
-            named.until = news.until
+            self.untold.note_name(news, name)
             self.stale = self.stale or (not own and self.interest.others)
 
     def _entry(self, owner_id: int, entry: Changed) -> None:
@@ -296,11 +232,11 @@ class Following:
         if entry.mailbox_id is None:
             if self.interest.server and owner_id == self.user_id:
                 account = owner_id if entry.user_id is not None else 0
-                self.entries.setdefault((account, 0), {})[entry.entry] = entry.modseq
+                self.untold.note_entry(account, 0, entry)
             return
         folder = self.views[owner_id].folders.get(entry.mailbox_id)
         if folder is not None and self._wanted(owner_id, self.name_of(owner_id, folder)) & Event.METADATA:
-            self.entries.setdefault((owner_id, folder.id), {})[entry.entry] = entry.modseq
+            self.untold.note_entry(owner_id, folder.id, entry)
 
     # Rights.
 
@@ -313,9 +249,7 @@ class Following:
         """Something of another account is to be told, or rights may have changed: `review` first."""
         if not self.interest.others:
             return False
-        keys = (*self.messages, *self.names, *self.entries)
-        elsewhere = any(renamed.owner_id != self.user_id for renamed in self.renamed)
-        return self.stale or elsewhere or any(key[0] not in (0, self.user_id) for key in keys)
+        return self.stale or not self.untold.is_about(0, self.user_id)
 
     async def review(self) -> None:
         """Read the rights at other accounts, follow these, and note what became accessible or inaccessible.
@@ -352,27 +286,20 @@ class Following:
                 continue
             name = one.prefix + folder.name
             if "l" not in after:  # a name that it was given since is not for this client
-                name = self._before_rename(owner_id, name)
-                waits = self.names.get((owner_id, name))
+                name = self.untold.known_as(owner_id, name)
+                waits = self.untold.names.get((owner_id, name))
                 if waits is not None and not waits.known:
                     continue  # nor this one; what it was called before waits already
             wanted = self._wanted(owner_id, name)
             lost = not {"l", "r"} <= after
             if wanted and (lost or wanted & Event.NAME or folder.id in self.denied):
                 number = self.views[owner_id].modseq
-                named = self.names.setdefault((owner_id, name), Named(number, number))
+                named = self.untold.names.setdefault((owner_id, name), Named(number, number))
                 named.lost, named.known = lost, "l" in before
             if wanted and lost:
                 self.denied.add(folder.id)
             else:
                 self.denied.discard(folder.id)
-
-    def _before_rename(self, owner_id: int, name: str) -> str:
-        """What the client knows a mailbox as, when renames of it wait to be told."""
-        for renamed in reversed(self.renamed):
-            if renamed.owner_id == owner_id and _is_at(name, renamed.new):
-                name = renamed.old + name[len(renamed.new) :]
-        return name
 
     async def _join(self, owner_id: int) -> None:
         try:
@@ -387,18 +314,6 @@ class Following:
         self.views[owner_id] = view
         if sum(len(one.folders) for one in self.views.values()) > MOST_FOLLOWED:
             raise TooMuch
-
-
-def after_renames(owner_id: int, name: str, renames: Iterable[Renamed]) -> str:
-    """What a mailbox of this name is called after these."""
-    for renamed in renames:
-        if renamed.owner_id == owner_id and _is_at(name, renamed.old):
-            name = renamed.new + name[len(renamed.old) :]
-    return name
-
-
-def _is_at(name: str, top: str) -> bool:
-    return name == top or name.startswith(top + DELIMITER)
 
 
 def _counts(folder: Folder) -> tuple[int, int, int]:

@@ -328,7 +328,7 @@ async def test_a_client_that_does_not_read_costs_the_names(house):
         for _ in range(3):
             await h.put(*[b"From: a@example.com\r\n\r\nx\r\n"] * 50, mailbox="Sent")
             await session.notify.mine.settle()
-        assert len(session.notify.messages) == 1
+        assert len(session.notify.untold.messages) == 1
         session._retry()
         assert plain(await told(c)) == [b"STATUS Sent (MESSAGES 150 UIDNEXT 151 UIDVALIDITY n UNSEEN 150)"]
 

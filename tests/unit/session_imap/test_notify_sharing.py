@@ -192,7 +192,7 @@ async def test_the_rights_are_read_again_before_something_is_told(house):
         await h.put(mailbox="Sent")
         for view, _ in h.node.accounts._views.values():
             await view.settle()
-        assert session.notify.messages
+        assert session.notify.untold.messages
         await h.node.store.write(lambda tx: tx.run("DELETE FROM acl"))  # and nobody is told
         session._retry()
         assert await told(bob) == [there('LIST (\\NonExistent \\NoAccess) "/" "THERE/Sent"')]
