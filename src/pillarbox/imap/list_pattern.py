@@ -7,6 +7,7 @@ comparisons, the rest runs all states of all patterns at once as bits of one int
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 
 from pillarbox.imap.mailbox_name import DELIMITER
@@ -17,12 +18,12 @@ Matches = Callable[[str], bool]
 
 
 class ListMatcher:
-    """Any of several patterns under one reference. `INBOX` matches in any case."""
+    """Any of several patterns under one reference. `INBOX` matches in any case, other names as they are stored: NFC."""
 
     __slots__ = ("_inbox", "_matches")
 
     def __init__(self, reference: str, patterns: Iterable[str]) -> None:
-        whole = [_inbox_prefix(reference + pattern) for pattern in patterns]
+        whole = [_inbox_prefix(unicodedata.normalize("NFC", reference + pattern)) for pattern in patterns]
         self._matches = _compiled(whole)
         self._inbox = any(matches("INBOX") for matches in _compiled([pattern.upper() for pattern in whole]))
 

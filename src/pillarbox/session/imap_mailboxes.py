@@ -10,6 +10,7 @@ from pillarbox.imap.events import Command
 from pillarbox.session.imap_answers import Answer, Refuse, no_mailbox, refusal
 from pillarbox.store import mailboxes, object_ids, sharing
 from pillarbox.store.errors import Conflict, NotFound
+from pillarbox.store.mailbox_names import normalised
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
@@ -27,6 +28,8 @@ async def create(session: ImapSession, command: Command) -> Answer:
     except Conflict as error:
         existing = await session.store.read(sharing.find, session.user_id, args.mailbox)
         raise refusal(error) if existing is not None else Refuse(str(error), "LIMIT") from None
+    if made.name != args.mailbox:
+        _tell(session, [], made.name, args.mailbox)
     return Answer("CREATE completed", f"MAILBOXID ({object_ids.mailbox_id(made)})")
 
 
@@ -41,6 +44,9 @@ async def delete(session: ImapSession, command: Command) -> Answer:
     if session.selected is not None and session.selected.mailbox_id == mailbox_id:
         session.deselect()
         session.core.condition("OK", "the selected mailbox was deleted", "CLOSED")
+    name = normalised(args.mailbox)
+    if name != args.mailbox:
+        _tell(session, ["\\NonExistent"], name, args.mailbox)
     return Answer("DELETE completed")
 
 
@@ -52,7 +58,16 @@ async def rename(session: ImapSession, command: Command) -> Answer:
         await session.write(sharing.rename, session.user_id, args.mailbox, args.target)
     except NotFound:
         raise no_mailbox(args.mailbox) from None
+    target = normalised(args.target)
+    if (normalised(args.mailbox), target) != (args.mailbox, args.target):
+        _tell(session, [], target, args.mailbox)
     return Answer("RENAME completed")
+
+
+def _tell(session: ImapSession, attributes: list[str], name: str, written: str) -> None:
+    """Names are normalised: what one is called that was written otherwise (RFC 9051 section 6.3.9.7)."""
+    if session.rev2:
+        session.core.untagged(responses.listing(attributes, name, utf8=True, old_name=written))
 
 
 async def subscribe(session: ImapSession, command: Command) -> Answer:

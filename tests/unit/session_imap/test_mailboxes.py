@@ -56,6 +56,29 @@ async def test_names_in_utf7_and_utf8(house):
         assert await new.ok('LIST "" ("")') == []
 
 
+async def test_names_that_were_written_otherwise_are_told(house):
+    """RFC 9051 sections 6.3.4 to 6.3.6; a delimiter at the end is no other name."""
+    async with house() as h:
+        old, new = await h.login(), await h.login(enable="IMAP4rev2")
+        nfd, nfc = "e\u0301", "\u00e9"
+
+        async def told(command):
+            return [one.decode() for one in await new.ok(command.encode())]
+
+        assert await told("CREATE a/") == []
+        assert await told(f'CREATE "{nfd}/"') == [f'LIST () "/" "{nfc}" ("OLDNAME" ("{nfd}"))']
+        assert await told(f'LIST "" "{nfd}"') == [f'LIST (\\HasNoChildren) "/" "{nfc}"']
+        assert await told(f'LIST "{nfd}" "%"') == [f'LIST (\\HasNoChildren) "/" "{nfc}"']
+        assert await told(f'RENAME "{nfd}" b') == [f'LIST () "/" b ("OLDNAME" ("{nfd}"))']
+        assert await told(f'RENAME b "{nfd}"') == [f'LIST () "/" "{nfc}" ("OLDNAME" (b))']
+        assert await told(f'RENAME "{nfc}" b') == []
+        await told(f'RENAME b "{nfc}"')
+        assert await told(f'DELETE "{nfd}"') == [f'LIST (\\NonExistent) "/" "{nfc}" ("OLDNAME" ("{nfd}"))']
+        assert await told("DELETE a") == []
+        for command in ("CREATE e&AwE-", "RENAME e&AwE- u&AwE-", "DELETE u&AwE-"):
+            assert await old.ok(command) == []  # RFC 3501 knows no such response
+
+
 async def test_delete(house):
     async with house() as h:
         c, other = await h.login(), await h.login()
