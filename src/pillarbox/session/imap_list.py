@@ -86,9 +86,11 @@ async def list_(session: ImapSession, command: Command) -> Answer:
     tree, chosen = await session.store.read(_listed, session.user_id, args)
     for count, (name, child_info) in enumerate(chosen, 1):
         words = tree.attributes(name, subscribed=bool({"SUBSCRIBED"} & (args.select | args.returns)))
-        core.untagged(responses.listing(words, name, utf8=utf8, child_info=child_info))
         box = tree.boxes.get(name)
         has = tree.rights.get(name, rights.ALL)
+        if args.status and box is not None and "r" not in has:
+            words.insert(0, "\\Noselect")  # RFC 5819 section 2: in the place of its STATUS
+        core.untagged(responses.listing(words, name, utf8=utf8, child_info=child_info))
         if "MYRIGHTS" in args.returns and box is not None:  # RFC 8440
             core.untagged(acl_grammar.my_rights(name, has, utf8))
         if args.status and box is not None and "r" in has:  # RFC 5819 section 2: none for what cannot be selected

@@ -72,6 +72,9 @@ async def test_what_is_shared_is_listed_below_its_namespace(house):
         told = await bob.ok(f'LIST "" "{THERE}/*" RETURN (MYRIGHTS STATUS (MESSAGES))')
         assert f'MYRIGHTS "{THERE}/Sent" lr'.encode() in told
         assert f'STATUS "{THERE}/Sent" (MESSAGES 0)'.encode() in told
+        await ada.ok(f"SETACL Sent {BOB} l")
+        told = await bob.ok(f'LIST "" "{THERE}/*" RETURN (STATUS (MESSAGES))')
+        assert told == [f'LIST (\\Noselect \\HasNoChildren) "/" "{THERE}/Sent"'.encode()]  # RFC 5819 section 2
         assert b"MYRIGHTS INBOX lrswipkxtencda" in await bob.ok('LIST "" INBOX RETURN (MYRIGHTS)')
         assert not any(b"Other" in one for one in await ada.ok('LIST "" *'))
         await ada.ok(f"SETACL Sent {BOB} r")
