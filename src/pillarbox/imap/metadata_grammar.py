@@ -13,6 +13,7 @@ MAX_ENTRIES = 1000
 MAX_NAME = 1000  # octets
 
 _NAME = re.compile(r"/(?:private|shared)(?:/[\x20-\x24\x26-\x29\x2b-\x2e\x30-\x7e]+)+\Z")  # no * and % (section 3.2)
+_ROOTS = frozenset({"/private", "/shared"})  # with DEPTH all that is below
 _DEPTHS = {"0": 0, "1": 1, "INFINITY": -1}
 
 
@@ -50,10 +51,10 @@ def _options(cursor: Cursor, args: GetMetadata) -> None:
 
 
 def entries(cursor: Cursor) -> tuple[str, ...]:
-    """One entry or several in parentheses, without repeats."""
+    """One entry or several in parentheses, without repeats. They are only read, so a whole side may be named too."""
     if not cursor.peek(b"("):
-        return (_entry(cursor),)
-    found = cursor.parenthesized(_entry, MAX_ENTRIES, "entries")
+        return (_entry(cursor, _ROOTS),)
+    found = cursor.parenthesized(lambda cursor: _entry(cursor, _ROOTS), MAX_ENTRIES, "entries")
     if not found:
         raise BadSyntax("an entry is missing")
     return tuple(dict.fromkeys(found))
@@ -76,10 +77,10 @@ def set_(cursor: Cursor) -> SetMetadata:
     return SetMetadata(mailbox, tuple(pairs))
 
 
-def _entry(cursor: Cursor) -> str:
+def _entry(cursor: Cursor, roots: frozenset[str] = frozenset()) -> str:
     name = cursor.astring("an entry like /private/comment")
     text = name.decode("ascii", "replace").lower()
-    if len(name) > MAX_NAME or _NAME.match(text) is None:
+    if text not in roots and (len(name) > MAX_NAME or _NAME.match(text) is None):
         raise BadSyntax("an entry begins with /private/ or /shared/, has no empty part, and none of * % or 8-bit")
     return text
 

@@ -31,6 +31,10 @@ async def test_depth_and_size(house):
         assert untagged == [b'METADATA "" (/private/a "1" /private/a/b "22")']
         assert tagged.startswith(b"OK [METADATA LONGENTRIES 3]")
         assert await c.ok('GETMETADATA (DEPTH 1) "" /private/x') == []
+        assert await c.ok('GETMETADATA (DEPTH 1) "" (/private /shared)') == [
+            b'METADATA "" (/private/a "1" /private/ab "4")'
+        ]
+        assert (await c.refused('SETMETADATA "" (/private "x")')).startswith(b"BAD")
 
 
 async def test_limits_are_told(house, monkeypatch):
