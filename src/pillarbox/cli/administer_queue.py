@@ -13,6 +13,7 @@ import typer
 
 from pillarbox.cli import accounts, mailq
 from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of, read
+from pillarbox.cli.flags import EXIT_FAILED
 from pillarbox.cli.queue_selection import (
     Account,
     All,
@@ -29,7 +30,7 @@ from pillarbox.cli.queue_selection import (
 from pillarbox.cli.tables import print_done, print_one, print_rows
 from pillarbox.config import load
 from pillarbox.flow import queue_orders
-from pillarbox.flow.queue_orders import Order
+from pillarbox.flow.queue_orders import PATIENCE, Carried, Order
 from pillarbox.flow.sending.policy import policy
 from pillarbox.store import blobs, queue, queue_stats, routes
 from pillarbox.store.records import QueueFilter, QueueRow
@@ -40,6 +41,7 @@ app = group("The queue: what waits to be sent. Entries are one for each recipien
 
 Entry = Annotated[int, typer.Argument(help="The number of an entry.", min=0)]
 Limit = Annotated[int, typer.Option(help="Entries at most.", min=1, max=100_000)]
+Wait = Annotated[float, typer.Option(help="Seconds to wait for what is in transfer.", min=0, max=3600)]
 _COLUMNS = ["id", "message", "status", "sender", "recipient", "size", "attempts", "created_at", "next_try_at", "error"]
 _INSTEAD = {
     "held": "; `pillarbox queue release` lets it go",
@@ -143,7 +145,10 @@ def mailq_command(db: Database = None) -> None:
     accounts.on_store(path_of(db), lambda store: mailq.show(store, sys.stdout.write), create=False)
 
 
-def _order(name: str, text: str, done: str, carry_out: Callable[[Store, QueueFilter], Awaitable[int]]) -> None:
+CarryOut = Callable[[Store, QueueFilter, float], Awaitable[Carried]]  # with the seconds to wait
+
+
+def _order(name: str, text: str, done: str, carry_out: CarryOut) -> None:
     """Make the command `name`, which takes ids, a filter or --all; `done` completes "3 entries ..."."""
 
     def command(
@@ -157,6 +162,7 @@ def _order(name: str, text: str, done: str, carry_out: Callable[[Store, QueueFil
         older_than: OlderThan = None,
         message: Message = None,
         everything: All = False,
+        wait: Wait = PATIENCE,
         db: Database = None,
         as_json: AsJson = False,
     ) -> None:
@@ -164,7 +170,7 @@ def _order(name: str, text: str, done: str, carry_out: Callable[[Store, QueueFil
             ids, status, sender, recipient, domain, destination, account, older_than, message, everything
         )
         chosen.check(needed=True)
-        _carry_out(chosen, db, done, carry_out, as_json=as_json)
+        _carry_out(chosen, db, done, carry_out, wait, as_json=as_json)
 
     app.command(name, help=text)(command)
 
@@ -173,36 +179,40 @@ def _carry_out(
     chosen: Selection,
     db: Database,
     done: str,
-    carry_out: Callable[[Store, QueueFilter], Awaitable[int]],
+    carry_out: CarryOut,
+    wait: float,
     *,
     as_json: bool,
 ) -> None:
     def meant(tx: Tx) -> list[QueueRow]:
         return [row for wanted in chosen.filters(tx) for row in queue.find(tx, wanted, 1)]
 
-    async def work(store: Store) -> tuple[int, list[QueueRow]]:
-        count = sum([await carry_out(store, wanted) for wanted in await store.scan(chosen.filters)])
-        return count, [] if count else await store.scan(meant)
+    async def work(store: Store) -> tuple[Carried, list[QueueRow]]:
+        each = [await carry_out(store, wanted, wait) for wanted in await store.scan(chosen.filters)]
+        carried = Carried(*map(sum, zip(*each, strict=True)))
+        return carried, [] if any(carried) else await store.scan(meant)
 
-    count, left = accounts.on_store(path_of(db), work, create=False)
-    if not count and chosen.words:
+    carried, left = accounts.on_store(path_of(db), work, create=False)
+    if not any(carried) and chosen.words:
         words = ", ".join(chosen.words)
         if not left:
             raise Refused(f"nothing in the queue is meant by {words}")
         state = _state(left[0])
         raise Refused(f"nothing is to be done with {words}: entry {left[0].id} is {state}{_INSTEAD.get(state, '')}")
-    print_done(f"{count} {'entry' if count == 1 else 'entries'} {done}", {"changed": count}, as_json=as_json)
+    print_done(carried.said(done), carried._asdict(), as_json=as_json)
+    if chosen.words and not carried.changed and not carried.in_transfer:
+        raise typer.Exit(EXIT_FAILED)
 
 
-def _simple(order: Order) -> Callable[[Store, QueueFilter], Awaitable[int]]:
-    return lambda store, wanted: queue_orders.carry_out(store, order, wanted, operator())
+def _simple(order: Order) -> CarryOut:
+    return lambda store, wanted, wait: queue_orders.carry_out(store, order, wanted, operator(), patience=wait)
 
 
-async def _bounce(store: Store, wanted: QueueFilter) -> int:
+async def _bounce(store: Store, wanted: QueueFilter, wait: float) -> Carried:
     loaded = load()
     if loaded.errors:
         raise Refused(str(loaded.errors[0]))
-    return await queue_orders.give_back(store, wanted, operator(), policy(loaded.settings))
+    return await queue_orders.give_back(store, wanted, operator(), policy(loaded.settings), patience=wait)
 
 
 _order("hold", "Keep back until `release`.", "held", _simple("hold"))
@@ -225,6 +235,7 @@ def move(
     older_than: OlderThan = None,
     message: Message = None,
     everything: All = False,
+    wait: Wait = PATIENCE,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -232,11 +243,11 @@ def move(
     chosen = Selection(ids, status, sender, recipient, domain, destination, account, older_than, message, everything)
     chosen.check(needed=True)
 
-    async def carry_out(store: Store, wanted: QueueFilter) -> int:
+    async def carry_out(store: Store, wanted: QueueFilter, wait: float) -> Carried:
         route_id = None if to == "default" else (await store.read(routes.route_named, to)).id
-        return await queue_orders.carry_out(store, "move", wanted, operator(), route_id)
+        return await queue_orders.carry_out(store, "move", wanted, operator(), route_id, patience=wait)
 
-    _carry_out(chosen, db, f"moved to {to}", carry_out, as_json=as_json)
+    _carry_out(chosen, db, f"moved to {to}", carry_out, wait, as_json=as_json)
 
 
 def operator() -> str:

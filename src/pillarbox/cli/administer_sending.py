@@ -12,6 +12,7 @@ from pillarbox.cli.administer_users import Username, find
 from pillarbox.cli.command_line import AsJson, Database, path_of, read, write
 from pillarbox.cli.tables import print_done, print_rows
 from pillarbox.flow import queue_orders
+from pillarbox.flow.queue_orders import Carried
 from pillarbox.store import directory, senders, usage
 from pillarbox.store.records import QueueFilter, SenderGrant, User
 from pillarbox.store.store import Store
@@ -77,25 +78,25 @@ def hold(
 ) -> None:
     """Let an account send nothing more, and hold what it has in the queue."""
 
-    async def work(store: Store) -> dict[str, Any]:
+    async def work(store: Store) -> tuple[dict[str, Any], str]:
         user = await store.scan(find, username)
         await store.write(senders.hold, user.id, reason)
-        count = await queue_orders.carry_out(store, "hold", QueueFilter(user_id=user.id), operator())
-        return _outcome(user, "held", count)
+        wanted = QueueFilter(user_id=user.id)
+        return _outcome(user, "held", await queue_orders.carry_out(store, "hold", wanted, operator()))
 
-    _print(work, "{username} is held; {held} entries of the queue with it", db, as_json)
+    _print(work, "{username} may send nothing; of the queue {said}", db, as_json)
 
 
 def release(username: Username, db: Database = None, as_json: AsJson = False) -> None:
     """Let an account send again, and send what was held."""
 
-    async def work(store: Store) -> dict[str, Any]:
+    async def work(store: Store) -> tuple[dict[str, Any], str]:
         user = await store.scan(find, username)
         await store.write(_release, user.id)
         wanted = QueueFilter(user_id=user.id, status="held")
         return _outcome(user, "released", await queue_orders.carry_out(store, "release", wanted, operator()))
 
-    _print(work, "{username} may send again; {released} entries of the queue were released", db, as_json)
+    _print(work, "{username} may send again; of the queue {said}", db, as_json)
 
 
 def _release(tx: Tx, user_id: int) -> None:
@@ -111,21 +112,23 @@ def purge(
 ) -> None:
     """Delete what was held of an account; nobody is told. The account stays held."""
 
-    async def work(store: Store) -> dict[str, Any]:
+    async def work(store: Store) -> tuple[dict[str, Any], str]:
         user = await store.scan(find, username)
         wanted = QueueFilter(user_id=user.id, status="held")
-        count = await queue_orders.carry_out(store, "delete", wanted, operator())
+        deleted = await queue_orders.carry_out(store, "delete", wanted, operator())
         if release:
             await store.write(_release, user.id)
-        return _outcome(user, "deleted", count)
+        return _outcome(user, "deleted", deleted)
 
-    _print(work, "{deleted} held entries of {username} were deleted", db, as_json)
+    _print(work, "of what was held of {username}: {said}", db, as_json)
 
 
-def _outcome(user: User, done: str, count: int) -> dict[str, Any]:
-    return {"username": user.username, done: count}
+def _outcome(user: User, done: str, carried: Carried) -> tuple[dict[str, Any], str]:
+    """For scripts, and how many entries of the queue in words."""
+    row = {"username": user.username, done: carried.changed}
+    return row | {"delivered": carried.delivered, "in_transfer": carried.in_transfer}, carried.said(done)
 
 
 def _print(work: Any, text: str, db: Database, as_json: bool) -> None:
-    outcome: dict[str, Any] = accounts.on_store(path_of(db), work, create=False)
-    print_done(text.format(**outcome), outcome, as_json=as_json)
+    row, said = accounts.on_store(path_of(db), work, create=False)
+    print_done(text.format(**row, said=said), row, as_json=as_json)

@@ -20,7 +20,8 @@ def hold(tx: Tx, user: User, reason: str, *, hostname: str, message_id: str) -> 
     """
     if not senders.hold(tx, user.id, reason):
         return
-    waiting = queue_orders.apply(tx, "hold", QueueFilter(user_id=user.id), GUARD)
+    applied = queue_orders.apply(tx, "hold", QueueFilter(user_id=user.id), GUARD)
+    waiting = applied.changed + len(applied.asked)
     _tell(tx, [(user.id, user.email)], [], _to_owner(user, reason, hostname, message_id, tx.now))
     postmasters = resolve(tx, "postmaster", "")
     boxes = [(user_id, f"postmaster@{hostname}") for user_id, _ in postmasters.users]
@@ -29,7 +30,7 @@ def hold(tx: Tx, user: User, reason: str, *, hostname: str, message_id: str) -> 
 
 async def hold_rest(store: Store, user_id: int) -> None:
     """After the transaction of `hold`. Raises StoreError."""
-    await queue_orders.carry_out(store, "hold", QueueFilter(user_id=user_id), GUARD)
+    await queue_orders.carry_out(store, "hold", QueueFilter(user_id=user_id), GUARD, patience=0)
 
 
 def _tell(tx: Tx, boxes: list[tuple[int, str]], forward: list[str], content: bytes) -> None:

@@ -58,6 +58,10 @@ class LocalLane:
     def usable(self) -> bool:
         return True
 
+    @property
+    def begun(self) -> bool:
+        return True
+
     async def send(self, parcel: Parcel) -> list[Outcome]:
         outcomes = []
         for recipient in parcel.recipients:

@@ -134,6 +134,12 @@ class Lane(Protocol):
         """Whether it may take another parcel."""
         ...
 
+    @property
+    def begun(self) -> bool:
+        """Whether the other server may have the content of the parcel at hand. Until then `send` can be cancelled as if
+        it had never been called; the connection is lost then."""
+        ...
+
     async def send(self, parcel: Parcel) -> list[Outcome]:
         """One outcome for each recipient, in their order. Raises nothing but CancelledError."""
         ...

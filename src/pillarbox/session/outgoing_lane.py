@@ -49,6 +49,7 @@ class OutgoingLane:
         self._reopen = reopen
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._begun = False
         self._begin()
 
     def _begin(self) -> None:
@@ -73,12 +74,17 @@ class OutgoingLane:
     def _alive(self) -> bool:
         return not self._connection.lost and not self._connection.core.closed
 
+    @property
+    def begun(self) -> bool:
+        return self._begun
+
     async def close(self) -> None:
         await self._connection.leave()
 
     async def send(self, parcel: Parcel) -> list[Outcome]:
         """One outcome for each recipient, in their order."""
         replies: dict[int, tuple[Result, Reply]] = {}
+        self._begun = False
         try:
             await self._send(parcel, replies)
         except HopDown as down:
@@ -184,6 +190,7 @@ class OutgoingLane:
         try:
             event = await connection.event(until)
             if isinstance(event, ContentWanted):
+                self._begun = True
                 until = self._loop.time() + connection.timeouts.end + content.size / SLOWEST
                 event = await self._pour(content, until)
                 if event is None:

@@ -38,7 +38,7 @@ MAX_RETRIES_OF_REPORT = 10
 _ENQUEUE = (
     "INSERT INTO message_queue (from_address, to_address, priority, created_at, updated_at, next_retry_at, blob_id, "
     "prefix, status, message_key, destination_id, route_id, user_id, via, notify, orcpt, ret, envid, body, smtputf8, "
-    f"deliver_by, deliver_mode, claimed_by, max_retries) VALUES (?{', ?' * 23})"
+    f"deliver_by, deliver_mode, not_before, claimed_by, max_retries) VALUES (?{', ?' * 24})"
 )
 
 
@@ -221,6 +221,7 @@ def _enqueue(tx: Tx, blob: _Blob, plan: Queued) -> Outcome:
             int(plan.smtputf8),
             plan.deliver_by,
             plan.deliver_mode,
+            plan.not_before,
             "" if warm is None else warm.holder,
             MAX_RETRIES if plan.sender else MAX_RETRIES_OF_REPORT,
         ),

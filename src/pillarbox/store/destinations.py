@@ -182,7 +182,8 @@ def _find_strays(tx: Tx, limit: int) -> int:
         return 0
     condition, values = tx.among("id", ids)
     return tx.run(
-        "UPDATE message_queue SET status = 'pending', destination_id = NULL, claimed_by = '', next_retry_at = ? "
+        "UPDATE message_queue SET status = 'pending', destination_id = NULL, claimed_by = '', "
+        "next_retry_at = CASE WHEN not_before > ? THEN not_before ELSE ? END "
         f"WHERE next_retry_at IS NULL AND status <> 'held' AND status <> 'failed' AND {condition}",
-        (tx.now, values),
+        (tx.now, tx.now, values),
     )

@@ -13,7 +13,8 @@ import msgspec
 
 from pillarbox.store.addresses import domain_key
 from pillarbox.store.errors import NotFound
-from pillarbox.store.queue_settle import QUIT, UNSENT
+from pillarbox.store.queue_settle import UNSENT
+from pillarbox.store.queue_wishes import IN_HAND
 from pillarbox.store.records import QueueCounts, QueueFilter, QueueRow
 from pillarbox.store.store import Store
 from pillarbox.store.tx import QUEUE, Tx
@@ -21,19 +22,21 @@ from pillarbox.store.tx import QUEUE, Tx
 STATUSES = ("pending", "processing", "retry", "failed", "held")
 PAGE = 1000  # rows changed in one transaction
 ANOTHER_DAY = 24 * 3600  # seconds a dead letter has when it is tried again
-IN_HAND = 300  # seconds for whoever sends a row to say what came of it, when it was held and released meanwhile
 BOUNCE = 0  # `expires_at` of a row that is to be returned to its sender
 
 _COLUMNS = (
     "q.id, q.from_address, q.to_address, q.status, q.priority, q.attempts, q.max_retries, q.next_retry_at, "
     "q.created_at, q.updated_at, q.last_error, length(q.prefix) + coalesce(b.size, 0), q.message_key, "
-    "coalesce(d.name, ''), q.route_id, q.user_id, q.via, q.blob_id, q.claimed_by, q.last_host, q.expires_at"
+    "coalesce(d.name, ''), q.route_id, q.user_id, q.via, q.blob_id, q.claimed_by, q.last_host, q.expires_at, "
+    "q.not_before"
 )
+# Now, or when its sender wants it released (RFC 4865 section 4.1: not before).
+_DUE = "CASE WHEN not_before > ? THEN not_before ELSE ? END"
 # Rests no more. What somebody still sends is his claim again.
 _AGAIN = (
     "status = CASE WHEN claimed_by = '' THEN {status} ELSE 'processing' END, "
-    "next_retry_at = CASE WHEN claimed_by = '' THEN ? ELSE ? END, "
-    "destination_id = CASE WHEN claimed_by <> '' THEN destination_id END"
+    f"next_retry_at = CASE WHEN claimed_by = '' THEN {_DUE} ELSE ? END, "
+    "destination_id = CASE WHEN claimed_by <> '' THEN destination_id END, wish = ''"
 )
 _FROM = "FROM message_queue q LEFT JOIN blobs b ON b.id = q.blob_id LEFT JOIN destinations d ON d.id = q.destination_id"
 
@@ -112,7 +115,7 @@ _CONCERNED = {
     "hold": "q.next_retry_at IS NOT NULL",
     "release": "q.status = 'held'",
     "retry": "q.status IN ('pending', 'retry', 'failed')",
-    "delete": "1 = 1",
+    "delete": "q.claimed_by = ''",
     "move": "q.status <> 'processing'",
 }
 
@@ -126,12 +129,15 @@ def hold(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
     """They wait until they are released. One that is being sent just now may still be delivered: until its sender says
     what came of it, it stays in that hand.
     """
-    return _change(tx, wanted, limit, "q.next_retry_at IS NOT NULL", "status = 'held', next_retry_at = NULL")
+    held = "status = 'held', next_retry_at = NULL, wish = ''"
+    if changed := _change(tx, wanted, limit, "q.next_retry_at IS NOT NULL", held):
+        tx.touch(*QUEUE)  # whoever has one in hand puts it down
+    return changed
 
 
 def release(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
-    """Held rows are routed anew, and due at once. Those that a rule held are not held by rules again: their route, of
-    kind hold, counts as an operator's decision from now on.
+    """Held rows are routed anew, and due at once, but not before their sender wants them released. Those that a rule
+    held are not held by rules again: their route, of kind hold, counts as an operator's decision from now on.
 
     One that was being sent when it was held, and may be still, is its sender's claim again: another would send it
     twice.
@@ -139,38 +145,44 @@ def release(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
     by_rule = "route_id IN (SELECT id FROM routes WHERE kind = 'hold')"
     moved = f"moved = CASE WHEN {by_rule} THEN 1 ELSE moved END"
     changes = f"{_AGAIN.format(status=UNSENT)}, {moved}"
-    return _change(tx, wanted, limit, "q.status = 'held'", changes, (tx.now, tx.now + IN_HAND), due=True)
+    return _change(tx, wanted, limit, "q.status = 'held'", changes, (tx.now, tx.now, tx.now + IN_HAND), due=True)
 
 
 def retry_now(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
     """Waiting rows are due at once, also where trouble at their destination is waited out. Dead letters are routed
-    anew and have another day. Held rows, and those being sent just now, stay as they are.
+    anew and have another day. Held rows, those being sent just now, and those whose sender wants them released later
+    stay as they are.
     """
     blocked = "q.destination_id IN (SELECT id FROM destinations WHERE blocked_until > ?)"
-    waiting = f"q.status IN ('pending', 'retry') AND (q.next_retry_at > ? OR {blocked})"
-    changed = _change(tx, wanted, limit, waiting, "next_retry_at = ?", (tx.now,), (tx.now, tx.now), due=True)
+    waiting = (
+        f"q.status IN ('pending', 'retry') AND (q.next_retry_at > ? OR {blocked}) AND coalesce(q.not_before, 0) <= ?"
+    )
+    changed = _change(tx, wanted, limit, waiting, "next_retry_at = ?", (tx.now,), (tx.now, tx.now, tx.now), due=True)
     if changed < limit:
         again = _AGAIN.format(status="'retry'") + ", expires_at = ?"
-        values = (tx.now, tx.now + IN_HAND, tx.now + ANOTHER_DAY)
+        values = (tx.now, tx.now, tx.now + IN_HAND, tx.now + ANOTHER_DAY)
         changed += _change(tx, wanted, limit - changed, "q.status = 'failed'", again, values, due=True)
     return changed
 
 
 def bounce(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
-    """Their senders get them back: they are due at once, with `expires_at` BOUNCE, which whoever claims them sees."""
-    sure = f"q.status <> 'processing' AND coalesce(q.expires_at, 1) <> {BOUNCE}"
+    """Their senders get them back: they are due at once, with `expires_at` BOUNCE, which whoever claims them sees. Not
+    those in somebody's hand: see `queue_wishes`.
+    """
+    sure = f"q.claimed_by = '' AND coalesce(q.expires_at, 1) <> {BOUNCE}"
     changes = (
-        f"status = 'retry', next_retry_at = ?, {QUIT}, "
-        f"destination_id = CASE WHEN next_retry_at IS NULL THEN NULL ELSE destination_id END, expires_at = {BOUNCE}"
+        "status = 'retry', next_retry_at = ?, wish = '', "
+        f"destination_id = CASE WHEN next_retry_at IS NULL THEN NULL ELSE destination_id END, expires_at = {BOUNCE}, "
+        "not_before = NULL"
     )
     return _change(tx, wanted, limit, sure, changes, (tx.now,), due=True)
 
 
 def delete(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:
-    """They are gone, without a report. One that is being sent just now may still be delivered."""
-    ids = _matching(tx, wanted, limit, "1 = 1", ())
+    """They are gone, without a report. Not those in somebody's hand: see `queue_wishes`."""
+    ids = _matching(tx, wanted, limit, "q.claimed_by = ''", ())
     condition, values = tx.among("id", ids)
-    return tx.run(f"DELETE FROM message_queue WHERE {condition}", (values,)) if ids else 0
+    return tx.run(f"DELETE FROM message_queue WHERE claimed_by = '' AND {condition}", (values,)) if ids else 0
 
 
 def move(tx: Tx, wanted: QueueFilter, limit: int, route_id: int | None) -> int:
@@ -179,7 +191,7 @@ def move(tx: Tx, wanted: QueueFilter, limit: int, route_id: int | None) -> int:
 
     What was put off is due at once: it waited for another host. Rows that are being sent just now stay where they are.
     """
-    if route_id is not None and tx.row("SELECT 1 FROM routes WHERE id = ? AND kind = 'hold'", (route_id,)):
+    if holds(tx, route_id):
         sure = "q.status <> 'processing' AND (q.status <> 'held' OR coalesce(q.route_id, 0) <> ?)"
         changes = "route_id = ?, moved = 0, destination_id = NULL, status = 'held', next_retry_at = NULL"
         return _change(tx, wanted, limit, sure, changes, (route_id,), (route_id,), due=True)
@@ -188,6 +200,12 @@ def move(tx: Tx, wanted: QueueFilter, limit: int, route_id: int | None) -> int:
     due = "CASE WHEN status = 'retry' AND next_retry_at > ? THEN ? ELSE next_retry_at END"
     changes = f"route_id = ?, moved = ?, destination_id = NULL, next_retry_at = {due}"
     return _change(tx, wanted, limit, sure, changes, (route_id, moved, tx.now, tx.now), wish, due=True)
+
+
+def holds(tx: Tx, route_id: int | None) -> bool:
+    """Whether this route is of kind hold."""
+    sql = "SELECT 1 FROM routes WHERE id = ? AND kind = 'hold'"
+    return route_id is not None and tx.row(sql, (route_id,)) is not None
 
 
 def reroute(tx: Tx, wanted: QueueFilter, limit: int = PAGE) -> int:

@@ -42,10 +42,10 @@ _COLUMNS: dict[str, tuple[_Kind, str]] = {
     **dict.fromkeys(("priority", "attempts", "retry_count", "max_retries", "smtputf8", "moved"), (_NUMBER, "0")),
     **dict.fromkeys(("blob_id", "destination_id", "route_id", "user_id"), (_ID, "NULL")),
     **dict.fromkeys(("created_at", "updated_at"), (_TIME, _NOW)),
-    **dict.fromkeys(("expires_at", "deliver_by", "delay_reported_at"), (_PERHAPS, "NULL")),
+    **dict.fromkeys(("expires_at", "deliver_by", "delay_reported_at", "not_before"), (_PERHAPS, "NULL")),
     "next_retry_at": (_PERHAPS, _NOW),
     **dict.fromkeys(("from_address", "to_address", "message_key", "via", "notify", "orcpt"), (_TEXT, "''")),
-    **dict.fromkeys(("ret", "envid", "body", "deliver_mode"), (_TEXT, "''")),
+    **dict.fromkeys(("ret", "envid", "body", "deliver_mode", "wish"), (_TEXT, "''")),
     "last_error": (_SAID, "NULL"),
     "prefix": (_OCTETS, "x''"),
 }
@@ -55,7 +55,7 @@ _SELECT = f"SELECT id, {', '.join(_COLUMNS)} FROM message_queue WHERE "
 CLAIMED = (
     "id", "message_key", "from_address", "to_address", "prefix", "blob_id", "size", "priority", "attempts",
     "created_at", "expires_at", "route_id", "user_id", "via", "notify", "orcpt", "ret", "envid", "body", "smtputf8",
-    "deliver_by", "deliver_mode", "delay_reported_at", "last_error",
+    "deliver_by", "deliver_mode", "delay_reported_at", "last_error", "wish",
 )  # fmt: skip
 _HOLDS = [_COLUMNS[name][0].holds if name in _COLUMNS else None for name in CLAIMED]
 _TIMES = [at for at, name in enumerate(CLAIMED) if name in _COLUMNS and _COLUMNS[name][0].words == _TIME.words]

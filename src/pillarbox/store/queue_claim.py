@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pillarbox.store import destinations, queue_aside
+from pillarbox.store import destinations, queue_aside, queue_wishes
 from pillarbox.store.destinations import COLUMNS, READY
 from pillarbox.store.queue_rows import with_message
 from pillarbox.store.queue_settle import CLAIMED, MOST, QUIT, UNSENT
+from pillarbox.store.queue_wishes import CALLED as CALLED_BACK
 from pillarbox.store.records import Destination, QueuedMessage, Unrouted
 from pillarbox.store.text import storable
 from pillarbox.store.tx import QUEUE, Row, Tx
@@ -50,7 +51,7 @@ _CLAIM = (
 _CLAIMED = (
     "SELECT q.id, q.message_key, q.from_address, q.to_address, q.prefix, q.blob_id, length(q.prefix) + b.size, "
     "q.priority, q.attempts, q.created_at, q.expires_at, q.route_id, q.user_id, q.via, q.notify, q.orcpt, q.ret, "
-    "q.envid, q.body, q.smtputf8, q.deliver_by, q.deliver_mode, q.delay_reported_at, q.last_error "
+    "q.envid, q.body, q.smtputf8, q.deliver_by, q.deliver_mode, q.delay_reported_at, q.last_error, q.wish "
     "FROM message_queue q JOIN blobs b ON b.id = q.blob_id WHERE "
 )
 _PROLONG = f"UPDATE message_queue SET next_retry_at = ? WHERE {CLAIMED} AND claimed_by = ? AND "
@@ -59,6 +60,7 @@ _FREE = (
     "next_retry_at = CASE WHEN attempts = 0 THEN created_at ELSE ? END WHERE status = 'processing' "
     "AND claimed_by = ? AND next_retry_at IS NOT NULL"
 )
+_LET_GO = f"UPDATE message_queue SET {QUIT} WHERE claimed_by = ? AND status <> 'processing' AND {CALLED_BACK}"
 _HOLDERS = "SELECT DISTINCT claimed_by FROM message_queue WHERE status = 'processing'"
 
 
@@ -247,13 +249,14 @@ def leave(
 
 
 def free_dead(tx: Tx, alive: Callable[[str], bool]) -> int:
-    """What holders that are not `alive` had is due at once; how many rows and destinations."""
+    """What holders that are not `alive` had is due at once, and what was held in their hand in nobody's; how many rows
+    and destinations."""
     freed = 0
-    holders = {row[0] for row in tx.rows(_HOLDERS)}
+    holders = {row[0] for row in tx.rows(_HOLDERS)} | queue_wishes.holders(tx)
     holders |= {row[0] for row in tx.rows("SELECT DISTINCT holder FROM destinations WHERE holder <> ''")}
     for holder in holders:
         if not alive(holder):
-            freed += tx.run(_FREE, (tx.now, holder))
+            freed += tx.run(_FREE, (tx.now, holder)) + tx.run(_LET_GO, (holder,))
             freed += tx.run("UPDATE destinations SET holder = '', held_until = 0 WHERE holder = ?", (holder,))
     if freed:
         tx.touch(*QUEUE)

@@ -71,6 +71,7 @@ class QueueRow(msgspec.Struct, frozen=True):
     claimed_by: str = ""
     last_host: str = ""
     expires_at: int | None = None
+    not_before: int | None = None
 
 
 class Unrouted(msgspec.Struct, frozen=True, gc=False):
@@ -85,7 +86,8 @@ class Unrouted(msgspec.Struct, frozen=True, gc=False):
 class QueuedMessage(msgspec.Struct, frozen=True, gc=False):
     """A claimed row: what a sender needs of it. `size` is prefix plus blob. `created_at`: when it was accepted.
 
-    `expires_at` is only set where somebody asked for another end than the queue's own; see `queue.bounce`.
+    `expires_at` is only set where somebody asked for another end than the queue's own; see `queue.bounce`. With a
+    `wish` (see `queue_wishes`) it is not to be sent any more.
     """
 
     id: int
@@ -112,6 +114,7 @@ class QueuedMessage(msgspec.Struct, frozen=True, gc=False):
     deliver_mode: str
     delay_reported_at: int | None
     last_error: str | None
+    wish: str = ""
 
 
 class Warm(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ _SETTLED = (
     f"{QUIT}, attempts = attempts + 1, retry_count = retry_count + 1, last_error = ?, last_host = ?, updated_at = ? "
 )
 _DEFER = f"UPDATE message_queue SET status = 'retry', next_retry_at = ?, {_SETTLED}{_MINE}"
-_FAIL = f"UPDATE message_queue SET status = 'failed', next_retry_at = NULL, {_SETTLED}{_MINE}"
+_FAIL = f"UPDATE message_queue SET status = 'failed', next_retry_at = NULL, wish = '', {_SETTLED}{_MINE}"
 _GIVE_BACK = (
     f"UPDATE message_queue SET status = {UNSENT}, {QUIT}, "
     "next_retry_at = CASE WHEN attempts = 0 THEN created_at ELSE ? END, updated_at = ? "

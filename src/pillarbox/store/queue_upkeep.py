@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pillarbox.store.destinations import priorities
+from pillarbox.store.queue_settle import CLAIMED
 from pillarbox.store.tx import QUEUE, Tx
 
 _DUE = (
@@ -35,17 +36,17 @@ def blocked(tx: Tx) -> int:
     return int(count)
 
 
-def claimed(tx: Tx, ids: Sequence[int], holder: str) -> dict[int, bool]:
-    """Those of `ids` that are still in the queue, and whether they are still the holder's claim: an operator may have
-    held, moved or deleted them, or the lease may have ended.
+def to_be_sent(tx: Tx, ids: Sequence[int], holder: str) -> set[int]:
+    """Those of `ids` that are still the holder's claim and that nobody wishes anything else for: an operator may have
+    held or deleted them, or the lease may have ended.
     """
     condition, values = tx.among("id", ids)
-    rows = tx.rows(f"SELECT id, status, claimed_by FROM message_queue WHERE {condition}", (values,))
-    return {id: status == "processing" and claimed_by == holder for id, status, claimed_by in rows}
+    sql = f"SELECT id FROM message_queue WHERE {CLAIMED} AND claimed_by = ? AND wish = '' AND {condition}"
+    return {row[0] for row in tx.rows(sql, (holder, values))}
 
 
 def in_hand(tx: Tx, ids: Sequence[int], holder: str) -> dict[int, bool]:
-    """As `claimed`, for rows that are in the holder's hand even if an operator has held them."""
+    """Those of `ids` that are still in the queue, and whether they are in the holder's hand, held or not."""
     condition, values = tx.among("id", ids)
     rows = tx.rows(f"SELECT id, claimed_by FROM message_queue WHERE {condition}", (values,))
     return {id: claimed_by == holder for id, claimed_by in rows}

@@ -20,6 +20,7 @@ from .forgery import Guard
 
 MOST = 1000  # entries of one answer
 _OFFSETS = 2**62
+_PATIENCE = 2.0  # seconds for what is in transfer
 _BY_US = "api"  # who gave the order, in the story of a message
 _ENTRY = r"/api/queue/([0-9]{1,18}|[0-9A-Za-z]{14})"
 
@@ -56,10 +57,10 @@ def actions(figures: Figures, guard: Guard) -> list[Action]:
         try:
             if not await figures.store.scan(mail_queue.find_ids, wanted, 1):
                 return error(404, f"nothing in the queue is {word}")
-            changed = await queue_orders.carry_out(figures.store, what, wanted, _BY_US)
+            carried = await queue_orders.carry_out(figures.store, what, wanted, _BY_US, patience=_PATIENCE)
         except StoreError as wrong:
             return _no_store(wrong)
-        text = f"{changed} {'entry' if changed == 1 else 'entries'} {done}" if changed else "nothing was to be done"
+        text = carried.said(done) if any(carried) else "nothing was to be done"
         return as_json({"success": True, "message": text})
 
     async def retry(request: Request, word: str) -> Answer:

@@ -89,16 +89,16 @@ def test_an_account_is_held_released_and_purged(run: Run, db: Path) -> None:
     fill(db, 1, 3)
     fill(db, 2, 1)
     held = answer(run("user", "hold", "ada@example.com", "--reason", "stolen", "--json"))
-    assert held == {"username": "ada@example.com", "held": 3}
+    assert held == {"username": "ada@example.com", "held": 3, "delivered": 0, "in_transfer": 0}
     assert statuses(db) == [(1, "held")] * 3 + [(2, "pending")]
     shown = answer(run("user", "show", "ada@example.com", "--json"))
     assert shown["sending_held_at"] and shown["sending_held_reason"] == "stolen"
-    assert "3 entries of the queue were released" in run("user", "release", "ada@example.com")[1]
+    assert "of the queue 3 entries released" in run("user", "release", "ada@example.com")[1]
     assert statuses(db) == [(1, "pending")] * 3 + [(2, "pending")]
     assert answer(run("user", "show", "ada@example.com", "--json"))["sending_held_at"] is None
     assert accounts.read(db, lambda tx: usage.totals(tx, 1)).hour_messages == 0, "it begins anew"
     run("user", "hold", "ada@example.com")
-    assert answer(run("user", "purge", "ada@example.com", "--json")) == {"username": "ada@example.com", "deleted": 3}
+    assert answer(run("user", "purge", "ada@example.com", "--json")) == {"username": "ada@example.com", "deleted": 3, "delivered": 0, "in_transfer": 0}
     assert statuses(db) == [(2, "pending")]
     assert answer(run("user", "show", "ada@example.com", "--json"))["sending_held_at"], "it stays held"
     run("user", "purge", "ada@example.com", "--release")

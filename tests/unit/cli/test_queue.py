@@ -156,7 +156,7 @@ def test_stats(run: Run) -> None:
 def test_hold_release_retry_delete(run: Run) -> None:
     assert run("queue", "hold", "--domain", "y.test")[:2] == (0, "3 entries held\n")
     assert recipients(run("queue", "list", "--status", "held", "--json")) == ["b", "c", "d"]
-    assert answer(run("queue", "release", "1", "--json")) == {"changed": 1}
+    assert answer(run("queue", "release", "1", "--json")) == {"changed": 1, "delivered": 0, "in_transfer": 0}
     assert run("queue", "release", "1")[0] == 1  # it is not held
     assert run("queue", "retry", "--status", "dead")[1] == "1 entry due now\n"
     assert run("queue", "delete", "--all")[1] == "5 entries deleted\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+from pillarbox.flow import queue_orders
 from pillarbox.flow.sending.parts import HELD
 from pillarbox.store import queue, queue_claim, routes
 from pillarbox.store.records import QueueFilter
@@ -100,7 +101,7 @@ def test_what_an_operator_takes_away_while_it_waits_is_not_sent(run):
         ids = [(await office.accept(scheduler, f"u{number}@example.net"))[0].queue_id for number in range(6)]
         assert await office.rows("DISTINCT status", "1") == [("processing",)]
         await office.store.write(queue.hold, QueueFilter(ids=(ids[2],)))
-        await office.store.write(queue.delete, QueueFilter(ids=(ids[3],)))
+        await office.store.write(queue_orders.apply, "delete", QueueFilter(ids=(ids[3],)), "eve")
         await asyncio.sleep(100)
         assert taken(office) == ["first", "u0", "u1", "u4", "u5"]
         assert await office.rows() == [("held", "u2@example.net")]

@@ -37,6 +37,7 @@ class Server:
         self.gone = False  # for good
         self.connecting = 0.1  # seconds
         self.sending = 0.1
+        self.asking = 0.0  # before the content
         self.most = 10_000  # connections at once
         self.per_connection = 10_000  # messages
         self.rule = lambda recipient, tries, now: TAKEN
@@ -77,10 +78,15 @@ class FakeLane:
     def __init__(self, world, server):
         self.world, self.server = world, server
         self.usable = True
+        self.begun = False
         self.carried = 0
 
     async def send(self, parcel):
         world, server = self.world, self.server
+        self.begun = False
+        if server.asking:
+            await asyncio.sleep(server.asking)
+        self.begun = True
         assert self.usable
         self.carried += 1
         if server.down or self.carried > server.per_connection:

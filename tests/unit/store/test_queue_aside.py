@@ -126,7 +126,7 @@ async def test_the_story_tells_of_an_order_on_a_row_that_cannot_be_read(sqlite_s
     one, two = await put(store, "1@x", "2@x")
     await by_hand(store, two, "from_address", b"\xff")
     await by_hand(store, two, "to_address", b"\xff@x")
-    assert await store.write(queue_orders.apply, "delete", QueueFilter(), "eve") == 2
+    assert await store.write(queue_orders.apply, "delete", QueueFilter(), "eve") == (2, {})
     told = await store.read(events.events_of_message, "1ABC")
     assert [(event.kind, event.queue_id, event.recipient) for event in told] == [
         ("deleted", one, "1@x"),

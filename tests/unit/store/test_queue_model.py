@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from store_samples import START, message
 
 from examples import examples
-from pillarbox.store import destinations, messages, open_store, queue, queue_claim, queue_settle
+from pillarbox.flow import queue_orders
+from pillarbox.store import destinations, messages, open_store, queue, queue_claim, queue_settle, queue_wishes
 from pillarbox.store.records import Queued, QueueFilter
 
 LEASE = 60
@@ -39,6 +40,7 @@ class Row:
     priority: int
     attempts: int = 0
     holder: str = ""
+    not_before: int = 0
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -126,7 +128,8 @@ class QueueMachine(RuleBasedStateMachine):
         for outcome in self.run(messages.deliver, MESSAGE, [plan] * many):
             destination = "" if held else name
             due = None if held else self.now + later
-            self.model[outcome.queue_id] = Row(destination, "held" if held else "pending", due, priority)
+            status = "held" if held else "pending"
+            self.model[outcome.queue_id] = Row(destination, status, due, priority, not_before=self.now + later)
 
     @rule(seconds=SECONDS)
     def time_passes(self, seconds: int) -> None:
@@ -242,13 +245,14 @@ class QueueMachine(RuleBasedStateMachine):
             self.run(queue_claim.free_dead, lambda holder: holder != dead)
             for queue_id in self.where(lambda row: row.holder == dead and row.status == "processing"):
                 self.back_in_line(queue_id)
+            self.change(self.where(lambda row: row.holder == dead), holder="")
             self.leased = {name: its for name, its in self.leased.items() if its["holder"] != who}
         else:
             for its in self.leased.values():
                 its["holder"] = -1 if its["holder"] == who else its["holder"]
 
     @rule(
-        what=st.sampled_from(["hold", "release", "retry now", "bounce", "delete", "move", "reroute"]),
+        what=st.sampled_from(["hold", "release", "retry now", "bounce", "delete", "ask", "move", "reroute"]),
         picks=PICKS,
         limit=st.integers(1, 9),
     )
@@ -265,32 +269,45 @@ class QueueMachine(RuleBasedStateMachine):
             self.run(queue.release, wanted, limit)
             for queue_id in idle:
                 if rows[queue_id].status == "held" and rows[queue_id].holder:
-                    self.change([queue_id], status="processing", due=self.now + queue.IN_HAND)
+                    self.change([queue_id], status="processing", due=self.now + queue_wishes.IN_HAND)
                 elif rows[queue_id].status == "held":
                     status = "retry" if rows[queue_id].attempts else "pending"
-                    self.change([queue_id], status=status, due=self.now, destination="")
+                    due = max(self.now, rows[queue_id].not_before)
+                    self.change([queue_id], status=status, due=due, destination="")
         elif what == "retry now":
             self.run(queue.retry_now, wanted, limit)
             for queue_id in idle - waiting:
                 if rows[queue_id].status == "failed":
-                    self.change([queue_id], status="retry", due=self.now, destination="")
+                    due = max(self.now, rows[queue_id].not_before)
+                    self.change([queue_id], status="retry", due=due, destination="")
             for queue_id in waiting:
                 (due,) = self.run(
                     lambda tx, id=queue_id: tx.row("SELECT next_retry_at FROM message_queue WHERE id = ?", (id,))
                 )
-                assert due in (self.now, min(rows[queue_id].due or 0, self.now))
+                if rows[queue_id].not_before > self.now:
+                    assert due == rows[queue_id].due
+                else:
+                    assert due in (self.now, min(rows[queue_id].due or 0, self.now))
                 self.change([queue_id], due=due)
         elif what == "bounce":
             before = self.run(
                 lambda tx: {row[0] for row in tx.rows("SELECT id FROM message_queue WHERE expires_at = 0")}
             )
             self.run(queue.bounce, wanted, limit)
-            self.change(waiting - before, status="retry", due=self.now)
-            self.change(idle - waiting - before, status="retry", due=self.now, destination="", holder="")
-        elif what == "delete":
-            self.run(queue.delete, wanted, limit)
-            for queue_id in ids:
-                del self.model[queue_id]
+            nobodys = {id for id in idle - before if not rows[id].holder}
+            self.change(waiting & nobodys, status="retry", due=self.now)
+            self.change(nobodys - waiting, status="retry", due=self.now, destination="")
+            self.change(nobodys, not_before=0)
+        elif what in ("delete", "ask"):
+            if what == "delete":
+                self.run(queue.delete, wanted, limit)
+            else:
+                self.run(queue_orders.apply, "delete", wanted, "eve")
+            for queue_id, row in rows.items():
+                if not row.holder:
+                    del self.model[queue_id]
+                elif what == "ask" and row.status != "processing":
+                    self.change([queue_id], status="processing", due=self.now + queue_wishes.IN_HAND)
         elif what == "move":
             self.run(lambda tx: tx.run("UPDATE message_queue SET moved = 0, route_id = NULL"))
             self.run(queue.move, wanted, limit, 3)
@@ -348,7 +365,7 @@ class QueueMachine(RuleBasedStateMachine):
         def look(tx: Any) -> dict[int, Row]:
             sql = (
                 "SELECT q.id, CASE WHEN q.next_retry_at IS NULL THEN '' ELSE coalesce(d.name, '') END, q.status, "
-                "q.next_retry_at, q.priority, q.attempts, q.claimed_by "
+                "q.next_retry_at, q.priority, q.attempts, q.claimed_by, coalesce(q.not_before, 0) "
                 "FROM message_queue q LEFT JOIN destinations d ON d.id = q.destination_id"
             )
             return {row[0]: Row(*row[1:]) for row in tx.rows(sql)}

@@ -19,11 +19,13 @@ from pillarbox.store import (
     Store,
     Touched,
     Tx,
+    destinations,
     directory,
     messages,
     queue,
     queue_claim,
     queue_settle,
+    queue_wishes,
     routes,
 )
 from pillarbox.store import senders as sending
@@ -99,9 +101,38 @@ async def test_hold_and_release(store: Store, clock: Clock) -> None:
     assert (await rows(store))[two].status == "pending"
 
 
+async def test_no_order_sends_a_message_before_its_sender_wants_it_released(store: Store, clock: Clock) -> None:
+    """RFC 4865: it must not be released before that time, whatever happened to the queue meanwhile."""
+    at = clock.now + 1000
+    (ours,) = await put(store, "1@x", not_before=at)
+    (by_rule,) = await put(store, "2@x", not_before=at, held=True)
+    (by_hand,) = await put(store, "3@x", not_before=at)
+    assert (await store.read(queue.find, ALL))[0].not_before == at
+    await store.write(queue.hold, QueueFilter(ids=(ours,)))
+    assert await store.write(queue.release, ALL) == 2
+    by_sql = "UPDATE message_queue SET status = 'held' WHERE id = ?", "UPDATE message_queue SET status = 'pending'"
+    await store.write(lambda tx: (tx.run(by_sql[0], (by_hand,)), tx.run(by_sql[1])))
+    while await store.write(destinations.sweep):
+        pass
+    assert await store.write(queue.retry_now, ALL) == 0
+    assert await store.write(adopt, 10) == 3
+    assert await claim_all(store) == []
+    clock.now = at
+    assert sorted(await claim_all(store)) == [ours, by_rule, by_hand]
+
+
+async def test_what_is_returned_does_not_wait_for_its_release(store: Store, clock: Clock) -> None:
+    (one,) = await put(store, "1@x", not_before=clock.now + 1000, held=True)
+    assert await store.write(queue.bounce, ALL) == 1
+    assert await store.write(queue.hold, ALL) == 1
+    assert await store.write(queue.release, ALL) == 1
+    assert await store.write(adopt, 10) == 1
+    assert await claim_all(store) == [one]
+
+
 async def test_what_is_held_and_released_while_it_is_sent_is_nobody_elses_claim(store: Store, clock: Clock) -> None:
     ids = await put(store, "1@x", "2@x", "3@x", "4@x")
-    sent, tried, dropped, bounced = ids
+    sent, tried, dropped, other = ids
 
     async def claimable() -> list[int]:
         return sorted(row.id for row in await store.write(queue_claim.claim_rows, ids, "two", 1))
@@ -109,16 +140,16 @@ async def test_what_is_held_and_released_while_it_is_sent_is_nobody_elses_claim(
     assert await claim_all(store) == ids
     await store.write(queue.hold, ALL)
     await store.write(queue_settle.give_back, "two", ids)  # nothing of it is in that hand
-    assert await store.write(queue.bounce, QueueFilter(ids=(bounced,))) == 1
-    assert await store.write(queue.release, ALL) == 3
-    assert await claimable() == [bounced]
-    assert {row.claimed_by for id, row in (await rows(store)).items() if id != bounced} == {"one"}
+    assert await store.write(queue.bounce, ALL) == await store.write(queue.delete, ALL) == 0
+    assert await store.write(queue.release, ALL) == 4
+    assert await claimable() == []
+    assert {row.claimed_by for row in (await rows(store)).values()} == {"one"}
     await store.write(queue_settle.remove, [sent])
     await store.write(queue_settle.give_back, "one", [dropped])
     clock.now += 10
-    assert await claimable() == [dropped, bounced]
-    clock.now += queue.IN_HAND  # its sender never says a word
-    assert await claimable() == [tried, dropped, bounced]
+    assert await claimable() == [dropped]
+    clock.now += queue_wishes.IN_HAND  # its sender never says a word
+    assert await claimable() == [tried, dropped, other]
     assert await store.check() == []
 
 
@@ -182,11 +213,12 @@ async def test_bounce(store: Store, clock: Clock) -> None:
 
 async def test_delete(store: Store) -> None:
     one, two = await put(store, "1@x", "2@x")
-    await claim_all(store)
     assert await store.write(queue.delete, QueueFilter(recipient="1@X")) == 1
     assert (await rows(store)).keys() == {two}
-    await store.write(queue_settle.defer, [(one, 0, "450", "")])
-    assert (await rows(store)).keys() == {two}
+    await claim_all(store)
+    assert await store.write(queue.delete, ALL) == 0  # it is being sent
+    await store.write(queue_settle.defer, [(one, 0, "450", ""), (two, 0, "450", "")])
+    assert await store.write(queue.delete, ALL) == 1
 
 
 async def test_move_and_reroute(store: Store) -> None:
@@ -345,7 +377,7 @@ async def test_an_order_stands_in_the_story_of_each_row_that_it_changed(store: S
     await store.write(names)
     wanted = QueueFilter(ids=(one, two, nameless))
     for changed in (3, 0):  # nothing happens the second time, and nothing is told of it
-        assert await queue_orders.carry_out(store, order, wanted, "root") == changed
+        assert await queue_orders.carry_out(store, order, wanted, "root") == (changed, 0, 0)
     told = await store.read(
         lambda tx: tx.rows(
             "SELECT message_key, kind, sender, recipient, queue_id, detail FROM message_events ORDER BY 1"

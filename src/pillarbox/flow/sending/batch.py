@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from msgspec import structs
@@ -27,6 +27,16 @@ class Load(NamedTuple):
     def having(self, content: bytes) -> Load:
         """With what its blob holds."""
         return self._replace(parcel=structs.replace(self.parcel, content=content))
+
+    def without(self, ids: Collection[int]) -> Load | None:
+        """For the other rows; None when there are none."""
+        rows = [row for row in self.rows if row.id not in ids]
+        if len(rows) == len(self.rows):
+            return self
+        if not rows:
+            return None
+        left, content = load(rows), self.parcel.content
+        return left if content is None else left.having(content)
 
 
 def loads(rows: Sequence[QueuedMessage], most: int = MOST_RECIPIENTS) -> list[Load]:

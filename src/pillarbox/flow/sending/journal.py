@@ -26,7 +26,8 @@ def note(counters: Slot, judged: Sequence[Judged], settled: Settled) -> None:
         row, reply = attempt.row, attempt.outcome.reply
         if not attempt.tried and verdict.event == "deferred":
             continue
-        counters.add(_COUNTED[verdict.event])
+        if (field := _COUNTED.get(verdict.event)) is not None:
+            counters.add(field)
         said = f"{reply.code} {reply.enhanced} {reply.text}"
         facts = {
             "message_id": row.message_key,

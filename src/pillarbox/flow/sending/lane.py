@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ class LaneRunner:
         self._lane: Lane | None = None
         self._hop: Hop | None = None  # where it leads, since it has begun to connect
         self._carried = 0
+        self._load: Load | None = None  # what it is at
+        self._recalled = False  # ... until an order broke that off
         self._again: Load | None = None  # was given to a connection that had closed meanwhile
         self._task: asyncio.Task[None] | None = None
         self._called: asyncio.Future[None] | None = None  # while it waits for a parcel
@@ -69,6 +72,16 @@ class LaneRunner:
         if self._task is not None:
             self._task.cancel()
 
+    def recall(self, ids: Collection[int]) -> None:
+        """These rows are not to be sent any more: if they are all that it is at, and the other server cannot have taken
+        it yet, the connection ends."""
+        load = self._load
+        if load is None or self._recalled or not all(row.id in ids for row in load.rows):
+            return
+        if self._lane is None or not self._lane.begun:
+            self._recalled = True
+            self.cut()
+
     async def ended(self) -> None:
         if self._task is not None:
             await asyncio.wait([self._task])
@@ -76,13 +89,17 @@ class LaneRunner:
     async def _work(self) -> None:
         try:
             while (load := await self._next()) is not None:
+                self._load = load
                 if not await self._ready(load):
                     return
-                left = await still_ours(self._run.parts, self._run.stock, load)
-                if left is not None:
-                    await self._carry(left)
+                self._load = await still_ours(self._run, load)
+                if self._load is not None:
+                    await self._carry(self._load)
+                self._load = None
         except asyncio.CancelledError:
-            pass  # what was in transfer is given back, or comes back by its lease
+            if self._recalled and self._load is not None:
+                self._run.put_down(self._load.rows)
+            # What else was in transfer is given back, or comes back by its lease.
         except Exception:
             self._run.parts.counters.add(Field.ERRORS)
             log.exception("A lane failed", destination=self._run.name)
@@ -160,6 +177,7 @@ class LaneRunner:
             run.trouble(reply)
         finally:
             self._watch.clear()
+        self._load = None
         return False
 
     def _refused(self, load: Load, down: HopDown, began: float) -> None:

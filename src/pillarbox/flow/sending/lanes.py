@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from .lane import LaneRunner
@@ -64,6 +65,11 @@ class Lanes:
     def talking(self, besides: LaneRunner) -> int:
         """Lanes that have a connection, without this one."""
         return sum(lane.connected for lane in self._lanes if lane is not besides)
+
+    def recall(self, ids: Collection[int]) -> None:
+        """See `Run.recall`."""
+        for lane in tuple(self._lanes):
+            lane.recall(ids)
 
     def cut(self) -> None:
         """Interrupt what they are at."""

@@ -27,7 +27,7 @@ from .parts import Parts
 from .settle import Judged, Settled, settle
 from .stock import Stock
 from .turn import leave, turn
-from .verdict import Attempt, judge
+from .verdict import Attempt, judge, untried
 
 log = structlog.get_logger()
 
@@ -72,6 +72,11 @@ class Results:
             outcome = of_row.get(row.id) or Outcome(row.id, "deferred", Reply("PROTOCOL", 451, "4.3.0", "No outcome"))
             attempt = Attempt(row, outcome, began, kind, mail_from, tried)
             self._came.append((attempt, judge(attempt, now, policy, chance)))
+
+    def untried(self, rows: Sequence[QueuedMessage], kind: Kind) -> None:
+        """These are not sent after all."""
+        began = self._parts.clock()
+        self._came += [untried(row, began, kind) for row in rows]
 
     def turn(self, want: int, back: bool) -> Coroutine[None, None, Turned]:
         """Settle, and claim up to `want` rows; `back`: those that were put off are due. Written at once, to be awaited
@@ -132,8 +137,10 @@ class Results:
         self._came = []
 
     def _names(self, came: Sequence[Judged]) -> list[str]:
-        """For the reports that may have to be made."""
-        return [self._parts.ids() for _, verdict in came if verdict.report]
+        """For the reports that may have to be made, also where an operator wishes them."""
+        return [
+            self._parts.ids() for attempt, verdict in came if verdict.report or attempt.outcome.result != "delivered"
+        ]
 
     async def _alone(self, came: Sequence[Judged]) -> None:
         """One of them is what the store cannot take: each for itself; one that was delivered at least goes."""

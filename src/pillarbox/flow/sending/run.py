@@ -11,7 +11,7 @@ How many lanes each may have says `portion`.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 
 import structlog
 
@@ -203,6 +203,20 @@ class Run:
         self.stock.put_back(load)
         self._bell.ring()
 
+    def put_down(self, rows: Sequence[QueuedMessage]) -> None:
+        """These are not sent after all, by somebody's order. What was held, and even released again meanwhile, is in
+        nobody's hand then."""
+        if rows:
+            self._results.untried(rows, self.hop.kind)
+            self._bell.ring()
+
+    def recall(self, ids: Collection[int]) -> None:
+        """Orders were given about these rows: they are put down, also in transfer while the other server cannot have
+        taken them."""
+        self.put_down([*self.stock.withdraw(ids), *(row for row in self._tail if row.id in ids)])
+        self._tail = [row for row in self._tail if row.id not in ids]
+        self.lanes.recall(ids)
+
     def came(self, load: Load, outcomes: Sequence[Outcome], began: float, mail_from: str, *, tried: bool) -> None:
         """What became of a parcel. `began` in epoch seconds."""
         self._results.add(load, outcomes, began, mail_from, self.hop.kind, tried=tried)
@@ -373,7 +387,9 @@ class Run:
                 continue
             self.stock.begin(row.id)
             over = overdue(row, now)
-            if over is None:
+            if row.wish:
+                self.put_down([row])
+            elif over is None:
                 good.append(row)
             else:
                 self.came(loads([row])[0], [over], now, row.sender, tried=False)

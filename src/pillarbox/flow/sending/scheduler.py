@@ -8,13 +8,14 @@ later. After a long outage this keeps a herd from starting at once, together wit
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection
 from contextlib import suppress
 
 import structlog
 
 from pillarbox.access.ledger import Field
-from pillarbox.store import DIRECTORY, QUEUE, StoreError, Touched, Tx, queue_claim, queue_upkeep
+from pillarbox.store import DIRECTORY, QUEUE, StoreError, Touched, Tx, queue_claim, queue_upkeep, queue_wishes
 from pillarbox.store.errors import Temporary
 from pillarbox.store.records import Destination
 
@@ -36,6 +37,7 @@ DEAD_EVERY = 60.0  # seconds between two looks for holders that have died
 RENEWED = 1000  # rows whose lease is prolonged in one transaction
 PAUSE = 1.0  # seconds after a failure of the store
 LAST = 2.0  # seconds, at least, that a stop waits for the store
+RECALL = 1.0  # seconds between two looks for orders about what is in hand
 NO_ROOM = 30  # seconds, at least, that a slow destination waits when all slow lanes are taken
 
 
@@ -53,6 +55,8 @@ class Scheduler:
         self._poke = asyncio.Event()
         self._stopping = False
         self._changed = False  # routes or settings may have
+        self._ordered = False  # something in the queue has, which may be an order about what is in hand
+        self._recall_from = 0.0  # loop time
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -101,6 +105,7 @@ class Scheduler:
             self._changed = True
             self._poke.set()
         if QUEUE in touched:
+            self._ordered = True
             self._poke.set()
             for run in self._runs.values():
                 run.wake()
@@ -127,6 +132,7 @@ class Scheduler:
                     pause = TURN if more else pause
                 elif due is not None:
                     pause = min(pause, due - parts.clock())
+                pause = min(pause, await self._recall())
             except Temporary as error:
                 log.warning("The queue cannot be looked at: %s", error)
                 pause = PAUSE
@@ -152,6 +158,22 @@ class Scheduler:
                 run.leave()
             else:
                 run.follow(found.hop, found.concurrency)
+
+    async def _recall(self) -> float:
+        """Put down what is not to be sent any more, by an operator's order; seconds until it is to be looked for
+        again."""
+        now = self._parts.loop.time()
+        if not self._ordered or not self._runs:
+            return math.inf
+        if now < self._recall_from:
+            return self._recall_from - now
+        self._recall_from = now + RECALL
+        called = set(await self._parts.store.read(queue_wishes.called, self._parts.holder))
+        self._ordered = bool(called)  # one may just be on its way into a hand
+        if called:
+            for run in tuple(self._runs.values()):
+                run.recall(called)
+        return RECALL if called else math.inf
 
     async def _adopt(self) -> bool:
         """Route rows that have no destination; whether there may be more."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pillarbox.store import blobs, queue_settle, queue_upkeep
+from pillarbox.store import blobs, queue_settle, queue_upkeep, queue_wishes
 from pillarbox.store.errors import StoreError, Temporary
 from pillarbox.store.events import Event, add_events
+from pillarbox.store.queue_wishes import Wish
+from pillarbox.store.records import QueuedMessage
 from pillarbox.store.tx import Tx
 
 from ..report import FULL_LIMIT, Reported, render
@@ -19,7 +21,7 @@ from ..report_delivery import post
 from ..report_text import Told
 from ..story import entry
 from .policy import Policy
-from .verdict import Attempt, Verdict
+from .verdict import Attempt, Verdict, as_wished
 
 # Stages in which a server's words decided; in the others they are ours.
 _THEIRS = frozenset({"GREETING", "HELLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "END"})
@@ -41,8 +43,13 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
     # Who has the message has it, whatever became of its row. Nearly all that is settled is this.
     done = {a.row.id for a, verdict in judged if a.outcome.result == "delivered" and not verdict.report}
     mine = queue_settle.remove(tx, list(done), holder)
+    wishes: dict[int, Wish] = {}
     if others := [attempt.row.id for attempt, _ in judged if attempt.row.id not in done]:
-        mine |= queue_upkeep.claimed(tx, others, holder)
+        claims = queue_wishes.claims(tx, others, holder)
+        mine |= {row_id: claim.mine for row_id, claim in claims.items()}
+        wishes = {row_id: claim.wish for row_id, claim in claims.items() if claim.mine and claim.wish is not None}
+        if wishes:
+            judged = [as_wished(a, v, wishes[a.row.id], int(at)) if a.row.id in wishes else (a, v) for a, v in judged]
     known = mine | _held(tx, judged, mine, holder)
     events: list[Event] = []
     told: list[Event] = []
@@ -55,11 +62,16 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
             told.append(entry(at, first.message_key, "report", recipient=first.sender, about=kind))
         else:
             unreported.update(attempt.row.id for attempt, _ in group)
-    removed, deferred, dead = [], [], []
+    removed, deferred, dead, back = [], [], [], []
     for attempt, verdict in judged:
         row, reply = attempt.row, attempt.outcome.reply
-        if attempt.tried or verdict.event != "deferred":
+        wish = wishes.get(row.id)
+        if verdict.event == "deleted" and wish is not None:
+            told.append(_ordered(at, row, "deleted", wish))
+        elif attempt.tried or verdict.event != "deferred":
             events.append(_event(attempt, verdict, at))
+        if verdict.fate in ("defer", "back") and wish is not None and wish.order == "move":
+            told.append(_ordered(at, row, "moved", wish))
         if row.id in done:
             continue
         error = f"{reply.code} {reply.enhanced} {reply.text}"
@@ -68,6 +80,8 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
             removed.append(row.id)
         elif verdict.fate == "defer":
             deferred.append((row.id, verdict.at, error, reply.host))
+        elif verdict.fate == "back":
+            back.append(row.id)
         else:
             dead.append((row.id, error, reply.host))
     queue_settle.remove(tx, removed)
@@ -79,11 +93,19 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
     queue_settle.note_delay(tx, [attempt.row.id for attempt, verdict in judged if verdict.report == "delayed"])
     if ends := [(a.row.id, v.expires_at) for a, v in judged if v.expires_at is not None and v.fate == "defer"]:
         queue_upkeep.note_end(tx, ends)
+    queue_settle.give_back(tx, holder, back)
+    queue_wishes.moved(tx, [id for id in (*back, *(row_id for row_id, *_ in deferred)) if id in wishes])
     queue_settle.fail(tx, dead, holder=holder)
     add_events(tx, [*events, *told])
     absent = frozenset(attempt.row.id for attempt, _ in judged if not mine.get(attempt.row.id))
     queue_settle.let_go(tx, holder, list(absent - done))
     return Settled(frozenset(row_id for row_id, *_ in dead) - absent, absent, reports)
+
+
+def _ordered(at: float, row: QueuedMessage, kind: str, wish: Wish) -> Event:
+    """An operator's order that could be carried out only now."""
+    facts = {"operator": wish.operator, "destination": wish.destination}
+    return entry(at, row.message_key, kind, sender=row.sender, recipient=row.recipient, queue_id=row.id, **facts)
 
 
 def _held(tx: Tx, judged: Sequence[Judged], mine: Mapping[int, bool], holder: str) -> dict[int, bool]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
+
+from pillarbox.store.records import QueuedMessage
 
 from .batch import Load
 from .parts import Held
@@ -71,6 +73,20 @@ class Stock:
     def take(self) -> Load | None:
         """The first in line."""
         return self._ready.popleft() if self._ready else None
+
+    def withdraw(self, ids: Collection[int]) -> list[QueuedMessage]:
+        """Rows that wait and are not to be sent any more."""
+        gone: list[QueuedMessage] = []
+        kept: list[Load] = []
+        for waiting in self._ready:
+            without = waiting.without(ids)
+            if without is not waiting:
+                gone += [row for row in waiting.rows if row.id in ids]
+            if without is not None:
+                kept.append(without)
+        if gone:
+            self._ready = deque(kept)
+        return gone
 
     def take_all(self) -> list[Load]:
         taken = list(self._ready)

@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from pillarbox.store.queue import BOUNCE
+from pillarbox.store.queue_wishes import Wish
 from pillarbox.store.records import QueuedMessage
 
 from ..parcel import Kind, Outcome, Reply
 from .policy import Policy
 
-Fate = Literal["remove", "defer", "dead"]
+Fate = Literal["remove", "defer", "dead", "back"]
 Report = Literal["", "failed", "delayed", "delivered", "relayed", "expanded"]
-Event = Literal["relayed", "deferred", "bounced", "expired"]
+Event = Literal["relayed", "deferred", "bounced", "expired", "deleted"]
 
 NEVER = "NEVER"
 SPREAD = 300  # seconds over which the tries of one moment are spread that bring delay reports
@@ -37,7 +38,8 @@ class Attempt(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """`at`: when it is tried next, for "defer". `status` and `reason` are for the report."""
+    """`at`: when it is tried next, for "defer"; with "back" it was not tried at all. `status` and `reason` are for the
+    report."""
 
     fate: Fate
     event: Event
@@ -66,10 +68,7 @@ def end_of(row: QueuedMessage, now: int, policy: Policy) -> int:
 def overdue(row: QueuedMessage, now: int) -> Outcome | None:
     """What ends a row before it is tried: an operator, or the time that its sender set for the delivery."""
     if row.expires_at == BOUNCE:
-        text = "Returned by the administrator of this mail server"
-        if row.last_error:
-            text += f"; the last try: {row.last_error}"
-        return Outcome(row.id, "failed", Reply("POLICY", 554, "5.7.1", text))
+        return _returned(row, row.last_error)
     if row.deliver_by is not None and row.deliver_mode.startswith("R") and row.deliver_by <= now:
         text = "The time that you set for the delivery is over"
         if row.last_error:
@@ -87,6 +86,39 @@ def judge(attempt: Attempt, now: int, policy: Policy, chance: float) -> Verdict:
         late = not attempt.tried and row.expires_at != BOUNCE
         return _given_up(row, "expired" if late else "bounced", outcome.reply.enhanced)
     return _deferred(attempt, now, policy, chance)
+
+
+def untried(row: QueuedMessage, began: float, kind: Kind) -> tuple[Attempt, Verdict]:
+    """A row that is given back as it was claimed, unless an operator wishes something else."""
+    outcome = Outcome(row.id, "deferred", Reply("POLICY", 451, "4.3.2", "Called back"))
+    return Attempt(row, outcome, began, kind, row.sender, tried=False), Verdict("back", "deferred")
+
+
+def as_wished(attempt: Attempt, verdict: Verdict, wish: Wish, now: int) -> tuple[Attempt, Verdict]:
+    """What an operator wished while a row was tried, where nobody has it now: its sender has it back, it is gone, or it
+    waits for another route. Who has the message has it.
+    """
+    row, outcome = attempt.row, attempt.outcome
+    if outcome.result == "delivered":
+        return attempt, verdict
+    if wish.order == "bounce":
+        if verdict.fate in ("remove", "dead"):
+            return attempt, verdict
+        reply = outcome.reply
+        returned = _returned(row, f"{reply.code} {reply.enhanced} {reply.text}" if attempt.tried else row.last_error)
+        return attempt._replace(outcome=returned), _given_up(row, "bounced", returned.reply.enhanced)
+    if wish.order == "delete":
+        return attempt, Verdict("remove", "deleted")
+    if wish.order == "move" and attempt.tried:
+        return attempt, Verdict("defer", "deferred", at=now)
+    return attempt, Verdict("back", "deferred")
+
+
+def _returned(row: QueuedMessage, last: str | None) -> Outcome:
+    text = "Returned by the administrator of this mail server"
+    if last:
+        text += f"; the last try: {last}"
+    return Outcome(row.id, "failed", Reply("POLICY", 554, "5.7.1", text))
 
 
 def _delivered(attempt: Attempt) -> Verdict:

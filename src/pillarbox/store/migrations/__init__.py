@@ -25,6 +25,9 @@ from pillarbox.store.migrations import (
     m0013_summaries,
     m0014_held_by_hand,
     m0015_claimed_rows,
+    m0016_wishes,
+    m0017_not_before,
+    m0018_summary_texts,
 )
 
 Words = Mapping[str, str]
@@ -72,4 +75,7 @@ ALL: tuple[Migration, ...] = (
     Migration(13, "summaries", m0013_summaries.up, m0013_summaries.down),
     Migration(14, "held_by_hand", m0014_held_by_hand.up, m0014_held_by_hand.down),
     Migration(15, "claimed_rows", m0015_claimed_rows.up, m0015_claimed_rows.down),
+    Migration(16, "wishes", m0016_wishes.up, m0016_wishes.down),
+    Migration(17, "not_before", m0017_not_before.up, m0017_not_before.down),
+    Migration(18, "summary_texts", m0018_summary_texts.up, m0018_summary_texts.down),
 )
