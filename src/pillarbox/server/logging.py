@@ -234,11 +234,6 @@ def _render(logger: Any, method: str, fields: MutableMapping[str, Any]) -> bytes
 _PROCESSORS = [_render]
 
 
-def set_level(level: str) -> None:
-    """Change the level of every logger of this process."""
-    SINK.level = LEVELS[level]
-
-
 def open_file(path: os.PathLike[str] | str) -> int:
     """A descriptor that appends to the log file, made 0640 when it is missing. Raises OSError."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)

@@ -10,8 +10,6 @@ from pillarbox.config.setting import Setting
 from pillarbox.config.sources import CONFIG_ENV, FileError, read_environment_file
 from pillarbox.config.table import SETTINGS
 
-# Applied by starting new workers, while the old ones finish what they have.
-NEW_WORKERS = frozenset(setting.attribute for setting in SETTINGS if setting.reload == "workers")
 # A name for the set of values and no more: what it changes shows in the other settings.
 _NO_EFFECT_ITSELF = frozenset({"profile", "config_file"})
 # Those that a server keeps while it runs, also over an upgrade: old and new workers must not differ in them.
@@ -47,7 +45,6 @@ class Change:
 
     def __init__(self, setting: Setting, old: object, new: object) -> None:
         self.setting, self.old, self.new = setting, old, new
-        self.new_workers = setting.attribute in NEW_WORKERS
         self.too_late = setting.attribute in FIXED
 
     def __str__(self) -> str:

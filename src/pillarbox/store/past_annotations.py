@@ -33,10 +33,6 @@ def keep(
         tx.run(_COUNT, (octets, mailbox_id))
 
 
-def has_any(tx: Tx, mailbox_id: int) -> bool:
-    return tx.row("SELECT 1 FROM past_annotations WHERE mailbox_id = ? LIMIT 1", (mailbox_id,)) is not None
-
-
 def bring_back(tx: Tx, target_id: int, base: int, modseq: int, numbered: str, params: tuple[object, ...]) -> int:
     """Copy those of expunged messages to the messages that came back; how many octets. `numbered` is a SELECT of their
     id and `n`: they came back as UID `base + n`."""
