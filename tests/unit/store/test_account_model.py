@@ -11,12 +11,11 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from store_samples import Clock, message, to
 
-from examples import examples
+from examples import stateful
 from pillarbox.store import (
     Conflict,
     Invalid,
@@ -228,19 +227,10 @@ class AccountMachine(RuleBasedStateMachine):
         assert there == wanted
 
 
-def settings_for(number: int) -> settings:
-    return settings(
-        max_examples=examples(number),
-        stateful_step_count=30,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    )
-
-
 def test_on_sqlite() -> None:
-    run_state_machine_as_test(AccountMachine, settings=settings_for(20))
+    run_state_machine_as_test(AccountMachine, settings=stateful(20, 30))
 
 
 def test_on_postgresql(postgres_url: str) -> None:
     machine = type("PostgresMachine", (AccountMachine,), {"place": postgres_url})
-    run_state_machine_as_test(machine, settings=settings_for(4))
+    run_state_machine_as_test(machine, settings=stateful(4, 30))

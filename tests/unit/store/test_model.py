@@ -7,12 +7,11 @@ import shutil
 import tempfile
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from store_samples import message
 
-from examples import examples
+from examples import stateful
 from pillarbox.store import Tx, directory, mailboxes, messages, open_store, summaries, view_blocks
 from pillarbox.store.flags import DELETED
 from pillarbox.store.records import View
@@ -207,22 +206,13 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summaries, "LEAST", 2)
 
 
-def settings_for(number: int) -> settings:
-    return settings(
-        max_examples=examples(number),
-        stateful_step_count=25,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    )
-
-
 def test_on_sqlite() -> None:
-    run_state_machine_as_test(MailboxMachine, settings=settings_for(25))
+    run_state_machine_as_test(MailboxMachine, settings=stateful(25, 25))
 
 
 def test_on_postgresql(postgres_url: str) -> None:
     machine = type("PostgresMachine", (MailboxMachine,), {"place": postgres_url})
-    run_state_machine_as_test(machine, settings=settings_for(5))
+    run_state_machine_as_test(machine, settings=stateful(5, 25))
 
 
 @pytest.fixture(autouse=True)

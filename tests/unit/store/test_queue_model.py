@@ -12,12 +12,11 @@ import tempfile
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from store_samples import START, message
 
-from examples import examples
+from examples import stateful
 from pillarbox.flow import queue_orders
 from pillarbox.store import destinations, messages, open_store, queue, queue_claim, queue_settle, queue_wishes
 from pillarbox.store.records import Queued, QueueFilter
@@ -390,19 +389,10 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.run(late) == []
 
 
-def settings_for(number: int, steps: int) -> settings:
-    return settings(
-        max_examples=examples(number),
-        stateful_step_count=steps,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    )
-
-
 def test_on_sqlite() -> None:
-    run_state_machine_as_test(QueueMachine, settings=settings_for(20, 40))
+    run_state_machine_as_test(QueueMachine, settings=stateful(20, 40))
 
 
 def test_on_postgresql(postgres_url: str) -> None:
     machine = type("PostgresMachine", (QueueMachine,), {"place": postgres_url})
-    run_state_machine_as_test(machine, settings=settings_for(4, 30))
+    run_state_machine_as_test(machine, settings=stateful(4, 30))
