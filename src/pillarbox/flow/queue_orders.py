@@ -58,7 +58,7 @@ class Carried(NamedTuple):
         if self.delivered:
             text += f"; {_entries(self.delivered)} delivered meanwhile"
         if self.in_transfer:
-            text += f"; {_entries(self.in_transfer)} in transfer, to be {done} unless the other server takes them"
+            text += f"; {_entries(self.in_transfer)} in transfer, to be {done} unless the other server takes it"
         return text
 
 

@@ -74,7 +74,7 @@ def in_hand(tx: Tx, ids: Sequence[int]) -> dict[int, Hand]:
         return {}
     condition, values = tx.among("id", ids)
     sql = "SELECT id, claimed_by, message_key, status <> 'processing', route_id, moved FROM message_queue WHERE "
-    rows = tx.rows(f"{sql}{condition} ORDER BY id" + tx.locking(" FOR UPDATE"), (values,))
+    rows = tx.rows(f"{sql}{condition} ORDER BY id" + tx.locking("FOR UPDATE"), (values,))
     return {id: Hand(key, bool(held), *way) for id, holder, key, held, *way in rows if holder}
 
 
@@ -112,10 +112,10 @@ def claims(tx: Tx, ids: Sequence[int], holder: str) -> dict[int, Claim]:
     """Those of `ids` that are still in the queue, as they stay until the end of the transaction: an operator may have
     held, moved or deleted them, or the lease may have ended."""
     condition, values = tx.among("id", ids)
-    sql = f"SELECT id, status, claimed_by, wish FROM message_queue WHERE {condition}" + tx.locking("FOR UPDATE")
+    sql = f"SELECT id, status, claimed_by, wish FROM message_queue WHERE {condition} ORDER BY id"
     return {
         id: Claim(status == "processing" and by == holder, read(wish))
-        for id, status, by, wish in tx.rows(sql, (values,))
+        for id, status, by, wish in tx.rows(sql + tx.locking("FOR UPDATE"), (values,))
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pillarbox.cli import mailq, pillarbox
+from pillarbox.flow.owner import this_process
 from pillarbox.flow.story import entry
 from pillarbox.mime.analysis import analyse
 from pillarbox.store import blobs, check_store, delivery, directory, events, open_store, routes
@@ -167,6 +168,25 @@ def test_hold_release_retry_delete(run: Run) -> None:
         ("released", 1, "eve"),
         *(("deleted", n, "eve") for n in (1, 2, 3)),
     ]
+
+
+def claim(tmp_path: Path, queue_id: int, holder: str) -> None:
+    sql = "UPDATE message_queue SET status = 'processing', claimed_by = ?, next_retry_at = ? WHERE id = ?"
+    on(tmp_path, lambda tx: tx.run(sql, (holder, tx.now + 300, queue_id)))
+
+
+@pytest.mark.parametrize(("order", "done"), [("bounce", "returned"), ("delete", "deleted"), ("hold", "held")])
+def test_an_order_on_what_is_in_transfer(run: Run, tmp_path: Path, order: str, done: str) -> None:
+    claim(tmp_path, 1, this_process())
+    told = run("queue", order, "1", "--wait", "0")
+    assert told == (0, f"0 entries {done}; 1 entry in transfer, to be {done} unless the other server takes it\n", "")
+    on(tmp_path, lambda tx: tx.run("UPDATE message_queue SET claimed_by = 'gone:1:1' WHERE claimed_by <> ''"))
+    assert answer(run("queue", order, "1", "3", "--wait", "0", "--json"))["changed"] == 1
+
+
+def test_what_a_dead_process_was_sending_is_free(run: Run, tmp_path: Path) -> None:
+    claim(tmp_path, 1, this_process().rpartition(":")[0] + ":1")
+    assert run("queue", "delete", "1", "3")[1] == "2 entries deleted\n"
 
 
 def test_how_long_dead_letters_are_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Messages to a peer that behaves: what arrives, by which commands, and what we are told."""
 
+import asyncio
+
 import pytest
 
 from going_out import MESSAGE, PREFIX, SHORT, Shelf, carrier, hop, parcel, told
@@ -221,8 +223,6 @@ async def test_a_blob_that_is_shorter_than_it_should_be():
 
 
 async def test_a_message_that_is_cancelled_is_not_ended():
-    import asyncio
-
     async with Peer({"END": "stall"}) as peer:
         lane = await carrier(timeouts=SHORT).open(hop(peer.port))
         task = asyncio.create_task(lane.send(parcel()))
@@ -231,6 +231,28 @@ async def test_a_message_that_is_cancelled_is_not_ended():
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not lane.usable
+        await lane.close()
+
+
+@pytest.mark.parametrize("offer", [OFFER, ()])
+async def test_until_the_content_begins_a_message_can_be_called_back(offer):
+    async with Peer({"RCPT": "stall"}, offer=offer) as peer:
+        lane = await carrier().open(hop(peer.port))
+        task = asyncio.create_task(lane.send(parcel()))
+        await asyncio.sleep(0.05)
+        assert not lane.begun
+        task.cancel()
+        await asyncio.wait([task])
+        await lane.close()
+    assert peer.messages == []
+
+
+async def test_once_the_content_has_begun_the_server_may_have_it():
+    async with Peer({"END": "stall"}) as peer:
+        lane = await carrier(timeouts=SHORT).open(hop(peer.port))
+        assert not lane.begun
+        await lane.send(parcel())
+        assert lane.begun
         await lane.close()
 
 
