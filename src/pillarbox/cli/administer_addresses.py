@@ -152,8 +152,13 @@ def add_alias(
     made, ours = write(db, work, create=True)
     print_done(f"Mail for {made.address} goes to {made.target}", _alias_row(made), as_json=as_json)
     if not ours:
-        domain = made.address.rpartition("@")[2]
-        complain(f"Note: {domain} is not ours, so its mail is refused; `pillarbox domain add {domain}` makes it so")
+        note_foreign(made.address)
+
+
+def note_foreign(address: str) -> None:
+    """Say that nothing sent to this new address would be taken."""
+    domain = address.rpartition("@")[2]
+    complain(f"Note: {domain} is not ours, so its mail is refused; `pillarbox domain add {domain}` makes it so")
 
 
 @aliases.command("remove")

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from pillarbox.cli import accounts
+from pillarbox.cli.administer_addresses import note_foreign
 from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of, read, write
 from pillarbox.cli.flags import UsageError
 from pillarbox.cli.tables import print_done, print_one, print_rows
 from pillarbox.store import list_lookup, lists
 from pillarbox.store.records import ListRow
+from pillarbox.store.resolution import is_local_domain
 from pillarbox.store.store import Store
 from pillarbox.store.tx import Tx
 
@@ -67,11 +69,14 @@ def create(
 ) -> None:
     """Make a list without members."""
 
-    def work(tx: Tx) -> dict[str, Any]:
-        return _row_of(tx, lists.create_list(tx, address, owner, title=title, posting=posting))
+    def work(tx: Tx) -> tuple[dict[str, Any], bool]:
+        row = _row_of(tx, lists.create_list(tx, address, owner, title=title, posting=posting))
+        return row, is_local_domain(tx, row["address"].rpartition("@")[2])
 
-    row = write(db, work, create=True)
+    row, ours = write(db, work, create=True)
     print_done(f"List {row['address']} was made", row, as_json=as_json)
+    if not ours:
+        note_foreign(row["address"])
 
 
 @app.command("set")

@@ -34,6 +34,8 @@ _STATUS = {
     "unknown user": "5.1.1",
     "disabled": "5.2.1",
     "mail loop": "5.4.6",
+    "alias loop": "5.4.6",
+    "list without members": "5.2.4",
     MAY_NOT_POST: "5.7.2",
     TOO_LARGE: "5.2.4",
 }
@@ -43,6 +45,8 @@ _REASON = {
     "unknown user": "there is no such user here",
     "disabled": "the account is disabled",
     "mail loop": "the message went through this address before",
+    "alias loop": "the address is an alias that leads back to itself",
+    "list without members": "the list has no members",
     MAY_NOT_POST: "you may not send to this list",
     TOO_LARGE: "the list reaches too many addresses",
 }

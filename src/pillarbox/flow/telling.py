@@ -97,7 +97,8 @@ def _tried(event: Event, facts: Mapping[str, Any]) -> str:
     number = f", try {facts['tries']}" if facts.get("tries") else ""
     at = f" at {facts['host']}" if facts.get("host") else ""
     at += f" [{facts['address']}]" if facts.get("address") else ""
-    secured = f", {facts['tls']}" if facts.get("tls") else ", in the clear" if at else ""
+    talked = at and facts.get("stage") != "CONNECT"
+    secured = f", {facts['tls']}" if facts.get("tls") else ", in the clear" if talked else ""
     told = ", its sender was told" if facts.get("reported") else ""
     words = f"{at}{secured}{number}: {answer(facts)}"
     match event.kind:

@@ -2,7 +2,7 @@
 
 `plan_downgrade` reads the message through a function, says what is copied, put in and encoded, and how large the result
 is; the content of every part stays the same once it is decoded. What must not be touched, because it is signed or may
-not be encoded, raises `Untouchable`. What a report returns is a copy for its author: that the report arrives counts more
+not be encoded, raises `Untouchable`. What a report returns is a copy for its author: its arrival counts more
 than a signature in it.
 """
 

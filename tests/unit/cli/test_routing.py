@@ -120,6 +120,9 @@ def test_lists(run: Run) -> None:
     )
     assert (made["address"], made["posting"], made["members"]) == ("team@example.com", "members", 0)
     assert run("list", "create", "other@example.com")[0] == 2  # without an owner
+    far = run("list", "create", "team@elsewhere.example", "--owner", "ada@example.com")
+    assert (far[0], "elsewhere.example is not ours" in far[2]) == (0, True)
+    run("list", "delete", "team@elsewhere.example")
     assert run("list", "add", "team@example.com", "ada@example.com", "bob@example.org")[1] == (
         "2 member(s) added to team@example.com\n"
     )

@@ -208,6 +208,8 @@ def test_sentences() -> None:
          "refused the sender: 530 TLS first (after MAIL)"),
         (entry(1, KEY, "refused", stage="END", code=552, text="big"),
          "refused the message: 552 big (after end of data)"),
+        (entry(1, KEY, "deferred", recipient="b@y", stage="CONNECT", code=451, text="no", host="mx.y"),
+         "not yet sent to b@y at mx.y: 451 no (after CONNECT)"),
         (entry(1, KEY, "accepted", peer="uid 0", via="sendmail", user=""), "accepted from uid 0 by sendmail"),
         (entry(1, KEY, "held", recipient="b@y", queue_id=3, operator="root"), "held for b@y (entry 3) by root"),
         (entry(1, KEY, "held", text="nobody can be told"), "held: nobody can be told"),

@@ -207,7 +207,9 @@ async def test_a_post_that_was_there_before_is_a_loop(store: Store, team: ListRo
 
 async def test_members_who_fail_are_told_to_the_owner(store: Store, team: ListRow, alice: User, bob: User) -> None:
     await store.write(directory.set_quota, "bob", 10)
-    await store.write(lists.add_members, TEAM, ["gone@example.com"])
+    await store.write(lists.add_members, TEAM, ["gone@example.com", "round@example.com"])
+    await store.write(directory.add_alias, "round@example.com", "about@example.com")
+    await store.write(directory.add_alias, "about@example.com", "round@example.com")
     result = await send(store, TEAM, sender="carl@example.org", notify=["SUCCESS", "FAILURE"])
     assert (result.errors, result.delivered, result.queued) == ((None,), 1, 1)
     reports = [row for row in await rows(store) if row[0] == ""]
@@ -225,6 +227,8 @@ async def test_members_who_fail_are_told_to_the_owner(store: Store, team: ListRo
     assert b"bob" not in to_sender
     assert b"Final-Recipient: rfc822; bob+list@example.com" in to_owner and b"Status: 5.2.2" in to_owner
     assert b"Final-Recipient: rfc822; gone@example.com" in to_owner
+    loop = b"Final-Recipient: rfc822; round@example.com\r\nAction: failed\r\nStatus: 5.4.6\r\n"
+    assert loop in to_owner and b"leads back to itself" in to_owner
 
 
 async def test_bounces_and_questions_reach_the_owner(store: Store, team: ListRow) -> None:
