@@ -1,5 +1,6 @@
 """Room in the write-ahead log: commits do not make the file grow, and what lies behind them harms nobody."""
 
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from store_samples import Clock
 
 from pillarbox.store import Store, directory, open_store
-from pillarbox.store.log_space import STEP
+from pillarbox.store.log_space import NEAR, STEP, LogSpace
 from pillarbox.store.sqlite_connection import connect, fetch
 
 
@@ -84,3 +85,24 @@ async def test_a_disk_without_room_is_for_the_commit_to_find(
     for number in range(5):
         await add_user(sqlite_store, number)  # SQLite writes by itself: there is room for so much
     assert log_of(folder).stat().st_size < STEP
+
+
+async def test_what_comes_next_is_asked_for_before_it_is_written(
+    sqlite_store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    ends: list[int] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, start, length, advice: asked.append((start, start + length)))
+    connection = connect(str(folder / "smtp.db"), "writer")
+    space = LogSpace(str(folder / "smtp.db"), connection)
+    connection.execute("CREATE TABLE filler (octets)")
+    for _ in range(3 * NEAR // 50_000):
+        connection.execute("BEGIN IMMEDIATE")
+        space.make()
+        connection.execute("INSERT INTO filler VALUES (zeroblob(50000))")
+        connection.execute("COMMIT")
+        ends.append(space._end)
+    connection.close()
+    assert ends[-1] > 3 * NEAR
+    assert all(any(start <= end <= until for start, until in asked) for end in ends)
+    assert len(asked) < 10  # not for each commit
