@@ -27,7 +27,7 @@ from pillarbox.store.store import Store
 from pillarbox.store.tx import DIRECTORY, Touched, Tx
 
 from . import bearer, passwords
-from .bans import Bans
+from .bans import Bans, network_of
 from .imitation import imitation
 from .ledger import Field, Slot
 from .passwords import HashGate, TemporarilyUnavailable
@@ -86,7 +86,7 @@ class Authenticator:
         self._gate = gate
         self._slot = slot
         self._bans = bans
-        self._wrong: dict[bytes, float] = {}  # names and passwords that failed, until when they count as one
+        self._wrong: dict[bytes, float] = {}  # what failed from where, until when it counts once
         self._clock = clock
         self._sleep = sleep
         self._secret = os.urandom(32)
@@ -110,7 +110,7 @@ class Authenticator:
             log.warning("Authentication is not possible now", user=_shown(username), peer=peer, error=str(error))
             raise TemporaryFailure(str(error)) from error
         if identity is None:
-            await self.failed(username, peer, protocol, began, counted=self._is_new(username, password))
+            await self.failed(username, peer, protocol, began, counted=self._is_new(username, password, peer))
             return None
         self._succeeded(username, peer, protocol)
         return identity
@@ -207,11 +207,12 @@ class Authenticator:
         """Whether this address is banned: no password of it is looked at, right or wrong."""
         return self._bans is not None and self._bans.of(peer) is not None
 
-    def _is_new(self, username: str, password: str) -> bool:
-        """Whether this name and password have not failed lately: a program that repeats itself guesses nothing."""
-        if self._bans is None:
+    def _is_new(self, username: str, password: str, peer: str) -> bool:
+        """Whether this name and password have not failed from there lately: a program that repeats itself guesses
+        nothing. Of guesses that others made before, each address has to answer for its own."""
+        if self._bans is None or self._bans.spared(peer):
             return True
-        now, key = self._clock(), self._key(username, password)
+        now, key = self._clock(), self._key(f"{network_of(peer)}\0{username}", password)
         if len(self._wrong) >= _MOST_REMEMBERED:
             self._wrong.clear()
         known = self._wrong.get(key, 0.0) > now

@@ -92,6 +92,15 @@ async def test_the_same_wrong_password_counts_once(store):
     assert made.of("192.0.2.7") is not None
 
 
+async def test_guesses_that_others_have_made_count_too(store):
+    """Many machines with one list of passwords."""
+    made, login, _, _ = worker(store, Ledger(1).attach(1), BanPolicy(3, 3600, NEVER))
+    for address in ("10.1.2.3", "192.0.2.7", "192.0.2.8", "2001:db8::1"):
+        for n in range(3):
+            await login.check("ada", f"wrong {n}", address)
+        assert (made.of(address) is None) == (address == "10.1.2.3")
+
+
 @pytest.mark.parametrize("address", ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8:1:2::5", "", "/run/x"])
 async def test_a_listed_network_is_never_banned(store, address):
     made, login, _, _ = worker(store, Ledger(1).attach(1), BanPolicy(1, 3600, NEVER))
