@@ -31,7 +31,7 @@ from argon2 import PasswordHasher
 from cgroup import Cgroup
 from imap_wire import Wire
 from pillarbox.access.passwords import scram_keys
-from pillarbox.store import directory, summaries
+from pillarbox.store import directory, summaries, summary_texts
 from pillarbox.store.opening import open_store
 from pillarbox.store.tx import Tx
 from servers import (
@@ -131,7 +131,9 @@ class PillarboxImap(Pillarbox):
     async def _nothing_waits(self) -> bool:
         store = await open_store(self.data / "smtp.db")
         try:
-            return not ((await store.search.status(store)).waiting or await store.scan(summaries.due))
+            waiting = [(await store.search.status(store)).waiting]
+            waiting += [await store.scan(one.due) for one in (summaries, summary_texts)]
+            return not any(waiting)
         finally:
             await store.close()
 

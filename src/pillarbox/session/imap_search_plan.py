@@ -49,14 +49,10 @@ NOTHING_READ, HEADER_READ, BODY_READ = range(3)
 
 @dataclass(slots=True)
 class Predicate:
-    """A test of a message's content. `cost`: what it reads at most, one of NOTHING_READ, HEADER_READ, BODY_READ.
-
-    `subject`: what the subject holds, as the comparator makes it, of every message for which the test is true.
-    """
+    """A test of a message's content. `cost`: what it reads at most, one of NOTHING_READ, HEADER_READ, BODY_READ."""
 
     test: Test
     cost: int
-    subject: str = ""
 
 
 @dataclass(slots=True)
@@ -73,8 +69,8 @@ class Plan:
 
 @dataclass(slots=True, frozen=True)
 class Looked:
-    """What the search index says of a text, or the store of annotations: masks of the messages that hold it, and of
-    those it does not know."""
+    """What the search index says of a text, summaries of a field, or the store of annotations: masks of the messages
+    for which the key holds, and of those it does not know."""
 
     sure: int
     unknown: int
@@ -102,8 +98,8 @@ def indexes(mask: int, size: int) -> list[int]:
     return list(compress(range(size), mask.to_bytes(size, "little")))
 
 
-Asked = Sought | search.Annotation
-"""What the store is asked before there is a plan."""
+Asked = Sought | search.Annotation | search.Header | search.Sent
+"""What the store is asked for many messages at once."""
 
 
 class _Planner:
@@ -132,14 +128,14 @@ class _Planner:
                 return self._none_of(self.plan(one))
             case search.Header(name, text, True) if text:
                 test = _envelope_test(name, text, self.comparator.key)
-                subject = self.comparator.key(text) if name == "subject" else ""
-                return Plan(self.ones, [Predicate(test, NOTHING_READ, subject)])
+                return self._content(test, NOTHING_READ, self.looked.get(key))
             case search.Header(name, text):
-                return self._content(_header_test(name, text, self.comparator.key), HEADER_READ)
+                test = _header_test(name, text, self.comparator.key)
+                return self._content(test, HEADER_READ, self.looked.get(key))
             case search.Body(text) | search.Text(text):
                 return self._text(text, header=isinstance(key, search.Text))
             case search.Sent(relation, day):
-                return self._content(_sent_test(relation, day), NOTHING_READ)
+                return self._content(_sent_test(*span(relation, day, day + 1)), NOTHING_READ, self.looked.get(key))
             case search.EmailId(wanted):
                 return self._content(lambda m: m.email_id() == wanted, NOTHING_READ)
             case search.ThreadId(wanted):
@@ -147,23 +143,21 @@ class _Planner:
             case _:
                 return Plan(self._mask(key))
 
-    def _content(self, test: Test, cost: int) -> Plan:
-        return Plan(self.ones, [Predicate(test, cost)])
+    def _content(self, test: Test, cost: int, looked: Looked | None = None) -> Plan:
+        """What only messages can tell, but for those of which it is known."""
+        if looked is None:
+            return Plan(self.ones, [Predicate(test, cost)])
+        if not looked.unknown:
+            return Plan(looked.sure)
+        sure = looked.sure.to_bytes(self.size, "little")
+        return Plan(looked.sure | looked.unknown, [Predicate(lambda m: bool(sure[m.index]) or test(m), cost)])
 
     def _text(self, text: str, *, header: bool) -> Plan:
         """BODY and TEXT: by words (RFC 9051 section 6.4.4 leaves that to the server), by substring if it has none."""
         words = sought(text) if self.comparator.words else ""
         if not words:
             return self._content(_substring_test(text, self.comparator.key, header=header), BODY_READ)
-        test = _words_test(words, header=header)
-        looked = self.looked.get(Sought(words, header))
-        if looked is None:
-            return self._content(test, BODY_READ)
-        if not looked.unknown:
-            return Plan(looked.sure)
-        sure = looked.sure.to_bytes(self.size, "little")
-        asked = Predicate(lambda m: bool(sure[m.index]) or test(m), BODY_READ)
-        return Plan(looked.sure | looked.unknown, [asked])
+        return self._content(_words_test(words, header=header), BODY_READ, self.looked.get(Sought(words, header)))
 
     def _mask(self, key: search.Key) -> int:
         selected, size = self.selected, self.size
@@ -185,14 +179,14 @@ class _Planner:
             case search.ModSeq(value):
                 return int.from_bytes(bytes(map(value.__le__, selected.modseqs)), "little")
             case search.Received(relation, day):
-                start, end = _span(relation, day)
+                start, end = span(relation, day * DAY, (day + 1) * DAY)
                 return int.from_bytes(bytes([start <= date < end for date in selected.dates]), "little")
             case search.Within(older, seconds):
                 limit = self.now - seconds
                 test = limit.__ge__ if older else limit.__le__
                 return int.from_bytes(bytes(map(test, selected.dates)), "little")
             case search.Saved(relation, day):
-                start, end = _span(relation, day)
+                start, end = span(relation, day * DAY, (day + 1) * DAY)
                 return int.from_bytes(bytes([start <= date < end for date in selected.save_dates]), "little")
             case search.Annotation():
                 return self.looked[key].sure
@@ -257,9 +251,8 @@ class _Planner:
         return lambda m: bool(octets[m.index]) and all(test(m) for test in tests)
 
 
-def _span(relation: str, day: int) -> tuple[int, int]:
-    """Epoch seconds from (inclusive) and to (exclusive) for BEFORE, ON and SINCE a day; days are UTC days."""
-    start, end = day * DAY, (day + 1) * DAY
+def span(relation: str, start: int, end: int) -> tuple[int, int]:
+    """From (inclusive) and to (exclusive) which time it is BEFORE, ON or SINCE what begins and ends so."""
     if relation == "BEFORE":
         return -(1 << 62), start
     return (start, end) if relation == "ON" else (start, 1 << 62)
@@ -290,11 +283,9 @@ def _substring_test(text: str, key: Key, *, header: bool) -> Test:
     return lambda m: needle in m.body_text(key)
 
 
-def _sent_test(relation: str, day: int) -> Test:
+def _sent_test(start: int, end: int) -> Test:
     def test(message: Candidate) -> bool:
         sent = message.sent_day()
-        if sent is None:
-            return False  # no Date field, nothing to compare
-        return sent < day if relation == "BEFORE" else sent == day if relation == "ON" else sent >= day
+        return sent is not None and start <= sent < end  # no Date field, nothing to compare
 
     return test

@@ -1,20 +1,20 @@
-"""Carrying out a search program over one mailbox: columns first, then the index, then the stored bytes in a thread."""
+"""Carrying out a search program over one mailbox: the index, columns, summaries, then the stored bytes in a thread."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pillarbox.imap import fuzzy, responses
 from pillarbox.imap.commands import Search
 from pillarbox.imap.comparator import DEFAULT, Comparator
 from pillarbox.imap.search import Key
-from pillarbox.session import imap_annotations
+from pillarbox.session import imap_annotations, imap_search_fields, imap_search_index
 from pillarbox.session.imap_answers import Refuse, bad
 from pillarbox.session.imap_filters import put_in
-from pillarbox.session.imap_search_index import looked_up
 from pillarbox.session.imap_search_plan import Asked, Looked, Plan, indexes, plan
-from pillarbox.session.imap_search_text import Wanted, matching, with_subject
+from pillarbox.session.imap_search_text import Wanted, matching
 from pillarbox.session.imap_selected import Selected
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 INLINE = 5000  # messages whose columns are looked through on the loop
 PROGRESS = 10.0  # seconds between two words of how far a search is
-_SUBJECTS = 2000  # messages whose subjects are looked at in one visit
 _PAGE = 200  # messages that one visit to a reader thread looks at
 PAGE_OCTETS = 4 << 20  # octets of them: what was computed of a message may be as large as the message itself
 
@@ -58,39 +57,35 @@ async def run(
 ) -> list[int]:
     """Indexes of the messages for which a key holds, ascending. `tag` is told how far it is. Raises Refuse."""
     try:
-        made = await _planned(session, key, selected, comparator)
-        return await _matches(session, tag, selected, made, comparator)
+        looked: dict[Asked, Looked] = {}
+        if comparator.words:
+            looked.update(await imap_search_index.looked_up(session, key, selected))
+        looked.update(await imap_annotations.looked_up(session, key, selected, comparator))
+        made = await _planned(session, key, selected, looked, comparator)
+        if made.predicates:  # then summaries are asked about the messages that the columns leave over
+            told = await imap_search_fields.looked_up(session, key, selected, made.mask, comparator)
+            if told:
+                made = await _planned(session, key, selected, looked | told, comparator)
+        return await _matches(session, tag, selected, made)
     except RecursionError:
         raise bad("The search program is nested too deeply") from None
 
 
-async def _planned(session: ImapSession, key: Key, selected: Selected, comparator: Comparator) -> Plan:
+async def _planned(
+    session: ImapSession, key: Key, selected: Selected, looked: Mapping[Asked, Looked], comparator: Comparator
+) -> Plan:
     """The plan; made in a thread when a thousand keys over so many messages would keep the loop."""
-    looked: dict[Asked, Looked] = {}
-    if comparator.words:
-        looked.update(await looked_up(session, key, selected))
-    looked.update(await imap_annotations.looked_up(session, key, selected, comparator))
     asked = key, selected, session.node.clock(), looked, comparator
     if len(selected) <= INLINE:
         return plan(*asked)
     return await asyncio.get_running_loop().run_in_executor(session.node.threads, plan, *asked)
 
 
-async def _matches(
-    session: ImapSession, tag: bytes, selected: Selected, made: Plan, comparator: Comparator
-) -> list[int]:
+async def _matches(session: ImapSession, tag: bytes, selected: Selected, made: Plan) -> list[int]:
     """Indexes of the messages that a plan finds, ascending."""
     candidates = indexes(made.mask, len(selected))
     if not made.predicates:
         return candidates
-    for wanted in {predicate.subject for predicate in made.predicates if predicate.subject}:
-        pages = [candidates[at : at + _SUBJECTS] for at in range(0, len(candidates), _SUBJECTS)]
-        candidates = []
-        for some in pages:
-            ids = [selected.ids[index] for index in some]
-            kept = await session.store.scan(with_subject, ids, wanted, comparator.key)
-            candidates += [index for index, row_id in zip(some, ids, strict=True) if row_id in kept] if kept else ()
-            session.active()
     tests = [predicate.test for predicate in made.predicates]
     found: list[int] = []
     at = 0

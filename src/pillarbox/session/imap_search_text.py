@@ -17,7 +17,7 @@ from pillarbox.mime.text import search_text
 from pillarbox.mime.tree import load_parts
 from pillarbox.mime.words import folded
 from pillarbox.session.imap_search_plan import Key, Test
-from pillarbox.store import Tx, blobs, messages, object_ids, search_facts
+from pillarbox.store import Tx, blobs, messages, object_ids
 from pillarbox.store.records import Rendered
 
 Wanted = tuple[int, int]
@@ -36,19 +36,6 @@ def matching(tx: Tx, page: Sequence[Wanted], tests: Sequence[Test]) -> list[int]
             message = StoredMessage(index, row, partial(blobs.read_slice, tx, row.blob_id), tx)
             if all(test(message) for test in tests):
                 found.append(index)
-    return found
-
-
-def with_subject(tx: Tx, ids: Sequence[int], wanted: str, key: Key) -> set[int]:
-    """Those of these row ids whose subject, as `key` makes it, may hold a text.
-
-    A key is made character by character, so that most pages are looked through as one text.
-    """
-    rows = search_facts.subjects(tx, ids)
-    subjects = [row[1] for row in rows]
-    found = set(ids).difference(row[0] for row in rows) if len(rows) < len(ids) else set()  # expunged today
-    if wanted in key("\n".join(subjects)) or max(map(len, subjects), default=0) >= MAX_SUBJECT:
-        found.update(row_id for row_id, text in rows if wanted in key(text) or len(text) >= MAX_SUBJECT)
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pillarbox.store import queue_aside, summaries, view_blocks
+from pillarbox.store import queue_aside, summaries, summary_texts, view_blocks
 from pillarbox.store.blobs import unpack
 from pillarbox.store.check_queries import FORMS, QUERIES, Form
 from pillarbox.store.errors import Corrupt, Invalid
@@ -55,6 +55,7 @@ def check(tx: Tx) -> list[str]:
     )
     findings.add(lambda: view_blocks.wrong(tx))
     findings.add(lambda: summaries.wrong(tx))
+    findings.add(lambda: summary_texts.wrong(tx))
     findings.add(lambda: _blobs(tx))
     return findings.all()
 

@@ -16,12 +16,6 @@ _FROM = (
 )
 
 
-def subjects(tx: Tx, ids: Sequence[int]) -> list[Row]:
-    """(id, subject) of the messages with these ids that are there, in any order."""
-    condition, values = tx.among("m.id", ids)
-    return tx.rows(f"SELECT m.id, b.subject {_FROM[0]}{condition}", (values,))
-
-
 def facts(tx: Tx, ids: Sequence[int], columns: Sequence[str]) -> Iterator[Row | None]:
     """For each of `View.ids` the columns (of COLUMNS); None for a message that is gone for good.
 
