@@ -1,4 +1,4 @@
-"""Limits of an account hold for all workers together and over restarts: they are counted where the message is stored."""
+"""Limits of an account hold for all workers and over restarts: they are counted where the message is stored."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 from store_samples import Clock
+from test_allowance import HOUR, send
 
 from pillarbox.flow.allowance import Held, Limit, OverLimit, Submitted
 from pillarbox.store import Store, directory, open_store, queue, senders, usage
 from pillarbox.store.records import QueueFilter, User
-from test_allowance import HOUR, send
 
 WORKERS = 3
 
