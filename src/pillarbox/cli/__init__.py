@@ -1,1 +1,3 @@
-"""The commands: pillarbox, smtp-server, user-cli. Thin: each calls functions of a room and prints the outcome."""
+"""The commands: pillarbox, smtp-server, user-cli, sendmail, mailq. Thin: each calls functions of a room and prints
+the outcome.
+"""
