@@ -7,7 +7,8 @@ they hardly stay: then it would only make them wait.)
 
 While hardly anybody is there the first worker takes them: the others, as long as they have none, leave it some
 milliseconds for that. Else clients that come one after the other would go round the workers, and at each of them find
-caches that are stale by the commits of the others: a message would cost half as much again.
+caches that are stale by the commits of the others: a message would cost half as much again. As long as they go on
+coming so, the others look less and less often: to be woken for each of them costs a tenth of a message.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ log = structlog.get_logger()
 SHARE = 0.001  # seconds that the others have to take a connection when this worker has its share
 LATELY = 0.1  # seconds
 FEW = 4  # times as many came lately as are there
-AT_HOME = 0.005  # seconds that the first worker has to take one while this one has none
+AT_HOME = 0.005  # seconds that the first worker has to take one while this one has none; twice as many the next time
+FAR = 0.02  # ... and at most so many
 EXHAUSTED = 1.0  # seconds to the next try when there are no descriptors or no memory, or whatever else is wrong
 
 
@@ -48,6 +50,8 @@ class Courtesy:
         self._until = 0.0  # end of the span that runs
         self._began_with = 0  # connections before it
         self._before = 0  # that came in the span before
+        self._home = AT_HOME
+        self._home_until = float("-inf")
 
     def __call__(self) -> float:
         ledger, gauge, workers = self._slot.ledger, self._gauge, self._workers
@@ -58,8 +62,16 @@ class Courtesy:
         if not mine and not coming:
             first = ledger.first_ready()
             if first is not None and first != self._slot.number and ledger.value(first, gauge) * workers <= most:
-                return AT_HOME
+                return self._at_home()
+        else:
+            self._home_until = float("-inf")  # the first one was not there in time
         return 0.0
+
+    def _at_home(self) -> float:
+        now = self._clock()
+        self._home = min(2 * self._home, FAR) if now < self._home_until + LATELY else AT_HOME
+        self._home_until = now + self._home
+        return self._home
 
     def _come_and_go(self, mine: int) -> bool:
         """Whether of those who came lately only few are still there: of such nobody gathers too many."""

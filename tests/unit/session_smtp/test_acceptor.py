@@ -10,7 +10,7 @@ import pytest
 from pillarbox.access.ledger import Field, Ledger
 from pillarbox.access.limits import Role
 from pillarbox.session import acceptor
-from pillarbox.session.acceptor import AT_HOME, SHARE, Acceptor, Courtesy
+from pillarbox.session.acceptor import AT_HOME, FAR, SHARE, Acceptor, Courtesy
 
 
 @pytest.fixture
@@ -172,6 +172,25 @@ def test_the_share_of_a_worker(mine, others, workers, seconds):
 )
 def test_the_first_worker_is_there_for_who_comes_alone(counts, asks, ready, seconds):
     assert asked(counts, asks, len(counts), ready) == seconds
+
+
+def test_others_look_less_often_while_the_first_one_takes_them():
+    ledger, now = Ledger(2), [100.0]
+    for number in (1, 2):
+        ledger.attach(number).set(Field.READY, 1)
+    slot = ledger.attach(2)
+    courtesy = Courtesy(slot, Role.IMAP, 2, clock=lambda: now[0])
+
+    def after(seconds):
+        now[0] += seconds
+        return courtesy()
+
+    assert [after(0.03) for _ in range(4)] == [AT_HOME, 2 * AT_HOME, FAR, FAR]
+    slot.set(Field.IMAP_CONNECTIONS_ACTIVE, 1)  # it took one that the first worker had left
+    assert after(0.03) == NONE
+    slot.set(Field.IMAP_CONNECTIONS_ACTIVE, 0)
+    assert [after(0.03), after(0.03)] == [AT_HOME, 2 * AT_HOME]
+    assert after(0.2) == AT_HOME  # of one that comes now and then they know at once
 
 
 def asked(counts, number, workers, ready=()):
