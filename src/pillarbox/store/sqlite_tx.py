@@ -57,6 +57,7 @@ class SqliteTx:
         self.memory = memory or Remembered()
         self.touched: list[Touched] = []
         self._cursor = connection.cursor()
+        self.memory.begin()
 
     def row(self, sql: str, params: Params = ()) -> Row | None:
         try:
@@ -116,8 +117,12 @@ class SqliteTx:
         """Nothing to say in a thread."""
 
     def remembered(self) -> dict[Any, Any]:
-        (version,) = self.row(VERSION) or (0,)
-        return self.memory.at(version)
+        changes = self.connection.total_changes()
+        known = self.memory.still(changes)
+        if known is None:
+            (version,) = self.row(VERSION) or (0,)
+            known = self.memory.at(version, changes)
+        return known
 
     def savepoint(self) -> Savepoint:
         return Savepoint(self)
@@ -129,6 +134,7 @@ class InlineTx(SqliteTx):
     def begin(self, now: int) -> None:
         """Deferred: the first read takes the snapshot."""
         self.now = now
+        self.memory.begin()
         try:
             self._cursor.execute("BEGIN")
         except apsw.Error as error:

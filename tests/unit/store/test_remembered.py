@@ -71,9 +71,11 @@ async def test_what_a_failed_function_has_seen_is_forgotten(tmp_path, alone):
         else:
             with one_group(tmp_path):
                 failed = store.write(_failing)
+                next_one = store.write(asked, "far.example")
                 other = store.write(directory.create_domain, "other.example")
                 found = store.write(asked, "far.example")
-            assert isinstance((await settled(failed, other, found))[0], Conflict)
+            assert isinstance((await settled(failed, next_one, other, found))[0], Conflict)
+            assert next_one.result() == "mx far.example"
             assert found.result() == "mx far.example"
         await store.write(_failing_inside)
         await store.write(directory.create_domain, "third.example")
