@@ -8,6 +8,7 @@ from collections import Counter
 from world import LATER, TAKEN
 
 DAY = 86_400
+ABREAST = 200  # parcels that are claimed before another one, and sent beside it
 
 
 def per_minute(times):
@@ -146,3 +147,46 @@ def test_a_server_that_ends_connections_after_some_messages_costs_no_try(run):
         assert set(office.world.tries.values()) == {1}
 
     run(body)
+
+
+def test_a_large_queue_for_one_that_is_down_stalls_nobody_and_leaves_in_its_order(run_sqlite):
+    """Two workers of a machine, a day without the server, and then all of it at once."""
+    count, names = 6_000, [f"other{number}.example" for number in range(5)]
+
+    async def body(office):
+        server = office.world.servers["mx example.net"]
+        server.down = True
+        office.start("here:1:1", siblings=1)
+        office.start("here:2:1", siblings=1)
+        step = count // 50
+        for first in range(0, count, step):
+            await office.fill(
+                [(f"p{number % 3}-{number:05}@example.net", number % 3) for number in range(first, first + step)]
+            )
+            await asyncio.sleep(60)
+        others, late = {}, []
+        while office.loop.now < DAY:
+            to = f"u{len(others)}@{names[len(others) % len(names)]}"
+            others[to] = office.loop.now
+            await office.put(to)
+            await asyncio.sleep(600)
+            late += [to for to in others if to not in {to for _, to, _ in office.world.taken}]
+        assert late == [], "whoever else gets mail gets it at once"
+        assert len(office.world.times("mx example.net")) < 200
+        ((tries,),) = await office.ask("SELECT min(attempts) FROM message_queue")
+        assert tries >= 3, "they grow old as others do"
+        server.down = False
+        before = len(office.world.times("mx example.net"))
+        await office.until(lambda: server.open > 0, seconds=3 * 3600)  # somebody's next try
+        await office.until(lambda: len(server.parcels) == count, seconds=4 * 3600, step=5)
+        order = [to for _, to, _ in office.world.taken if to.endswith("@example.net")]
+        assert len(order) == len(set(order)) == count
+        # But for a probe and what is on its way together: by priority, and within it by age.
+        wanted = sorted(order, key=lambda to: (-int(to[1]), int(to[3:8])))
+        place = {to: at for at, to in enumerate(wanted)}
+        assert max(abs(place[to] - at) for at, to in enumerate(order[5:])) <= 5 + ABREAST
+        connects = office.world.times("mx example.net")[before:]
+        assert len([at for at in connects if at < connects[0] + 0.15]) == 1, "one asks, and more follow as they succeed"
+        assert server.peak <= 20 and len(connects) <= 60
+
+    run_sqlite(body, queue_flush_interval_ms=60_000, delay_report_after=0, retry_schedule="30m 2h")

@@ -179,6 +179,15 @@ class Office:
         outcomes = await self.store.write(delivery.deliver, message, plans)
         return [outcome.queue_id for outcome in outcomes]
 
+    async def fill(self, recipients, sender="ada@example.org"):
+        """Messages to (recipient, priority), many in one commit."""
+        message = NewMessage(packed=blobs.pack(MESSAGE), blob_id=None, analysis=analyse(MESSAGE))
+        plans = [
+            Queued(sender, to, destination=f"mx {to.rpartition('@')[2]}", message_key=self.ids(), priority=priority)
+            for to, priority in recipients
+        ]
+        await self.store.write(delivery.deliver, message, plans)
+
     async def rows(self, columns="status, to_address", order="id"):
         return await self.store.scan(lambda tx: tx.rows(f"SELECT {columns} FROM message_queue ORDER BY {order}"))
 
