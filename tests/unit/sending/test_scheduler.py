@@ -6,6 +6,7 @@ import asyncio
 
 from virtual_time import Watched
 
+from pillarbox.access.ledger import Ledger
 from pillarbox.store import queue, queue_claim, queue_settle, routes
 from pillarbox.store.records import QueueFilter
 from world import LATER, NEVER, TAKEN
@@ -363,3 +364,29 @@ def test_rows_that_cannot_be_claimed_are_not_claimed_all_the_time(run_sqlite, mo
         await office.empty(seconds=120)
 
     run_sqlite(body)
+
+
+def test_the_lanes_of_several_nodes_together_are_no_more_than_the_destination_may_have(run):
+    """Nodes share a database and count their lanes for themselves: whoever has the lease has them all."""
+
+    async def body(office):
+        office.settings = office.settings.replace(destination_connections=4)
+        server = office.world.servers["mx example.net"]
+        server.sending = 1.0
+        nodes = []
+        for number in range(3):
+            office.ledger = Ledger(4)
+            nodes.append(office.start(f"node{number}:1:1"))
+        for number in range(120):
+            await office.accept(nodes[number % 3], f"u{number}@example.net")
+            await asyncio.sleep(0.1)
+        await office.until(lambda: len(office.world.taken) > 60)
+        (busy,) = [node for node in nodes if node.busy]
+        await busy.stop(10.0)  # another goes on
+        await office.empty(seconds=600)
+        assert server.peak == 4
+        assert sorted(to for _, to, _ in office.world.taken) == sorted(
+            f"u{number}@example.net" for number in range(120)
+        )
+
+    run(body)
