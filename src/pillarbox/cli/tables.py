@@ -57,12 +57,12 @@ def _title(column: str) -> str:
 
 
 def shown(column: str, value: object) -> str:
-    """A value for people; columns that end in `_at` or `_login` are times."""
+    """A value for people; columns that end in `_at`, `_until`, `_before` or `_login` are times."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) and column.endswith(("_at", "_login")):
+    if isinstance(value, int) and column.endswith(("_at", "_until", "_before", "_login")):
         try:
             return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         except (OSError, OverflowError, ValueError):  # written by hand, and no time at all

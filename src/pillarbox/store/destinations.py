@@ -14,7 +14,11 @@ from pillarbox.store.records import Destination
 from pillarbox.store.tx import QUEUE, Tx
 
 IDLE = 3600  # seconds a destination without rows is kept for what was learnt of it
+_AT_ONCE = 1000  # rows of a destination and a priority that are changed in one step
 FEW = 50  # rows of a destination that are looked at one by one
+# What waits longer was put off by a clock that ran ahead: longer than any setting lets a row, or a whole destination.
+MOST_PUT_OFF = 9 * 24 * 3600
+MOST_BLOCKED = 2 * 24 * 3600
 _ABOVE = 2**31  # above every priority
 _HAND = (str, bytes)  # what stands in a column of numbers only by somebody's hand (SQLite)
 
@@ -46,6 +50,12 @@ _ROWS = "FROM message_queue WHERE destination_id = ? AND next_retry_at IS NOT NU
 _FEW = f"SELECT priority, next_retry_at, id {_ROWS} ORDER BY priority, next_retry_at LIMIT ?"
 _NEXT_PRIORITY = (
     "SELECT max(priority) FROM message_queue WHERE destination_id = ? AND priority < ? AND next_retry_at IS NOT NULL"
+)
+# Not what its sender wants released later. By the index of what is due, not by that of the status.
+_UNTIL_THE_CLOCK_WAS_SET = (
+    "SELECT id FROM message_queue WHERE destination_id = ? AND priority = ? AND next_retry_at > ? "
+    "AND next_retry_at IS NOT NULL AND status || '' IN ('pending', 'retry') "
+    "AND (attempts > 0 OR (not_before IS NULL AND created_at > ?)) LIMIT ?"
 )
 _FIRST_DUE = (
     "SELECT min(next_retry_at) FROM message_queue "
@@ -130,8 +140,8 @@ def sweep(tx: Tx, look: int = 200) -> int:
     """One small step of looking through all destinations and mending what came from outside; 0 when it is through.
 
     A destination is due when its first row is; rows of one that is not there are routed again; one that nothing was
-    queued for since an hour is removed; rows that were written by hand without a time are due. To be called again and
-    again, slowly.
+    queued for since an hour is removed; rows that were written by hand without a time are due; a clock that ran ahead
+    keeps nobody waiting when it has been set. To be called again and again, slowly.
     """
     (after,) = tx.row(_SWEPT) or (0,)
     mended = _find_strays(tx, look) + queue_aside.sweep(tx, look) if after == 0 else 0
@@ -158,21 +168,42 @@ def _next_id(tx: Tx, after: int) -> int | None:
 
 def _mend(tx: Tx, destination_id: int) -> int:
     row = tx.row(
-        "SELECT due_at, holder, updated_at FROM destinations WHERE id = ?" + tx.locking("FOR UPDATE SKIP LOCKED"),
+        "SELECT due_at, holder, updated_at, held_until, blocked_until FROM destinations WHERE id = ?"
+        + tx.locking("FOR UPDATE SKIP LOCKED"),
         (destination_id,),
     )
     if row is None:
         if tx.row("SELECT 1 FROM destinations WHERE id = ?", (destination_id,)) is None:
             return tx.run(_ORPHANS, (destination_id,))
         return 0  # somebody is at work there
-    due_at, holder, updated_at = row
+    due_at, holder, updated_at, *waits = row
+    ended = _end_waits(tx, destination_id, *waits)
     truth = true_due(tx, destination_id)
     if truth is None:
         if not holder and updated_at <= tx.now - IDLE:
             tx.run("DELETE FROM destinations WHERE id = ?", (destination_id,))
     elif due_at is None or due_at > truth:
-        return tx.run(_LOWER, (truth, destination_id, truth))
-    return 0
+        return tx.run(_LOWER, (truth, destination_id, truth)) + ended
+    return ended
+
+
+def _end_waits(tx: Tx, destination_id: int, held_until: int, blocked_until: int | None) -> int:
+    """End what no clock that is right would have begun; how much of it there was. Nothing is older or younger for it:
+    perhaps it is this clock that is wrong."""
+    ended = 0
+    if max(held_until, blocked_until or 0) > tx.now + MOST_BLOCKED:
+        sql = "UPDATE destinations SET held_until = 0, blocked_until = NULL WHERE id = ?"
+        ended += tx.run(sql, (destination_id,))
+    far = tx.now + MOST_PUT_OFF
+    for priority in priorities(tx, destination_id):
+        ids = [row[0] for row in tx.rows(_UNTIL_THE_CLOCK_WAS_SET, (destination_id, priority, far, far, _AT_ONCE))]
+        if ids:
+            condition, values = tx.among("id", ids)
+            sql = (
+                f"UPDATE message_queue SET next_retry_at = ? WHERE {condition} AND status || '' IN ('pending', 'retry')"
+            )
+            ended += tx.run(sql, (tx.now, values))
+    return ended
 
 
 def _find_strays(tx: Tx, limit: int) -> int:

@@ -154,6 +154,14 @@ def test_stats(run: Run) -> None:
     assert "mx y.test" in run("queue", "stats")[1]
 
 
+def test_times_are_shown_as_such(run: Run, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "smtp.db") as connection:
+        connection.execute("UPDATE destinations SET blocked_until = 2000000000")
+        connection.execute("UPDATE message_queue SET not_before = 2000000000 WHERE id = 1")
+    assert "2033-05-18 03:33:20Z" in run("queue", "stats")[1]
+    assert "Not before:    2033-05-18 03:33:20Z" in run("queue", "show", "1")[1]
+
+
 def test_hold_release_retry_delete(run: Run) -> None:
     assert run("queue", "hold", "--domain", "y.test")[:2] == (0, "3 entries held\n")
     assert recipients(run("queue", "list", "--status", "held", "--json")) == ["b", "c", "d"]

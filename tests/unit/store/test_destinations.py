@@ -99,6 +99,44 @@ async def test_a_destination_keeps_what_was_learnt_for_an_hour_without_mail(stor
     assert await due(store) == {}
 
 
+async def test_what_a_clock_that_ran_ahead_left_does_not_wait_for_that_time(store: Store, clock: Clock) -> None:
+    """A machine that began with the time of another year, sent and put off, and then learnt the true time."""
+    true = clock.now
+    await put(store, "truly later@x", to="mx y", not_before=true + 300 * 24 * 3600)
+    await put(store, "put off@x")
+    clock.now += 1000 * 24 * 3600
+    (x,) = await store.write(queue_claim.due_destinations, "one", 1, 60)
+    (row,) = await store.write(queue_claim.claim, x.id, "one", 10, 60)
+    await store.write(queue_settle.defer, [(row.id, clock.now + 300, "450", "")])
+    left = {"failures": 9, "concurrency": 1, "blocked_until": clock.now + 1800, "last_error": "no answer"}
+    await store.write(queue_claim.leave, x.id, "one", **left)
+    await put(store, "never tried@x", "urgent@x", priority=2)
+    await put(store, "leased@z", to="mx z")
+    await store.write(queue_claim.due_destinations, "dead", 10, 60)
+    clock.now = true + 60
+    await put(store, "new@x")
+    assert await store.write(queue_claim.due_destinations, "two", 10, 60) == []
+    while await store.write(destinations.sweep, 1):
+        pass
+    leased = await store.write(queue_claim.due_destinations, "two", 10, 60)
+    assert sorted(each.name for each in leased) == ["mx x", "mx z"]
+    claimed = [row for each in leased for row in await store.write(queue_claim.claim, each.id, "two", 10, 60)]
+    assert sorted(row.recipient for row in claimed) == sorted(
+        ["put off@x", "never tried@x", "urgent@x", "leased@z", "new@x"]
+    )
+
+
+async def test_the_sweep_leaves_waits_as_long_as_settings_allow(store: Store, clock: Clock) -> None:
+    await put(store, "a@x")
+    await put_off(store, clock.now + 8 * 24 * 3600)
+    await put(store, "b@y", to="mx y", not_before=clock.now + 300 * 24 * 3600)
+    await store.write(lambda tx: tx.run("UPDATE destinations SET blocked_until = ?", (clock.now + 24 * 3600,)))
+    before = await store.read(destinations.page)
+    await store.write(destinations.sweep)
+    assert await store.read(destinations.page) == before
+    assert [each.blocked_until for each in before] == [clock.now + 24 * 3600] * 2
+
+
 async def test_the_sweep_mends_what_only_an_old_sqlite3_could_have_done(store: Store, clock: Clock) -> None:
     """Triggers that did not run: all is put right within one round of the sweep."""
     ids = [id for number in range(5) for id in await put(store, f"1@{number}", to=f"mx {number}")]
