@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import time
 from collections import defaultdict
+from contextlib import closing
 
 import pytest
 
@@ -60,7 +61,7 @@ def fill(path: str, port: int) -> set[str]:
 
 
 def waiting(path: str) -> int:
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30) as database:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as database, database:
         (count,) = database.execute("SELECT count(*) FROM message_queue").fetchone()
     database.close()
     return count

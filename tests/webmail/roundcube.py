@@ -16,6 +16,7 @@ import socket
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 HOME = Path("/var/lib/roundcube")
@@ -52,7 +53,8 @@ class Roundcube:
         self._leaving: set[str] = set()  # connections that said LOGOUT
         for name in ("config", "temp", "logs", "nginx"):
             (folder / name).mkdir(parents=True)
-        sqlite3.connect(folder / "roundcube.db").executescript(SCHEMA.read_text())
+        with closing(sqlite3.connect(folder / "roundcube.db")) as database:
+            database.executescript(SCHEMA.read_text())
         for name in ("defaults.inc.php", "mimetypes.php"):
             shutil.copy(SETTINGS / name, folder / "config")
         (folder / "config" / "config.inc.php").write_text(_config(folder, mail, settings))

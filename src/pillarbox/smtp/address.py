@@ -152,7 +152,10 @@ def parse_literal(text: str) -> str:
         try:
             if "%" in inner:
                 raise AddressError("bad address literal")  # a zone means nothing to another host
-            return f"[ipv6:{IPv6Address(inner[5:])}]"
+            address = IPv6Address(inner[5:])
+            # RFC 5952 section 5; Python itself writes it so from 3.13 on, and names in the queue outlive an upgrade.
+            mapped = address.ipv4_mapped
+            return f"[ipv6:{address}]" if mapped is None else f"[ipv6:::ffff:{mapped}]"
         except AddressValueError:
             raise AddressError("bad address literal") from None
     octets = _IPV4.fullmatch(inner)

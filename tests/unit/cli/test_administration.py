@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +79,8 @@ def test_check_finds_nothing_in_a_good_store(run: Run) -> None:
 
 
 def test_check_exits_1_when_something_is_wrong(run: Run, tmp_path: Path) -> None:
-    import sqlite3
-
     run("user", "add", "ada@example.com", stdin="correct horse\n")
-    with sqlite3.connect(tmp_path / "smtp.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "smtp.db")) as connection, connection:
         connection.execute("UPDATE mailboxes SET message_count = 7 WHERE name = 'INBOX'")
     status, out, _ = run("check")
     assert status == 1

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_a_copy_that_can_be_used(run: Run, database: Path, tmp_path: Path) -> No
     status, out, _ = run("backup", str(target))
     assert (status, out.startswith(f"Backup successful: {target}, ")) == (0, True)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    with sqlite3.connect(target) as copy:
+    with closing(sqlite3.connect(target)) as copy, copy:
         assert copy.execute("SELECT username, enabled FROM users").fetchall() == [("ada", 1)]
     assert run("check", "--db", str(target))[:2] == (0, f"{target}: no problems\n")
     assert sorted(path.name for path in tmp_path.glob("smtp-backup*")) == ["smtp-backup.db"]
@@ -66,7 +67,7 @@ def test_a_backup_never_replaces_anything(run: Run, database: Path, tmp_path: Pa
 
 
 def test_a_copy_that_is_not_sound_is_none(run: Run, database: Path, tmp_path: Path) -> None:
-    with sqlite3.connect(database) as broken:
+    with closing(sqlite3.connect(database)) as broken, broken:
         broken.execute("PRAGMA writable_schema=ON")
         broken.execute("DELETE FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL")  # pages of nobody
     broken.close()
@@ -103,7 +104,7 @@ def test_sqlite3_copies_in_the_pause(run: Run, database: Path, tmp_path: Path) -
     copy = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).backup(sqlite3.connect(sys.argv[2]))"
     argv = [sys.executable, "-c", copy, str(database), str(tmp_path / "copy.db")]
     assert run("pause", "20", *argv)[0] == 0
-    with sqlite3.connect(tmp_path / "copy.db") as made:
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as made, made:
         assert made.execute("SELECT count(*) FROM users").fetchone() == (1,)
 
 

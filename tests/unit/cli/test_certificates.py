@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_what_no_handshake_could_be_done_with_is_refused(run: Run, tmp_path: Pat
 def test_check_finds_one_that_was_put_there_by_hand(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "smtp.db"
     assert run("certificate", "add", "ada@example.com", str(Authority(tmp_path, "Own").file))[0] == 0
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE client_certificates SET fingerprint = upper(fingerprint)")
     database.close()
     (problem,) = check_store(file)

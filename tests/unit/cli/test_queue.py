@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -371,7 +372,7 @@ def test_sendmail_q_leaves_dead_letters(run: Run) -> None:
 
 
 def test_times_that_are_none(run: Run, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "smtp.db") as db:
+    with closing(sqlite3.connect(tmp_path / "smtp.db")) as db, db:
         db.execute("UPDATE message_queue SET next_retry_at = 99999999999999999, created_at = -99999999999999999")
         db.execute("UPDATE message_queue SET created_at = '2024-01-01' WHERE id = 1")
     for words in (("list",), ("show", "1"), ("show", "2"), ("mailq",), ("list", "--json")):

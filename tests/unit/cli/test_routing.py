@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -100,17 +102,15 @@ def test_a_rule_for_a_domain_of_ours_says_what_it_does_not_do(run: Run) -> None:
 
 
 def test_waiting_mail_follows_the_rules(run: Run, tmp_path: Path) -> None:
-    import sqlite3
-
     run(*SMART, stdin="s3cret\n")
-    with sqlite3.connect(tmp_path / "smtp.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "smtp.db")) as connection, connection:
         connection.execute("INSERT INTO destinations (id, name) VALUES (1, 'mx example.org')")
         connection.execute(
             "INSERT INTO message_queue (from_address, to_address, created_at, next_retry_at, destination_id) "
             "VALUES ('a@example.com', 'b@example.org', 1, 1, 1)"
         )
     assert "1 waiting recipient(s) are routed anew" in run("routes", "use", "smart", "--for", "example.org")[1]
-    with sqlite3.connect(tmp_path / "smtp.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "smtp.db")) as connection, connection:
         assert connection.execute("SELECT destination_id FROM message_queue").fetchall() == [(None,)]
 
 

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def run(database: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def stored(database: Path, username: str) -> tuple[str, str, str, int]:
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         return connection.execute(
             "SELECT email, password_hash, role, enabled FROM users WHERE username = ?", (username,)
         ).fetchone()

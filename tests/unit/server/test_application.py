@@ -12,6 +12,7 @@ import sqlite3
 import ssl
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ def test_a_message_goes_in_and_comes_out(mail: Any) -> None:
         client.close()
     assert mail.stop() == 0
     assert not [path.name for path in mail.folder.iterdir() if path.name.endswith(("-wal", "-shm"))]
-    with sqlite3.connect(mail.folder / "smtp.db") as database:
+    with closing(sqlite3.connect(mail.folder / "smtp.db")) as database, database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
@@ -272,7 +273,7 @@ def test_a_message_under_way_is_finished_by_a_stop(mail: Any) -> None:
         stream.close()
     mail.status = mail.wait()
     assert mail.status == 0
-    with sqlite3.connect(mail.folder / "smtp.db") as database:
+    with closing(sqlite3.connect(mail.folder / "smtp.db")) as database, database:
         assert database.execute("SELECT count(*) FROM messages").fetchone() == (1,)
 
 

@@ -26,7 +26,7 @@ from pillarbox.smtp.address import NULL, AddressError, Path, domain_key, parse_d
         ("a@[192.0.2.1]", "a", "[192.0.2.1]"),
         ("a@[001.002.3.4]", "a", "[1.2.3.4]"),
         ("a@[IPv6:2001:db8:0:0:0:0:0:1]", "a", "[ipv6:2001:db8::1]"),
-        ("a@[ipv6:::ffff:192.0.2.1]", "a", "[ipv6:::ffff:c000:201]"),
+        ("a@[ipv6:::ffff:192.0.2.1]", "a", "[ipv6:::ffff:192.0.2.1]"),
         ("@one.example,@two.example:a@b.example", "a", "b.example"),
         ("@[192.0.2.1]:a@b.example", "a", "b.example"),
         ("jürgen@bücher.example", "jürgen", "bücher.example"),

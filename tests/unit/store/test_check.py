@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -154,7 +155,7 @@ async def test_many_findings_of_a_kind_are_counted(filled: Store) -> None:
 
 async def test_a_damaged_page_is_named_and_the_rest_is_looked_at(filled: Store, folder: Path) -> None:
     path = copy_of(folder)
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE users SET quota_messages = -1")
         (page,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'idx_messages_modseq'").fetchone()
         (size,) = database.execute("PRAGMA page_size").fetchone()
@@ -180,7 +181,7 @@ async def test_what_the_schema_lacks_is_named(filled: Store, folder: Path) -> No
         ("DROP TABLE aliases", "The table aliases is missing."),
         ("DELETE FROM schema_migrations WHERE version > 8", "The schema is that of step 8"),
     ):
-        with sqlite3.connect(path) as database:
+        with closing(sqlite3.connect(path)) as database, database:
             database.execute(statement)
         database.close()
         assert any(sentence.startswith(expected) for sentence in check_sqlite(path)), statement
