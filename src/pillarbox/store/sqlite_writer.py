@@ -23,7 +23,7 @@ import structlog
 from pillarbox.store.errors import Busy, Closed, Full, StoreError, Temporary
 from pillarbox.store.log_space import LogSpace
 from pillarbox.store.mark import COMMITS, UIDVALIDITY, Mark, Verdict
-from pillarbox.store.remembered import Remembered
+from pillarbox.store.remembered import VERSION, Remembered
 from pillarbox.store.restored import went_back_in_time
 from pillarbox.store.sqlite_connection import FOREIGN_LOCK_WAIT, connect, fetch, translated
 from pillarbox.store.sqlite_tx import SqliteTx
@@ -36,7 +36,7 @@ GROUP_FUNCTIONS = 500
 GROUP_OCTETS = 4 * 1024 * 1024
 _LOOK_EVERY = 5.0  # seconds between two looks whether the turnstile is stuck
 
-_COMMITS = "SELECT value FROM store_counters WHERE id = ?"
+_COMMITS = f"SELECT value, ({VERSION}) FROM store_counters WHERE id = ?"
 _COUNT = (
     "UPDATE store_counters SET value = value + 1 WHERE id = ? "
     "RETURNING value, (SELECT value FROM store_counters WHERE id = ?)"
@@ -233,7 +233,9 @@ class Writer:
         before = connection.total_changes()
         tx = SqliteTx(connection, int(self._clock()), self._memory)
         try:
-            if fetch(connection, _COMMITS, (COMMITS,))[0] < self._mark.committed:
+            committed, version = fetch(connection, _COMMITS, (COMMITS,))
+            self._memory.at(version or 0, before)
+            if committed < self._mark.committed:
                 self._memory.forget()
                 went_back_in_time(tx, self._mark, Verdict.BEHIND)
         except (apsw.Error, StoreError) as error:
