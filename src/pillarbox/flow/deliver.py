@@ -30,6 +30,7 @@ TOO_LARGE = "list too large"
 
 _STATUS = {
     "over quota": "5.2.2",
+    "larger than the quota": "5.2.2",
     "no such user": "5.1.1",
     "unknown user": "5.1.1",
     "disabled": "5.2.1",
@@ -41,6 +42,7 @@ _STATUS = {
 }
 _REASON = {
     "over quota": "the mailbox is full",
+    "larger than the quota": "the message is larger than the mailbox may be",
     "no such user": "the mailbox does not exist any more",
     "unknown user": "there is no such user here",
     "disabled": "the account is disabled",

@@ -141,7 +141,7 @@ class Reception:
             slot.add(Field.MESSAGES_REJECTED)
             log.info("Message refused: %s", result.errors[0], message_id=self.message_id, peer=str(session.peer))
             for recipient, word in zip(self._recipients, result.errors, strict=True):
-                self._refused(_outcome(word or ""), recipient.address)
+                self._refused(self._outcome(word or ""), recipient.address)
         else:
             slot.add(Field.LMTP_MESSAGES_RECEIVED if session.role is Role.LMTP else Field.MESSAGES_RECEIVED)
             slot.add(Field.BYTES_RECEIVED, self._spool.size)
@@ -217,11 +217,14 @@ class Reception:
         core = self._session.core
         if self._session.role is Role.LMTP:  # one reply a recipient, RFC 2033 section 4.2
             for error in result.errors:
-                core.reply(*(_accepted(self.message_id) if error is None else _outcome(error)))
+                core.reply(*(_accepted(self.message_id) if error is None else self._outcome(error)))
         elif None in result.errors:
             core.reply(*_accepted(self.message_id))
         else:
-            core.reply(*_outcome(result.errors[0] or ""))
+            core.reply(*self._outcome(result.errors[0] or ""))
+
+    def _outcome(self, error: str) -> Reply:
+        return say.outcome(error, self._session.node.settings.quota_full)
 
     def _answer_all(self, reply: Reply) -> None:
         for _ in self._recipients if self._session.role is Role.LMTP else (0,):
@@ -263,7 +266,3 @@ def _rest_held(done: asyncio.Task[None]) -> None:
     _holding.discard(done)
     if not done.cancelled() and (error := done.exception()) is not None:
         log.error("Not all of a held account's queue is held: `pillarbox user hold` does the rest", error=str(error))
-
-
-def _outcome(error: str) -> Reply:
-    return say.OUTCOMES.get(error, say.LOCAL_ERROR)

@@ -77,7 +77,7 @@ def charge(tx: Tx, user_id: int, size: int, count: int = 1, *, beyond: bool = Fa
     if row is None:
         if tx.row("SELECT 1 FROM users WHERE id = ?", (user_id,)) is None:
             raise NotFound("no such user")
-        raise OverQuota(FULL)
+        raise OverQuota(TOO_BIG if any(0 < root.storage[1] < size for root in roots(tx, user_id)) else FULL)
     modseq: int = row[0]
     return modseq
 

@@ -169,6 +169,21 @@ async def test_when_nobody_can_have_it_the_client_is_told(house):
         assert h.node.slot.get(Field.MESSAGES_REJECTED) == 1
 
 
+@pytest.mark.parametrize(("policy", "code"), [("temporary", "452 4.2.2"), ("permanent", "552 5.2.2")])
+async def test_a_message_that_does_not_fit_any_more_is_refused_by_the_policy(house, policy, code):
+    """Whose size nobody declared, so that RCPT could not tell."""
+    async with house(quota_full=policy) as h:
+        await h.add_user("near@example.com", quota_limit=1000)
+        await h.write(lambda tx: tx.run("UPDATE users SET quota_used = 800 WHERE username = 'near@example.com'"))
+        client = await h.greeted()
+        reply = await client.message("eve@example.org", "near@example.com", b"\r\n" + b"y" * 300 + b"\r\n")
+        assert reply.startswith(code)
+        reply = await client.message("eve@example.org", "near@example.com", b"\r\n" + b"y" * 1000 + b"\r\n")
+        assert reply.startswith("552 5.2.2")  # it never will
+        assert await h.queue() == [] == await h.mail("near@example.com")
+        await h.write(lambda tx: tx.run("UPDATE users SET quota_used = 0 WHERE username = 'near@example.com'"))
+
+
 async def test_success_is_reported_to_who_asked_for_it(house):
     async with house() as h:
         client = await h.greeted()
