@@ -4,14 +4,20 @@ SECONDS ?= 3600
 ROUNDS ?= 200
 EXAMPLES ?= 20
 TARGETS ?= $(wildcard tests/fuzz/fuzz_*.py)
+PYTHON ?= python3.13
 
-.PHONY: test unit lint docs fuzz crash models system webmail boot bench
+.PHONY: test unit python lint docs fuzz crash models system webmail boot bench
 
 test: ## everything CI runs
 	./pillarbox test
 
 unit: ## only the tests that need no other program
 	$(BIN)/pytest tests/unit tests/dialogues
+
+python: ## linters, types and the same tests with another Python, in a fresh clone of what is committed
+	data="$${PILLARBOX_TEST_DATA:-$$(readlink -e ../shared/data)}"; dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	git clone -q . "$$dir/pillarbox" && cd "$$dir/pillarbox" && PILLARBOX_TEST_DATA="$$data" \
+	PILLARBOX_PYTHON="$(PYTHON)" ./pillarbox test -n auto --dist loadfile tests/unit tests/dialogues
 
 lint:
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,19 @@ def make_checkout(place: Path) -> Path:
     return place
 
 
-def run(checkout: Path, *argv: str) -> tuple[int, list[str], str]:
+def environment() -> dict[str, str]:
+    """Ours, without what tells a Python or its pip how to be."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
+
+
+def run(checkout: Path, *argv: str, **variables: str) -> tuple[int, list[str], str]:
     """Status, words on stdout after checking that the pid stayed the same, stderr."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
     process = subprocess.Popen(
-        [checkout / "pillarbox", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [checkout / "pillarbox", *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment() | variables,
     )
     out, err = process.communicate(timeout=120)
     words = out.split()
@@ -127,7 +136,8 @@ def test_a_command_that_came_later_is_added(checkout: Path) -> None:
     (checkout / ".venv" / "bin" / "mailq").unlink()  # made by a checkout that had none
     status, words, err = run(checkout, "check")
     assert (status, words[-1], err) == (7, "check", "")
-    done = subprocess.run([checkout / ".venv" / "bin" / "mailq"], capture_output=True, check=False)
+    mailq = checkout / ".venv" / "bin" / "mailq"
+    done = subprocess.run([mailq], capture_output=True, check=False, env=environment())
     assert done.returncode == 7
 
 
@@ -136,3 +146,15 @@ def test_a_path_that_is_too_long_for_a_first_line_works(tmp_path: Path) -> None:
     status, words, err = run(place, "x")
     assert (status, words[-1]) == (7, "x"), err
     assert (place / ".venv/bin/smtp-server").read_text().startswith("#!/bin/sh\n")
+
+
+def test_it_is_made_with_the_python_that_is_asked_for(tmp_path: Path) -> None:
+    place = make_checkout(tmp_path / "checkout")
+    status, words, err = run(place, "try", PILLARBOX_PYTHON="python0.1")
+    assert (status, words) == (1, [])
+    assert err == "pillarbox: PILLARBOX_PYTHON=python0.1 is no Python 3.11 or newer\n"
+    asked = tmp_path / "python-of-mine"
+    asked.symlink_to(os.path.realpath(sys.executable))
+    status, words, err = run(place, "try", PILLARBOX_PYTHON=str(asked))
+    assert (status, words[-1]) == (7, "try"), err
+    assert (place / ".venv/bin/python").resolve() == Path(os.path.realpath(sys.executable))
