@@ -48,7 +48,7 @@ def along(
         for page in pages(others, most):
             yield page, None
         others = []
-        yield together([index for part in inside for index in part]), place
+        yield inside[0] if len(inside) == 1 else together([index for part in inside for index in part]), place
     others += _between(picks, at, len(uids))
     for page in pages(others, most):
         yield page, None

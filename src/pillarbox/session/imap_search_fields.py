@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice, repeat
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from pillarbox.imap import search
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
 
 FEW = 8  # messages, up to which these are asked themselves
-ROWS = 500  # messages in a page that is looked through by rows
-_VISIT = 20  # pages in one visit to a reader thread
+ROWS = 200  # messages in a page that is looked through by rows
+_VISIT = 40  # pages in one visit to a reader thread; one by rows takes as long as _BY_ROWS others
+_BY_ROWS = 8
 
 NO, YES, UNKNOWN = range(3)
 _SURE, _NOT_KNOWN = bytes([0, 1, 0]) + bytes(253), bytes([0, 0, 1]) + bytes(253)  # translate answers into masks
@@ -71,10 +72,10 @@ async def looked_up(
     picks = [range(*match.span()) for match in _RUN.finditer(wanted)]
     first, last = selected.uids[picks[0].start], selected.uids[picks[-1].stop - 1]
     store = session.store
-    places = await store.scan(summaries.places, selected.mailbox_id, first, last)
+    places = await store.read(summaries.places, selected.mailbox_id, first, last)
     said = [bytearray(len(selected)) for _ in questions]
     pages = along(picks, selected.uids, places, ROWS)
-    while some := list(islice(pages, _VISIT)):
+    for some in _visits(pages):
         work = [(list(taken(selected.ids, page)), place) for page, place in some]
         for (page, _), answers in zip(some, await store.scan(answered, questions, work), strict=True):
             for column, values in zip(said, answers, strict=True):
@@ -84,6 +85,19 @@ async def looked_up(
         one.key: Looked(_mask(column.translate(_SURE)), _mask(column.translate(_NOT_KNOWN)))
         for one, column in zip(questions, said, strict=True)
     }
+
+
+def _visits(pages: Iterable[tuple[Page, Place | None]]) -> Iterator[list[tuple[Page, Place | None]]]:
+    some: list[tuple[Page, Place | None]] = []
+    weight = 0
+    for page, place in pages:
+        some.append((page, place))
+        weight += _BY_ROWS if place is None else 1
+        if weight >= _VISIT:
+            yield some
+            some, weight = [], 0
+    if some:
+        yield some
 
 
 def _put(column: bytearray, page: Page, values: bytes) -> None:

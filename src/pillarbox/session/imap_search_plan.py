@@ -20,6 +20,7 @@ from pillarbox.session.imap_selected import Selected
 from pillarbox.store.search_index import Sought
 
 DAY = 86400  # seconds
+_SPARSE = 32  # with fewer than one of so many messages in a mask each is looked for
 
 
 Key = Callable[[str], str]  # of a comparator
@@ -95,7 +96,25 @@ def plan(
 
 def indexes(mask: int, size: int) -> list[int]:
     """The indexes that are in a mask over `size` messages."""
-    return list(compress(range(size), mask.to_bytes(size, "little")))
+    octets = mask.to_bytes(size, "little")
+    if mask.bit_count() * _SPARSE > size:
+        return list(compress(range(size), octets))
+    found: list[int] = []
+    at = octets.find(1)
+    while at >= 0:
+        found.append(at)
+        at = octets.find(1, at + 1)
+    return found
+
+
+def work(key: search.Key, size: int) -> int:
+    """How many values of columns a plan for so many messages looks at, at most."""
+    match key:
+        case search.And(keys=keys) | search.Or(keys=keys):
+            return size + sum(work(one, size) for one in keys)
+        case search.Not(key=one):
+            return work(one, size)
+    return size
 
 
 Asked = Sought | search.Annotation | search.Header | search.Sent

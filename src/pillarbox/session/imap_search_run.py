@@ -13,14 +13,14 @@ from pillarbox.imap.search import Key
 from pillarbox.session import imap_annotations, imap_search_fields, imap_search_index
 from pillarbox.session.imap_answers import Refuse, bad
 from pillarbox.session.imap_filters import put_in
-from pillarbox.session.imap_search_plan import Asked, Looked, Plan, indexes, plan
+from pillarbox.session.imap_search_plan import Asked, Looked, Plan, indexes, plan, work
 from pillarbox.session.imap_search_text import Wanted, matching
 from pillarbox.session.imap_selected import Selected
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
 
-INLINE = 5000  # messages whose columns are looked through on the loop
+INLINE = 50_000  # values of columns that are looked through on the loop: a few milliseconds
 PROGRESS = 10.0  # seconds between two words of how far a search is
 _PAGE = 200  # messages that one visit to a reader thread looks at
 PAGE_OCTETS = 4 << 20  # octets of them: what was computed of a message may be as large as the message itself
@@ -76,7 +76,7 @@ async def _planned(
 ) -> Plan:
     """The plan; made in a thread when a thousand keys over so many messages would keep the loop."""
     asked = key, selected, session.node.clock(), looked, comparator
-    if len(selected) <= INLINE:
+    if work(key, len(selected)) <= INLINE:
         return plan(*asked)
     return await asyncio.get_running_loop().run_in_executor(session.node.threads, plan, *asked)
 

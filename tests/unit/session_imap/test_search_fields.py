@@ -71,7 +71,7 @@ def programs(choice):
     """Keys alone and in combinations, their texts as literals."""
     wanted = list(DAYS)
     for key in KEYS:
-        for needle in ("x>\n", "", *choice.sample(NEEDLES, 6)):
+        for needle in ("x>\n", "", "\x80", *choice.sample(NEEDLES, 6)):
             wanted.append(f"{key} {{{len(needle.encode())}+}}\r\n{needle}")
     for _ in range(40):
         wanted.append(choice.choice(FORMS).format(*choice.sample(wanted, 3)))
@@ -98,7 +98,7 @@ async def test_the_same_is_found(house, monkeypatch, comparator):
                 return await found(seed)
 
         told = await true(1)
-        assert sum(one != [b"SEARCH"] for one in told) > 50
+        assert sum(one != [b"SEARCH"] for one in told) > 40
         assert await found(1) == told  # by rows
         assert await pack(h) == 12
         assert await found(1) == told
