@@ -44,8 +44,9 @@ from . import smtp_story as story
 from . import smtp_submission as submission
 from .node import Node
 from .peer import Peer
-from .smtp_connection import Work, login_required
+from .smtp_connection import Work
 from .smtp_login import LoginSession
+from .smtp_policy import login_required
 from .smtp_receive import Reception
 from .smtp_submission import NOTHING, Asked, Submission
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from functools import lru_cache
 from typing import Any, cast
 
 import structlog
@@ -18,20 +17,19 @@ from pillarbox.access import bans
 from pillarbox.access.exchange import NO_CHANNEL, offered
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Admission, Role, is_loopback
-from pillarbox.config import Settings
 from pillarbox.smtp.core import SmtpCore
-from pillarbox.smtp.events import Auth, AuthResponse, Content, ContentEnd, Event, Hello, Mail, Rcpt
+from pillarbox.smtp.events import Event
 from pillarbox.smtp.offer import Limits, Offer
 from pillarbox.smtp.replies import Reply, encode
 
-from . import leaving, tls
+from . import leaving, smtp_debug, tls
 from . import smtp_replies as say
 from .node import Node
 from .peer import Peer, peer_of
+from .smtp_policy import hold_limit, policy
 
 log = structlog.get_logger()
 
-MECHANISMS = ("PLAIN", "LOGIN")
 UNREAD = 64 * 1024  # octets that may arrive while we work on what came before; then reading pauses
 LINGER = 2.0  # seconds that a refused client has to take the last reply before the socket is reset
 _EXCESSES = ((b"452 4.5.3 ", "Max recipients limit exceeded"), (b"552 5.3.4 ", "Message size too large"))
@@ -55,7 +53,7 @@ class SmtpConnection(asyncio.Protocol):
         self.core: SmtpCore
         self.transport: asyncio.Transport
         self.closed = False  # the transport has gone
-        self._debug = settings_debug(node.settings)
+        self._debug = node.settings.log_level == "debug"
         self._peer_known = peer is not None
         self._settings = node.settings
         self._loop = asyncio.get_running_loop()
@@ -233,7 +231,7 @@ class SmtpConnection(asyncio.Protocol):
         try:
             while (event := core.next_event()) is not None:
                 if self._debug:
-                    log.debug("SMTP [%s] -> %s", self.peer, shown(event))
+                    smtp_debug.heard(self.peer, event)
                 work = self.answer(event)
                 if work is not None:
                     self._await(work)
@@ -312,8 +310,7 @@ class SmtpConnection(asyncio.Protocol):
     def _write(self, out: bytes) -> None:
         self.transport.write(out)
         if self._debug:
-            for line in out.decode().splitlines():
-                log.debug("SMTP [%s] <- %s", self.peer, line)
+            smtp_debug.said(self.peer, out)
 
     def _note_excess(self, out: bytes) -> None:
         """Say in the log which limit of ours the core has refused something for."""
@@ -422,62 +419,3 @@ class SmtpConnection(asyncio.Protocol):
         self.deadline = self._loop.time() + self._waited()
         for data in early:
             self.core.receive(data)
-
-
-def settings_debug(settings: Settings) -> bool:
-    return settings.log_level == "debug"
-
-
-def shown(event: Event) -> str:
-    """An event for the debug log: no passwords, no content."""
-    match event:
-        case Hello():
-            return f"{'EHLO' if event.esmtp else 'HELO'} {event.name}"
-        case Mail():
-            return f"MAIL FROM:<{event.sender.raw}>"
-        case Rcpt():
-            return f"RCPT TO:<{event.recipient.raw}>"
-        case Auth():
-            return f"AUTH {event.mechanism}"
-        case AuthResponse():
-            return "(a response)"
-        case Content():
-            return f"({len(event.data)} octets)"
-        case ContentEnd():
-            return "(the end of the content)"
-        case _:
-            return type(event).__name__.upper()
-
-
-def login_required(settings: Settings, role: Role) -> bool:
-    """RFC 6409 section 4.3; on the port-25 role only when the operator said so."""
-    if role is Role.SMTP:
-        return settings.require_auth and settings.explicit("SMTP_REQUIRE_AUTH")
-    return role is Role.SUBMISSION
-
-
-@lru_cache(maxsize=64)
-def policy(
-    settings: Settings, tls_ready: bool, role: Role, clear: bool, mechanisms: tuple[str, ...], hold_until: int
-) -> tuple[Limits, Offer]:
-    """Limits and offer of a role. AUTH is offered on submission, and elsewhere when it is enabled; only under TLS
-    unless `clear`. `mechanisms`: those of submission on this connection. `hold_until`: see `hold_limit`."""
-    limits = Limits(message_size=settings.max_message_size, recipients=settings.max_recipients)
-    if role is not Role.SUBMISSION:
-        auth = MECHANISMS if settings.enable_auth and role is Role.SMTP else ()
-        return limits, Offer(starttls=tls_ready, auth=auth, login_first=login_required(settings, role))
-    return limits, Offer(
-        login_first=True,
-        starttls=tls_ready,
-        auth=mechanisms,
-        auth_in_clear=clear,
-        deliver_by=True,
-        hold_seconds=int(settings.future_release_max),  # a Duration is shown as 30d
-        hold_until=hold_until,
-        priority=True,
-    )
-
-
-def hold_limit(settings: Settings, now: float) -> int:
-    """Up to when a message may be held, in seconds since 1970; the same for a minute, so that policies are few."""
-    return (int(now) + settings.future_release_max) // 60 * 60
