@@ -11,6 +11,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 
 FEW = 8  # messages, up to which these are asked themselves
 ROWS = 200  # messages in a page that is looked through by rows
-_VISIT = 40  # pages in one visit to a reader thread; one by rows takes as long as _BY_ROWS others
-_BY_ROWS = 8
+MASKS = 8 << 20  # octets of answers to a program; what is more is asked of the messages
+_VISIT = 40  # pages in one visit to a reader thread
+_BY_ROWS = 8  # as many pages of summaries take as long as one by rows
 
 NO, YES, UNKNOWN = range(3)
 _SURE, _NOT_KNOWN = bytes([0, 1, 0]) + bytes(253), bytes([0, 0, 1]) + bytes(253)  # translate answers into masks
@@ -66,6 +68,7 @@ async def looked_up(
     if mask.bit_count() <= FEW:
         return {}
     questions = [one for asked in dict.fromkeys(_leaves(key)) if (one := _question(asked, comparator)) is not None]
+    questions = questions[: MASKS // len(selected)]
     if not questions:
         return {}
     wanted = mask.to_bytes(len(selected), "little")
@@ -75,7 +78,7 @@ async def looked_up(
     places = await store.read(summaries.places, selected.mailbox_id, first, last)
     said = [bytearray(len(selected)) for _ in questions]
     pages = along(picks, selected.uids, places, ROWS)
-    for some in _visits(pages):
+    for some in _visits(pages, questions):
         work = [(list(taken(selected.ids, page)), place) for page, place in some]
         for (page, _), answers in zip(some, await store.scan(answered, questions, work), strict=True):
             for column, values in zip(said, answers, strict=True):
@@ -87,12 +90,15 @@ async def looked_up(
     }
 
 
-def _visits(pages: Iterable[tuple[Page, Place | None]]) -> Iterator[list[tuple[Page, Place | None]]]:
+def _visits(
+    pages: Iterable[tuple[Page, Place | None]], questions: Sequence[Question]
+) -> Iterator[list[tuple[Page, Place | None]]]:
+    more = len(questions) // 16 + sum(one.column == "header" for one in questions)
     some: list[tuple[Page, Place | None]] = []
     weight = 0
     for page, place in pages:
         some.append((page, place))
-        weight += _BY_ROWS if place is None else 1
+        weight += more + (_BY_ROWS if place is None else 1)
         if weight >= _VISIT:
             yield some
             some, weight = [], 0
@@ -214,25 +220,36 @@ def _days(start: int, end: int) -> Answer:
 
 def _fields(name: bytes, text: str, key: Callable[[str], str]) -> Answer:
     """HEADER: of the fields that lists show, of which one is chosen."""
-    names, everywhere, needle = frozenset({name}), name in LISTED_FIRST, key(text)
+    names, needle = frozenset({name}), key(text)
+    plain = text_of if " " in needle else partial(str, encoding="ascii")  # folds become spaces, and CR and LF
+
+    def may_hold(fields: bytes) -> bool:
+        """Without encoded words a value is its octets: most pages are looked through as one text."""
+        return not fields.isascii() or b"=?" in fields or needle in key(plain(fields))
 
     def answer(column: Column) -> bytes:
-        known = [
-            header if header is not None and b"\0" not in header and (everywhere or lists_all(header)) else None
-            for header in column
-        ]
-        chosen = select_in_each([header or b"" for header in known], names)
+        known = _with_field(column, name)
+        lacking = None in known
+        chosen = select_in_each([header or b"" for header in known] if lacking else known, names)
         if not text:
             found = bytes(map(bool, chosen))  # the field exists, RFC 9051 section 6.4.4
+        elif not may_hold(b"".join(chosen)):
+            found = bytes(len(chosen))
         else:
-            joined = b"".join(chosen)
-            # Without encoded words a value is its octets, but for folds: most pages are looked through as one text.
-            if joined.isascii() and b"=?" not in joined and needle not in key(text_of(joined)):
-                found = bytes(len(chosen))
-            else:
-                found = bytes([any(needle in key(value) for value in decoded_value(one, name)) for one in chosen])
-        if None in known:
+            found = bytes(
+                [may_hold(one) and any(needle in key(value) for value in decoded_value(one, name)) for one in chosen]
+            )
+        if lacking:
             found = bytes([UNKNOWN if header is None else value for header, value in zip(known, found, strict=True)])
         return found
 
     return answer
+
+
+def _with_field(headers: Column, name: bytes) -> Column:
+    """None in the place of a header in which that field may be missing or is not told as it is."""
+    if name not in LISTED_FIRST:
+        headers = [header if header is not None and lists_all(header) else None for header in headers]
+    if b"\0" in b"".join(filter(None, headers)):
+        headers = [None if header is None or b"\0" in header else header for header in headers]
+    return headers

@@ -25,6 +25,7 @@ def small(monkeypatch):
         (imap_search_fields, "FEW", 1),
         (imap_search_fields, "ROWS", 3),
         (imap_search_fields, "_VISIT", 2),
+        (imap_search_fields, "MASKS", 60),  # two keys of 26 messages
     ):
         monkeypatch.setattr(place, name, value)
 
