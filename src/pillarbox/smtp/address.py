@@ -6,6 +6,7 @@ belong to message headers (RFC 5322) and are no addresses here.
 
 import re
 import unicodedata
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 
 from msgspec import Struct
@@ -69,6 +70,7 @@ _ESCAPE = re.compile(r"\\(.)")
 _ROUTE = re.compile(r"@[^@,: ]+(?:,@[^@,: ]+)*:")
 
 
+@lru_cache(maxsize=1024)  # a relayed message has each of its addresses parsed on the way in and on the way out
 def parse_path(text: str, *, max_local: int = MAX_LOCAL) -> Path:
     """The mailbox between the angle brackets, a source route in front of it dropped (RFC 5321 appendix C).
 
