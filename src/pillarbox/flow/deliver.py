@@ -70,6 +70,7 @@ class Result(NamedTuple):
     plans: Sequence[Delivery | Queued] = ()
     outcomes: Sequence[Outcome] = ()
     held: Sequence[tuple[str, str]] = ()
+    recipients: Sequence[Recipient] = ()  # whom `errors` are of
 
 
 class _Work:
@@ -108,7 +109,17 @@ def deliver(
     ):
         queued = sum(outcome.queue_id is not None for outcome in outcomes)
         errors = (None,) * len(envelope.recipients)
-        return Result(errors, len(outcomes) - queued, queued, 0, work.discarded, work.plans, outcomes, work.held)
+        return Result(
+            errors,
+            len(outcomes) - queued,
+            queued,
+            0,
+            work.discarded,
+            work.plans,
+            outcomes,
+            work.held,
+            envelope.recipients,
+        )
     return _settle(tx, envelope, planned, work, expansion, outcomes, message, head)
 
 
@@ -236,7 +247,9 @@ def _settle(
         _report(tx, envelope, bounces, members, message, head)
     queued = sum(outcome.queue_id is not None for outcome in outcomes)
     delivered = sum(outcome.uid is not None for outcome in outcomes)
-    return Result(tuple(errors), delivered, queued, dropped, work.discarded, work.plans, outcomes, work.held)
+    return Result(
+        tuple(errors), delivered, queued, dropped, work.discarded, work.plans, outcomes, work.held, envelope.recipients
+    )
 
 
 def _failure(address: str, error: str, orcpt: str = "") -> Told:

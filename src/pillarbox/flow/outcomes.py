@@ -1,7 +1,8 @@
 """What receiving a message leaves in its story: an event for each mailbox and queue row, who brought it with the first.
 
 A message that went into one mailbox is one event, so that telling stories costs little; `pillarbox trace` makes the
-sentences "it was accepted" and "it was delivered" of it.
+sentences "it was accepted" and "it was delivered" of it. An address that leads to others has an event of its own: by it
+the message is looked for.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ def told(at: float, message_key: str, sender: str, result: Result, facts: Mappin
         events.append(entry(at, message_key, kind, sender=sender, recipient=recipient, queue_id=queue_id, **detail))
         rest.clear()
 
+    if result.recipients:
+        found = {plan.recipient for plan in result.plans} | {recipient for recipient, _ in result.discarded}
+        for each, error in zip(result.recipients, result.errors, strict=True):
+            if error is None and each.address not in found:
+                add("expanded", each.address)
     for plan, outcome in zip(result.plans, result.outcomes, strict=True):
         if outcome.error is not None:
             add("refused", plan.recipient, text=outcome.error)

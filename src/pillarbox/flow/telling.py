@@ -18,7 +18,9 @@ _TOLD = _CLIENT | _ANSWER | _PLACE | _ATTEMPT
 _TRIES = frozenset({"relayed", "deferred", "bounced", "expired"})
 # Their events say of which sender their entry is: the null sender is that of a report.
 _OF_ENTRIES = _TRIES | {"held", "released", "moved", "retried", "deleted", "forgotten"}
-_HERE = frozenset({"accepted", "delivered", "queued", "held", "refused"})  # kinds that may carry who brought it
+_HERE = frozenset(
+    {"accepted", "expanded", "delivered", "queued", "held", "refused"}
+)  # kinds that may carry who brought it
 _AFTER = {"GREETING": "greeting", "HELLO": "EHLO", "END": "end of data"}
 _KINDS = {
     "failed": "a failure",
@@ -81,6 +83,8 @@ def sentence(event: Event, facts: Mapping[str, Any]) -> str:
             why = f": {facts['text']}" if facts.get("text") else ""
             by = f" by {facts['operator']}" if facts.get("operator") else ""
             return f"{verb} for {to}{through}{where}{_entry(event)}{later}{by}{why}" if to else f"{verb}{by}{why}"
+        case "expanded":
+            return f"taken for {to}, which leads elsewhere"
         case "report":
             return f"a report about {_KINDS.get(facts.get('about', 'failed'), 'it')} went to {to}"
         case kind if kind in _TRIES:

@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from clock import Clock
 from empty_store import put_empty_store
 from pillarbox.flow import local_delivery
 from pillarbox.flow.destination import LOCAL, Destinations, adopt
@@ -22,9 +23,14 @@ LATER = 4_000_000_000
 
 
 @pytest.fixture
-async def store(tmp_path):
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+async def store(tmp_path, clock):
     put_empty_store(tmp_path / "smtp.db")
-    made = await open_store(tmp_path / "smtp.db")
+    made = await open_store(tmp_path / "smtp.db", clock=clock)
     for name in ("ada@example.com", "bob@example.com"):
         await made.write(directory.create_user, name, name, "!")
     yield made
@@ -136,13 +142,15 @@ async def test_a_full_mailbox_and_a_store_that_is_busy_are_tried_again(store, mo
     assert [o.result for o in await lane.send(parcel)] == ["delivered"]
 
 
-async def test_rows_of_ours_that_were_held_find_the_way_back(store):
+async def test_rows_of_ours_that_were_held_find_the_way_back(store, clock):
     await store.write(queued, "ada@example.com")
     await store.write(queue.hold, QueueFilter())
     await store.write(queue.release, QueueFilter())
     assert await store.write(adopt, 10) == 1
     (row,) = await store.scan(queue.find, QueueFilter())
     assert row.destination == LOCAL
+    assert await store.write(queue_claim.due_destinations, "me", 10, 60) == [], "it is released, and not yet due"
+    clock.now = LATER
     (due,) = await store.write(queue_claim.due_destinations, "me", 10, 60)
     found = await store.read(hops.find, due.name)
     assert found.hop == Hop(name=LOCAL, kind="local")

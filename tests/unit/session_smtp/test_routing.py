@@ -3,7 +3,8 @@
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
 from pillarbox.flow import srs
-from pillarbox.store import directory, lists, routes
+from pillarbox.flow.telling import sentences
+from pillarbox.store import directory, events, lists, routes, tracing
 
 LIST = "team@example.com"
 
@@ -40,6 +41,22 @@ async def test_a_post_is_in_mailboxes_and_queue_when_250_was_said(house):
         again = prefix + b"Subject: x\r\n\r\nhello\r\n"  # what carl got comes back
         assert (await client.message("carl@elsewhere.example", LIST, again)).startswith("554 5.4.6 Mail loop")
         assert len(await h.queue()) == 1
+
+
+async def test_the_story_is_found_by_the_address_that_the_sender_wrote_to(house):
+    async with house() as h:
+        await team(h, posting="anyone")
+        await h.write(directory.add_alias, "away@example.com", "carl@elsewhere.example")
+        client = await h.greeted()
+        for recipients in ((LIST,), ("away@example.com",), ("ada+detail@example.com",)):
+            await client.message("eve@example.org", *recipients)
+        await h.node.story.flush()
+        for recipient in (LIST, "away@example.com", "ada+detail@example.com"):
+            (key,) = await h.node.store.scan(tracing.keys_of_address, recipient, 0)
+            told = [text for _, text in sentences(await h.node.store.read(events.events_of_message, key))]
+            assert told[0].startswith("accepted from ")
+            assert ("detail" in recipient) != (told[1] == f"taken for {recipient}, which leads elsewhere")
+            assert not any("accepted from" in text for text in told[1:])
 
 
 async def test_the_members_are_asked_anew_after_every_change(house):
