@@ -11,12 +11,12 @@ from pillarbox.smtp.events import TOO_BIG
 from pillarbox.smtp.replies import Reply
 
 if TYPE_CHECKING:
-    from .smtp import SmtpSession
+    from .smtp_envelope import EnvelopeSession
 
 _VIA = {Role.LMTP: "lmtp", Role.SUBMISSION: "submission"}
 
 
-def facts(session: SmtpSession) -> dict[str, Any]:
+def facts(session: EnvelopeSession) -> dict[str, Any]:
     """Who the client is and how it came."""
     secured, identity = session.secured, session.identity
     return {
@@ -28,7 +28,9 @@ def facts(session: SmtpSession) -> dict[str, Any]:
     }
 
 
-def refused(session: SmtpSession, message_key: str, reply: Reply, stage: str, sender: str, recipient: str = "") -> None:
+def refused(
+    session: EnvelopeSession, message_key: str, reply: Reply, stage: str, sender: str, recipient: str = ""
+) -> None:
     """A sender (`stage` MAIL), a recipient (RCPT) or a message (END) was refused."""
     text = reply.text if isinstance(reply.text, str) else " ".join(reply.text)
     session.node.story.note(
@@ -44,13 +46,15 @@ def refused(session: SmtpSession, message_key: str, reply: Reply, stage: str, se
     )
 
 
-def faulty(session: SmtpSession, message_key: str, fault: str, sender: str) -> None:
+def faulty(session: EnvelopeSession, message_key: str, fault: str, sender: str) -> None:
     """The core refused a message for its octets."""
     reply = Reply(552, "5.3.4", fault) if fault == TOO_BIG else Reply(554, "5.6.0", fault)
     refused(session, message_key, reply, "END", sender)
 
 
-def accepted(session: SmtpSession, message_key: str, sender: str, result: Result, size: int, header_id: str) -> None:
+def accepted(
+    session: EnvelopeSession, message_key: str, sender: str, result: Result, size: int, header_id: str
+) -> None:
     """A message was taken; what became of it so far."""
     node = session.node
     about = {**facts(session), "size": size, "header_id": header_id}
