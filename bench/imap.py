@@ -149,7 +149,7 @@ def reading(seen: Seen, subject: Subject, turn: int) -> None:
 
 
 def changing(seen: Seen, subject: Subject) -> None:
-    """COPY, STORE, MOVE and EXPUNGE on copies of all messages, which are gone in the end."""
+    """COPY, STORE, MOVE and EXPUNGE on copies of all messages, gone in the end; 20 are expunged one by one."""
     wire = subject.login()
 
     def ms(row: str, command: str) -> None:
@@ -163,8 +163,11 @@ def changing(seen: Seen, subject: Subject) -> None:
     ms("STORE of all", "STORE 1:* +FLAGS.SILENT (\\Flagged)")
     ones = [wire.timed(f"STORE {n} +FLAGS (\\Seen)")[0] for n in range(1, 41)]  # nobody has seen the copies
     seen.add("STORE of one", "ms", subject, median(ones) * 1000)
-    wire.do("STORE 7 +FLAGS.SILENT (\\Deleted)")
-    ms("EXPUNGE of one", "EXPUNGE")
+    ones = []
+    for _ in range(20):
+        wire.do("STORE 7 +FLAGS.SILENT (\\Deleted)")
+        ones.append(wire.timed("EXPUNGE")[0])
+    seen.add("EXPUNGE of one", "ms", subject, median(ones) * 1000)
     ms("MOVE of all", "MOVE 1:* Work2")
     wire.do("SELECT Work2")
     wire.do("STORE 1:* +FLAGS.SILENT (\\Deleted)")
