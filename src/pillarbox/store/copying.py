@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pillarbox.store import annotating, quota
 from pillarbox.store.annotating import EVERYTHING, Carried
-from pillarbox.store.mailbox_lookup import get, held
+from pillarbox.store.mailbox_lookup import Held, get, held
 from pillarbox.store.records import Copied, Expunged, Mailbox
 from pillarbox.store.tx import Tx
 
@@ -131,7 +131,13 @@ def _move(tx: Tx, source: Mailbox, target: Mailbox, condition: str, values: obje
 
 
 def _remove(
-    tx: Tx, mailbox: Mailbox, where: str, params: tuple[object, ...], *, moved: bool = False, uncharge: bool = True
+    tx: Tx,
+    mailbox: Held | Mailbox,
+    where: str,
+    params: tuple[object, ...],
+    *,
+    moved: bool = False,
+    uncharge: bool = True,
 ) -> int:
     """Take the messages for which a condition is true out of a mailbox into its history; the modification number of
     it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pillarbox.store.errors import Invalid, NotFound
 from pillarbox.store.mailbox_names import normalised
@@ -16,8 +16,17 @@ COLUMNS = (
 )
 _BY_ID = f"SELECT {COLUMNS} FROM mailboxes m WHERE m.id = ? AND m.deleted_at IS NULL"
 _MOMENT = "SELECT uidvalidity, highestmodseq, uidnext FROM mailboxes WHERE id = ? AND deleted_at IS NULL"
+_HELD = "SELECT id, user_id, highestmodseq FROM mailboxes WHERE id = ? AND deleted_at IS NULL"
 _BY_NAME = f"SELECT {COLUMNS} FROM mailboxes m WHERE m.user_id = ? AND m.name = ?"
 _OF_USER = f"SELECT {COLUMNS} FROM mailboxes m WHERE m.user_id = ? ORDER BY m.name"
+
+
+class Held(NamedTuple):
+    """What a change of messages needs of their mailbox."""
+
+    id: int
+    user_id: int
+    highestmodseq: int
 
 
 def mailbox_of(row: Row) -> Mailbox:
@@ -35,13 +44,15 @@ def get(tx: Tx, mailbox_id: int) -> Mailbox:
     return mailbox_of(row)
 
 
-def held(tx: Tx, mailbox_id: int) -> Mailbox:
-    """`get` with its account held against other writers until the end of the transaction. Raises NotFound."""
-    mailbox = get(tx, mailbox_id)
-    if tx.engine == "sqlite":  # one writer at a time: it is as it was
-        return mailbox
-    tx.lock([mailbox.user_id])
-    return get(tx, mailbox_id)
+def held(tx: Tx, mailbox_id: int) -> Held:
+    """A mailbox with its account held against other writers until the end of the transaction. Raises NotFound."""
+    row = tx.row(_HELD, (mailbox_id,))
+    if row is not None and tx.engine != "sqlite":  # there is one writer at a time: it is as it was
+        tx.lock([row[1]])
+        row = tx.row(_HELD, (mailbox_id,))
+    if row is None:
+        raise NotFound("no such mailbox")
+    return Held(*row)
 
 
 def moment(tx: Tx, mailbox_id: int) -> tuple[int, int, int]:
