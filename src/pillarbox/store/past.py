@@ -1,8 +1,9 @@
 """What a mailbox was at a moment: the flags its messages had, and its name (`undelete` brings that back).
 
 A change of flags leaves one row for all messages that had the same flags before, a rename one for each mailbox; both
-with the second up to which it was so. A moment is the end of its second. A job forgets what is older than can be
-brought back; of a mailbox that changes without end, the oldest.
+with the second up to which it was so. A moment is the end of its second. Changes of one second that find the same flags
+share a row: a client that marks one message after the other writes two pages less for each. A job forgets what is older
+than can be brought back; of a mailbox that changes without end, the oldest.
 """
 
 from __future__ import annotations
@@ -16,8 +17,14 @@ from pillarbox.store.tx import Tx
 KEPT = 100_000  # changes of a mailbox
 OCTETS_KEPT = 64 << 20  # of the sets of UIDs in them
 _PAGE = 100  # rows read at a time: each may name many messages
+_SHARED = 512  # octets of a set of UIDs from which on it is not made longer
 
 _NOTE = "INSERT INTO past_flags (mailbox_id, uids, flags, keywords, until) VALUES (?, ?, ?, ?, ?)"
+# Only if it is the very last row: what earlier ones of that second say of the same messages was so before.
+_ALSO = (
+    "UPDATE past_flags SET uids = uids || ',' || ? WHERE id = (SELECT max(id) FROM past_flags) "
+    f"AND mailbox_id = ? AND flags = ? AND keywords = ? AND until = ? AND length(uids) < {_SHARED}"
+)
 _LATER = (
     "SELECT id, uids, flags, keywords, until FROM past_flags WHERE mailbox_id = ? AND (until, id) > (?, ?) "
     f"ORDER BY until, id LIMIT {_PAGE}"
@@ -45,7 +52,12 @@ class Named(NamedTuple):
 
 def note_flags(tx: Tx, mailbox_id: int, before: Iterable[tuple[Flags, Sequence[int]]]) -> None:
     """Messages (ascending UIDs) had these flags until now."""
-    tx.many(_NOTE, [(mailbox_id, _joined(uids), bits, text, tx.now) for (bits, text), uids in before])
+    rows = [(mailbox_id, _joined(uids), bits, text, tx.now) for (bits, text), uids in before]
+    if len(rows) == 1:
+        mailbox, some, *same = rows[0]
+        if tx.run(_ALSO, (some, mailbox, *same)):
+            return
+    tx.many(_NOTE, rows)
 
 
 def flags_at(tx: Tx, mailbox_id: int, at: int, uids: Iterable[int]) -> dict[int, Flags]:

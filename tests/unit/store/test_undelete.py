@@ -1,5 +1,7 @@
 """Expunged messages and deleted mailboxes come back, within their time and not beyond it."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -250,6 +252,42 @@ def test_the_first_change_after_a_moment_counts(steps: list[tuple[set[int], int]
     for _, (uids, bits) in reversed([*enumerate(steps, 1)][2:]):
         expected.update(dict.fromkeys(uids & wanted, (bits, "")))
     assert then == expected
+
+
+async def test_changes_of_a_second_share_rows_and_stay_apart(store: Store, alice: User, clock: Clock) -> None:
+    uids = [await put(store, alice, str(number)) for number in range(4)]
+    inbox, dice = await inbox_of(store, alice), random.Random(5)
+    now = dict.fromkeys(uids, 0)
+    ends: dict[int, dict[int, int]] = {}  # what they had at the end of a second
+    for _ in range(150):
+        clock.now += dice.random() < 0.15
+        some = sorted(dice.sample(uids, dice.choice((1, 1, 1, 2))))
+        stored = await store.write(
+            messages.store_flags, inbox.id, some, dice.choice(("add", "remove")), 1 << dice.randrange(2)
+        )
+        now.update({uid: bits for uid, bits, _, _ in stored.changed})
+        ends[clock.now] = dict(now)
+    for at, then in ends.items():
+        found = await store.read(past.flags_at, inbox.id, at, uids)
+        assert {uid: found.get(uid, (now[uid], ""))[0] for uid in uids} == then
+    assert await store.check() == []
+
+
+async def test_a_row_is_shared_and_does_not_grow_without_end(store: Store, alice: User, clock: Clock) -> None:
+    uids = [await put(store, alice, str(number)) for number in range(2)]
+    inbox = await inbox_of(store, alice)
+    for _ in range(75):
+        for op in ("add", "remove"):
+            for uid in uids:
+                await store.write(messages.store_flags, inbox.id, [uid], op, 4)
+    rows = await store.read(lambda tx: tx.rows("SELECT length(uids) FROM past_flags"))
+    assert len(rows) == 150 and await store.read(past.flags_at, inbox.id, clock.now - 1, uids) == dict.fromkeys(
+        uids, (0, "")
+    )
+    for uid in uids * 80:
+        await store.write(past.note_flags, inbox.id, [((4, ""), [uid])])
+    rows = await store.read(lambda tx: tx.rows("SELECT length(uids) FROM past_flags WHERE id > 150 OR flags = 4"))
+    assert 512 <= max(rows)[0] < 520
 
 
 async def test_mailboxes_are_found_by_the_names_they_had(store: Store, alice: User, clock: Clock) -> None:
