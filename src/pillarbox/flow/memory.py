@@ -65,11 +65,8 @@ class MemoryBudget:
         self._waiting.append(entry)
         self._relieve()
         try:
-            async with asyncio.timeout(patience):
-                await turn
-            return True
-        except TimeoutError:
-            return turn.done() and not turn.cancelled()  # it may have become our turn at the same moment
+            await asyncio.wait((turn,), timeout=patience)  # which needs no task, other than asyncio.timeout
+            return turn.done()
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.used -= size

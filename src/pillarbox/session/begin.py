@@ -6,7 +6,9 @@ tasks.)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Generator
+from functools import partial
 from types import coroutine
 from typing import Any
 
@@ -21,6 +23,24 @@ def begin(work: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None] | None:
     except StopIteration:
         return None
     return _rest(work, awaited)
+
+
+def carry(work: Coroutine[Any, Any, None], _waited_for: object = None) -> None:
+    """Run it up to where it waits, and go on as soon as what it waits for is there: all of it without a task, which
+    would cost two more turns of the loop.
+
+    Raises what it raises before it waits; what it raises later goes to the loop's exception handler. So nothing in it
+    may want a task: no `asyncio.timeout`, nobody cancels it. When what it waits for is cancelled it ends.
+    """
+    try:
+        awaited = work.send(None)
+    except (StopIteration, asyncio.CancelledError):
+        return
+    if awaited is None:  # asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(carry, work)
+    else:
+        awaited._asyncio_future_blocking = False  # as a task does: it has seen that this is to be waited for
+        awaited.add_done_callback(partial(carry, work))
 
 
 async def _rest(work: Coroutine[Any, Any, None], awaited: Any) -> None:

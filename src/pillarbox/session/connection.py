@@ -1,8 +1,8 @@
 """The transport side of an IMAP or POP3 connection: bytes to the core and back, flow control, TLS, deadlines, goodbyes.
 
-What arrives goes to the core, and its events are answered one after the other, right there up to the first that has to
-wait; a task goes on with the rest and ends when there is none, so an idle connection has no task. What is written waits
-for the client to take it, and what it sends waits for us to keep up.
+What arrives goes to the core, and its events are answered one after the other: right there up to the first that has to
+wait, and the others when what it waits for is there. No task is needed for that, least of all by an idle connection.
+What is written waits for the client to take it, and what it sends waits for us to keep up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Admission, Role
 
 from . import leaving, tls
-from .begin import begin
+from .begin import carry
 from .compression import BadStream, Compression
 from .node import Node
 from .peer import Peer, peer_of
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol, Generic[C]):
         self._loop = asyncio.get_running_loop()
         self._peer_known = peer is not None
         self._admitted = False
-        self._busy: asyncio.Task[None] | Literal[True] | None = None  # who answers events; True: it is done right now
+        self._busy: asyncio.Task[None] | Literal[True] | None = None  # events are answered; the task, if one does it
         self._drained: asyncio.Future[None] | None = None  # done when the client has taken what was written
         self._paused = False  # reading
         self._ended = False  # the client sends no more
@@ -221,9 +221,7 @@ class Connection(asyncio.Protocol, Generic[C]):
             self.deadline = self._loop.time() + self.idle_patience
         if self._busy is None:
             self._busy = True
-            rest = begin(self._answer_all())
-            if rest is not None:
-                self._busy = self._loop.create_task(rest)
+            carry(self._answer_all())
         elif self._unread() and not self._paused:
             self._paused = True
             self.transport.pause_reading()

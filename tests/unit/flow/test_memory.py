@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from pillarbox.flow.memory import DiskGauge, MemoryBudget, free_octets
+from pillarbox.session.begin import carry
 
 
 async def test_what_fits_is_counted_and_what_does_not_is_not():
@@ -43,6 +44,25 @@ async def test_waiting_ends_with_patience_and_lets_the_next_one_in():
     assert not await behind
     assert await next_one
     assert budget.used == 100
+
+
+async def test_one_may_wait_without_a_task():
+    budget, told = MemoryBudget(limit=100), []
+    budget.take(90)
+
+    async def wait(patience):
+        told.append(await budget.wait(60, patience))
+
+    carry(wait(60))
+    carry(wait(0))
+    assert not told
+    while not told:
+        await asyncio.sleep(0)
+    assert told == [False]
+    budget.release(90)
+    while len(told) < 2:
+        await asyncio.sleep(0)
+    assert told == [False, True] and budget.used == 60
 
 
 async def test_a_cancelled_waiter_leaves_no_trace():
