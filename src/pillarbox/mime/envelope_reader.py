@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from pillarbox.mime.date import parse_date
@@ -26,8 +28,25 @@ class Address(NamedTuple):
 
 def addresses(envelope: bytes, field: str, most: int = 10_000) -> list[Address]:
     """The addresses of a field of FIELDS, display names decoded; at most `most` of them."""
-    wanted, at, element, depth = FIELDS[field], 0, -1, 0
-    found: list[Address] = []
+    wanted = FIELDS[field]
+    found = (_address(values) for element, values in _lists(envelope, wanted) if element == wanted)
+    return list(islice(found, most))
+
+
+def shown(envelope: bytes, fields: Iterable[str]) -> dict[str, list[str]]:
+    """The addresses of some of FIELDS as they are looked through: `Name <mailbox@host>`, the name of a group."""
+    names = {FIELDS[field]: field for field in fields}
+    found: dict[str, list[str]] = {field: [] for field in names.values()}
+    for element, values in _lists(envelope, max(names)):
+        if element in names:
+            one = _address(values)
+            found[names[element]].append(f"{one.name} <{one.mailbox}@{one.host}>" if one.host else one.mailbox)
+    return found
+
+
+def _lists(envelope: bytes, last: int) -> Iterator[tuple[int, list[bytes]]]:
+    """The four texts of each address, with the number of its field, up to the field of number `last`."""
+    at, element, depth = 0, -1, 0
     values: list[bytes] = []
     while (match := _TOKEN.match(envelope, at)) is not None:
         at = match.end()
@@ -37,17 +56,15 @@ def addresses(envelope: bytes, field: str, most: int = 10_000) -> list[Address]:
             element += depth == 2
             values = []
         elif bracket == b")":
-            if depth == 3 and element == wanted and len(values) == 4:
-                found.append(_address(values))
-                if len(found) >= most:
-                    break
+            if depth == 3 and len(values) == 4:
+                yield element, values
             depth -= 1
-            if depth == 1 and element >= wanted:
-                break
+            if depth == 1 and element >= last:
+                return
         elif depth == 1:
             element += 1
-            if element > wanted:
-                break
+            if element > last:
+                return
         else:
             if size is not None:
                 quoted, at = envelope[at : at + int(size)], at + int(size)
@@ -59,7 +76,6 @@ def addresses(envelope: bytes, field: str, most: int = 10_000) -> list[Address]:
             continue
         if size is not None:  # a literal among the texts of the envelope itself
             at += int(size)
-    return found
 
 
 def _address(values: list[bytes]) -> Address:
@@ -69,12 +85,6 @@ def _address(values: list[bytes]) -> Address:
 
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
-
-
-def shown(envelope: bytes, field: str) -> list[str]:
-    """The addresses of a field of FIELDS as they are looked through: `Name <mailbox@host>`, the name of a group."""
-    found = addresses(envelope, field)
-    return [f"{one.name} <{one.mailbox}@{one.host}>" if one.host else one.mailbox for one in found]
 
 
 def sent_day(envelope: bytes) -> int | None:

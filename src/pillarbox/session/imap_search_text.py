@@ -75,7 +75,7 @@ class StoredMessage:
         """Subject or addresses as they were stored at delivery, an address as `Name <mailbox@host>`."""
         if name == "subject":
             return [self._row.subject] if len(self._row.subject) < MAX_SUBJECT else self.header(name)
-        return envelope_reader.shown(self._row.envelope, name)
+        return envelope_reader.shown(self._row.envelope, [name])[name]
 
     def whole_header(self, key: Key) -> str:
         """All fields with their names, decoded, a line each; their key. A message is asked with one `key` only."""

@@ -30,7 +30,7 @@ BETWEEN = "\n"  # stands between two addresses of a field
 NO_DAY = 1 << 62  # of a message whose Date names none: after all days
 LONG = 4096  # characters of a text that is kept; a longer one is read from its message
 
-_BATCH = 8  # made in one visit of a reader's thread
+_BATCH = 2  # made in one visit of a reader's thread
 _LEVEL = 3
 
 Values = Sequence[Any]
@@ -69,19 +69,22 @@ def of_rows(tx: Tx, ids: Sequence[int], names: Sequence[str]) -> dict[str, Value
     condition, values = tx.among("m.id", ids)
     envelope = "NULL" if set(names) <= {"subject"} else _ENVELOPE
     found = {row[0]: row[1:] for row in tx.rows(_ROWS.format(envelope) + condition, (values,))}
-    rows = [found.get(row_id, (None, None)) for row_id in ids]
-    return {name: [_value(name, *row) for row in rows] for name in names}
-
-
-def _value(name: str, subject: str | None, envelope: bytes | None) -> Any:
-    if name == "subject":
-        return _kept(subject) if subject is not None and len(subject) < MAX_SUBJECT else None
-    if envelope is None:
-        return None
-    if name == "sent":
-        day = envelope_reader.sent_day(envelope)
-        return NO_DAY if day is None else day
-    return _kept(BETWEEN.join(envelope_reader.shown(envelope, name)))
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    fields = [name for name in names if name in ADDRESSES]
+    for row_id in ids:
+        subject, envelope = found.get(row_id, (None, None))
+        told: dict[str, Any] = {}
+        if subject is not None and len(subject) < MAX_SUBJECT:
+            told["subject"] = _kept(subject)
+        if envelope is not None:
+            day = envelope_reader.sent_day(envelope)
+            told["sent"] = NO_DAY if day is None else day
+            if fields:
+                shown = envelope_reader.shown(envelope, fields)
+                told |= {name: _kept(BETWEEN.join(values)) for name, values in shown.items()}
+        for name, column in columns.items():
+            column.append(told.get(name))
+    return dict(columns)
 
 
 def _kept(text: str) -> str | None:
