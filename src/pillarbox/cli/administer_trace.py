@@ -169,12 +169,13 @@ def _summary(told: Told, address: str) -> dict[str, Any]:
 
 
 def _decisive(told: Told, mail: list[Event], address: str) -> Event:
-    """What a line about a message says: for a recipient what came last, for its sender what went worst of all that
-    came last for each recipient."""
+    """What a line about a message says: for a recipient what came last, for its sender, and an address that stands for
+    others, what went worst of all that came last for each recipient."""
     sender = telling.sender_of(told.events)
     if sender.lower() != address.lower():
-        own = [event for event in mail if event.recipient.lower() == address.lower()]
-        return (own or mail)[-1]
+        own = [event for event in mail if event.recipient.lower() == address.lower()] or mail
+        if own[-1].kind != "expanded":
+            return own[-1]
     lasts = {event.recipient: event for event in mail if event.sender or event.kind not in _GRAVITY}
     return max(lasts.values() or mail, key=lambda event: (_GRAVITY.get(event.kind, 0), event.at, event.id))
 

@@ -445,6 +445,8 @@ def test_a_line_about_a_message_tells_its_sender_of_what_went_worst(run: Run, tm
     assert "b@y.test and" in line("a@x.test")
     assert "deferred: 451 later" in line("c@y.test")
     assert "relayed: 250 taken" in line("d@z.test")
+    on(tmp_path, events.add_events, [happened(50, "expanded", "list@x.test")])
+    assert "bounced: 550 no such user" in line("list@x.test")
 
 
 def test_trace_of_what_left_its_mailbox(run: Run, tmp_path: Path) -> None:
