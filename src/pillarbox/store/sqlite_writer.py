@@ -27,7 +27,7 @@ from pillarbox.store.remembered import VERSION, Remembered
 from pillarbox.store.restored import went_back_in_time
 from pillarbox.store.sqlite_connection import FOREIGN_LOCK_WAIT, connect, fetch, translated
 from pillarbox.store.sqlite_tx import SqliteTx
-from pillarbox.store.tx import Touched
+from pillarbox.store.tx import DIRECTORY, Touched
 from pillarbox.store.write_lock import WriteLock
 
 log = structlog.get_logger()
@@ -124,12 +124,12 @@ class Writer:
             group = [request]
             began = time.monotonic_ns()
             try:
-                done, touched = self._group(group)
+                self._group(group, began)
             except BaseException as error:
                 log.exception("Store writer failed")
                 self._roll_back()
-                done, touched = [Done(r.future, None, _again(error)) for r in group], []
-            self._post(self._complete, done, frozenset(touched), time.monotonic_ns() - began)
+                done = [Done(r.future, None, _again(error)) for r in group]
+                self._post(self._complete, done, [], time.monotonic_ns() - began)
         self._connection.close()
         self._lock.close()
         self._post(self._end)
@@ -150,7 +150,7 @@ class Writer:
         os.close(self._bell)
         self._ended.set_result(None)
 
-    def _complete(self, done: list[Done], touched: frozenset[Touched], nanoseconds: int) -> None:
+    def _complete(self, done: list[Done], touched: list[Touched], nanoseconds: int) -> None:
         for future, value, error in done:
             if future.done():  # cancelled: what was asked for has happened nevertheless
                 continue
@@ -160,9 +160,17 @@ class Writer:
                 future.set_exception(RuntimeError("a store function raised StopIteration"))
             else:
                 future.set_exception(error)
+        if DIRECTORY in touched:  # nobody who waited goes on with what was known of it before
+            self._announce(frozenset(touched))
+            touched = []
+        # All others hear of it when those who waited have gone on, whose answers somebody waits for.
+        committed = not all(isinstance(one.error, Temporary) for one in done)
+        self._loop.call_soon(self._tell, touched, len(done), nanoseconds, committed)
+
+    def _tell(self, touched: list[Touched], functions: int, nanoseconds: int, committed: bool) -> None:
         if touched:
-            self._announce(touched)
-        self._grouped(len(done), nanoseconds, not all(isinstance(one.error, Temporary) for one in done))
+            self._announce(frozenset(touched))
+        self._grouped(functions, nanoseconds, committed)
 
     def _give_up_waiting(self) -> None:
         """On the loop: a sibling holds the lock for a minute (it was stopped?), so nobody's turn will come."""
@@ -197,8 +205,8 @@ class Writer:
             group.append(request)
             octets += request.size
 
-    def _group(self, group: list[Request]) -> tuple[list[Done], list[Touched]]:
-        """Run a group. `group` grows by what arrived while the lock was awaited."""
+    def _group(self, group: list[Request], began: int) -> None:
+        """Run a group and tell the loop. `group` grows by what arrived while the lock was awaited."""
         with self._mutex:
             self._waiting = (group, time.monotonic())
         with self._lock:
@@ -206,12 +214,14 @@ class Writer:
                 self._waiting = None
             self._gather(group)
             try:
-                return self._transaction(group)
+                done, touched = self._transaction(group)
             except _Spoiled:
                 pass
+            else:  # before the lock is given on: that goes meanwhile
+                self._post(self._complete, done, touched, time.monotonic_ns() - began)
+                return
         # Somebody's error ended the transaction for all: each is tried again for itself.
-        done: list[Done] = []
-        touched: list[Touched] = []
+        done, touched = [], []
         for request in group:
             with self._lock:
                 try:
@@ -220,7 +230,7 @@ class Writer:
                     one, its = [Done(request.future, None, spoiled.error)], []
             done += one
             touched += its
-        return done, touched
+        self._post(self._complete, done, touched, time.monotonic_ns() - began)
 
     def _transaction(self, group: list[Request]) -> tuple[list[Done], list[Touched]]:
         connection = self._connection

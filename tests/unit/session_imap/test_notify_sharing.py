@@ -1,5 +1,7 @@
 """NOTIFY and mailboxes of others: as long as they may be read, and not a word of those that may not."""
 
+import asyncio
+
 import pytest
 
 from pillarbox.session import imap_notify_following
@@ -190,6 +192,7 @@ async def test_the_rights_are_read_again_before_something_is_told(house):
         session = next(one for one in h.node.sessions if one.notify is not None)
         session._held = True
         await h.put(mailbox="Sent")
+        await asyncio.sleep(0)  # who waited for the commit goes on first
         for view, _ in h.node.accounts._views.values():
             await view.settle()
         assert session.notify.untold.messages

@@ -135,6 +135,7 @@ async def test_another_worker_hears_by_a_hint_and_without_one(house):
         touched = []
         h.node.store.on_commit(touched.extend, own_only=True)
         await h.put()
+        await asyncio.sleep(0)  # who waited for the commit goes on first
         there.store.hint(touched)
         assert await c.response() == b"* 2 EXISTS"
         await h.put()

@@ -26,6 +26,7 @@ from pillarbox.store import (
 )
 from pillarbox.store import sqlite_writer as writer
 from pillarbox.store.sqlite_store import SqliteStore
+from pillarbox.store.tx import DIRECTORY
 from pillarbox.store.write_lock import WriteLock
 
 
@@ -313,8 +314,26 @@ async def test_a_watcher_that_raises_is_nobody_elses_trouble(sqlite_store: Store
         sqlite_store.on_commit(told.append, own_only=own_only)
     sqlite_store.observer = lambda functions, nanoseconds, committed: groups.append(functions)
     await sqlite_store.write(touch)
+    await asyncio.sleep(0)  # who waited goes on first
     assert told == [frozenset({Touched(1, 2)})] * 2
     assert groups == [1]
+
+
+async def test_who_waited_goes_on_before_others_are_told_but_not_with_an_old_directory(sqlite_store: Store) -> None:
+    order: list[object] = []
+    sqlite_store.on_commit(lambda touched: order.append(set(touched)))
+
+    def change(tx: Tx, touched: Touched) -> str:
+        tx.touch(*touched)
+        return put(tx, str(touched))
+
+    mailbox = Touched(1, 2)
+    order.append(await sqlite_store.write(change, mailbox))
+    await asyncio.sleep(0)
+    assert order == [str(mailbox), {mailbox}]
+    order.clear()
+    order.append(await sqlite_store.write(change, DIRECTORY))
+    assert order == [{DIRECTORY}, str(DIRECTORY)]
 
 
 async def test_an_observer_that_raises_keeps_nobody_waiting(sqlite_store: Store) -> None:

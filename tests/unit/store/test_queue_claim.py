@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -192,6 +193,7 @@ async def test_rows_without_a_destination_are_given_one(store: Store, clock: Clo
     told: list[frozenset[Touched]] = []
     store.on_commit(told.append)
     await store.write(queue_claim.assign, given)
+    await asyncio.sleep(0)  # who waited goes on first
     assert told == [frozenset({QUEUE})]
     assert [row.id for row in await store.read(queue_claim.unrouted, 10)] == [rows[2]]
     by_name = {destination.name: destination for destination in await lease(store)}

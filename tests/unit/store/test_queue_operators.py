@@ -95,6 +95,7 @@ async def test_hold_and_release(store: Store, clock: Clock) -> None:
     told: list[frozenset[Touched]] = []
     store.on_commit(told.append)
     assert await store.write(queue.release, ALL) == 1
+    await asyncio.sleep(0)  # who waited goes on first
     assert told == [frozenset({QUEUE})]
     (waiting,) = await store.read(queue_claim.unrouted, 10)
     assert waiting.id == two
