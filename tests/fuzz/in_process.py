@@ -18,6 +18,7 @@ import shutil
 import ssl
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -182,9 +183,13 @@ class Client:
     async def settle(self) -> None:
         """Until the session has answered all that it can answer."""
         for _ in range(3):  # what a callback brings may be work again
+            until = time.monotonic() + STALL
             while (busy := self.session._busy) is not None:
-                done, _ = await asyncio.wait({busy}, timeout=STALL)
-                if not done:
+                if busy is True:  # it goes on with what it waits for, and has no task
+                    await asyncio.sleep(0.0005)
+                else:
+                    await asyncio.wait({busy}, timeout=STALL)
+                if time.monotonic() > until:
                     raise Fault(f"the session still works after {STALL:.0f} s")
                 await asyncio.sleep(0)
             await asyncio.sleep(0)
