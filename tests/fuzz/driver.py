@@ -74,6 +74,32 @@ def mutate(data: bytes, seeds: Sequence[bytes], dictionary: Sequence[bytes], rng
     return bytes(out)
 
 
+def mutate_lines(
+    data: bytes, head: int, spoken: Sequence[bytes], edited: Callable[[bytes, random.Random], bytes], rng: random.Random
+) -> bytes:
+    """Edits of whole lines, for a conversation: those of `spoken` come in, others go, come again or are `edited`.
+
+    The first `head` octets say how it is played, and change now and then.
+    """
+    how = bytearray(data[:head].ljust(head, b"\0"))
+    for at in range(head):
+        if rng.randrange(3) == 0:
+            how[at] = rng.randrange(256)
+    lines = data[head:].splitlines(keepends=True)
+    for _ in range(1 << rng.randrange(4)):
+        at = rng.randint(0, len(lines))
+        match rng.randrange(6):
+            case 0 | 1 | 2:
+                lines.insert(at, rng.choice(spoken))
+            case 3:
+                del lines[at : at + 1]
+            case 4:
+                lines[at:at] = lines[at : at + 2] * rng.choice((1, 1, 8))
+            case _ if at < len(lines):
+                lines[at] = edited(lines[at], rng)
+    return bytes(how) + b"".join(lines)[:MAX_INPUT]
+
+
 def fails(run: Run, data: bytes) -> BaseException | None:
     """What `run` raised on `data`, or None."""
     try:

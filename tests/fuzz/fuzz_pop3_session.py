@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from driver import main
+from driver import main, mutate_lines
 from driver import mutate as mutate_octets
 from imap_corpus import HEAD, said_in
 from in_process import CHEAP, Client, Fault, Place, Premises
@@ -220,29 +220,16 @@ SPOKEN = [
 ]  # fmt: skip
 
 
+def _edited(line: bytes, rng: random.Random) -> bytes:
+    """Another number in it, or now and then other octets."""
+    if rng.randrange(3) == 0:
+        return mutate_octets(line, SPOKEN, SPOKEN, rng)
+    number = rng.choice((b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"4294967296", b"-1"))
+    return re.sub(rb"\d+", number, line, count=1)
+
+
 def mutate(data: bytes, seeds: Sequence[bytes], dictionary: Sequence[bytes], rng: random.Random) -> bytes:
-    """Edits of whole lines, of their numbers, and now and then of octets."""
-    head = bytearray(data[:HEAD].ljust(HEAD, b"\0"))
-    for at in range(HEAD):
-        if rng.randrange(3) == 0:
-            head[at] = rng.randrange(256)
-    lines = data[HEAD:].splitlines(keepends=True)
-    for _ in range(1 << rng.randrange(4)):
-        at = rng.randint(0, len(lines))
-        match rng.randrange(5):
-            case 0 | 1:
-                lines.insert(at, rng.choice(SPOKEN))
-            case 2:
-                del lines[at : at + 1]
-            case 3:
-                lines[at:at] = lines[at : at + 2] * rng.choice((1, 1, 8))
-            case _ if at < len(lines):
-                number = rng.choice((b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"4294967296", b"-1"))
-                lines[at] = re.sub(rb"\d+", number, lines[at], count=1)
-    out = b"".join(lines)
-    if rng.randrange(6) == 0:
-        out = mutate_octets(out, [seed[HEAD:] for seed in seeds], (*dictionary, *SPOKEN), rng)
-    return bytes(head) + out
+    return mutate_lines(data, HEAD, SPOKEN, _edited, rng)
 
 
 def seeds() -> list[bytes]:

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from driver import main
+from driver import main, mutate_lines
 from driver import mutate as mutate_octets
 from imap_corpus import HEAD, said_in
 from in_process import CHEAP, Client, Fault, Place, Premises
@@ -244,25 +244,12 @@ SPOKEN += [
 ]
 
 
+def _edited(line: bytes, rng: random.Random) -> bytes:
+    return mutate_octets(line, SPOKEN, SPOKEN, rng)
+
+
 def mutate(data: bytes, seeds: Sequence[bytes], dictionary: Sequence[bytes], rng: random.Random) -> bytes:
-    """Edits of whole lines, and now and then of octets."""
-    head = bytearray(data[:HEAD].ljust(HEAD, b"\0"))
-    for at in range(HEAD):
-        if rng.randrange(3) == 0:
-            head[at] = rng.randrange(256)
-    lines = data[HEAD:].splitlines(keepends=True)
-    for _ in range(1 << rng.randrange(4)):
-        at = rng.randint(0, len(lines))
-        match rng.randrange(6):
-            case 0 | 1 | 2:
-                lines.insert(at, rng.choice(SPOKEN))
-            case 3:
-                del lines[at : at + 1]
-            case 4:
-                lines[at:at] = lines[at : at + 2] * rng.choice((1, 1, 8))
-            case _ if at < len(lines):
-                lines[at] = mutate_octets(lines[at], SPOKEN, dictionary or SPOKEN, rng)
-    return bytes(head) + b"".join(lines)[: 1 << 16]
+    return mutate_lines(data, HEAD, SPOKEN, _edited, rng)
 
 
 def seeds() -> list[bytes]:
