@@ -13,7 +13,7 @@ import typer
 
 from pillarbox.cli import accounts, mailq
 from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of, read
-from pillarbox.cli.flags import EXIT_FAILED
+from pillarbox.cli.flags import EXIT_FAILED, complain
 from pillarbox.cli.queue_selection import (
     Account,
     All,
@@ -27,7 +27,7 @@ from pillarbox.cli.queue_selection import (
     Sender,
     Status,
 )
-from pillarbox.cli.tables import print_done, print_one, print_rows
+from pillarbox.cli.tables import Listing, print_done, print_one, print_rows
 from pillarbox.config import load
 from pillarbox.flow import queue_orders
 from pillarbox.flow.queue_orders import PATIENCE, Carried, Order
@@ -39,10 +39,11 @@ from pillarbox.store.tx import Tx
 
 app = group("The queue: what waits to be sent. Entries are one for each recipient.")
 
-Entry = Annotated[int, typer.Argument(help="The number of an entry.", min=0)]
-Limit = Annotated[int, typer.Option(help="Entries at most.", min=1, max=100_000)]
+Entry = Annotated[str, typer.Argument(help="The number of an entry, or the id of a message.", metavar="ID")]
+Limit = Annotated[int, typer.Option(help="Entries at most.", min=1)]
 Wait = Annotated[float, typer.Option(help="Seconds to wait for what is in transfer.", min=0, max=3600)]
 _COLUMNS = ["id", "message", "status", "sender", "recipient", "size", "attempts", "created_at", "next_try_at", "error"]
+_NOTHING = "nothing in the queue is meant by {}"
 _INSTEAD = {
     "held": "; `pillarbox queue release` lets it go",
     "processing": " just now; try again in a moment",
@@ -83,16 +84,31 @@ def dead(limit: Limit = 100, db: Database = None, as_json: AsJson = False) -> No
 
 
 def _list(chosen: Selection, limit: int, db: Database, *, as_json: bool) -> None:
-    def look(tx: Tx) -> tuple[list[QueueRow], dict[int, str]]:
-        found = [row for wanted in chosen.filters(tx) for row in queue.find(tx, wanted, limit)]
-        return list({row.id: row for row in found}.values())[:limit], routes.holding(tx)
+    async def work(store: Store) -> tuple[int, list[str]]:
+        listing = Listing(_COLUMNS, as_json=as_json)
+        filters, unknown = await store.scan(chosen.filters), await store.scan(chosen.unknown)
+        holding = await store.scan(routes.holding)
+        seen: set[int] = set()
+        count = 0
+        for wanted in filters:
+            last = 0
+            while rows := await store.scan(queue.find, wanted, min(queue.PAGE, limit - count), last):
+                last = rows[-1].id
+                new = [row for row in rows if row.id not in seen]
+                if len(filters) > 1:
+                    seen.update(row.id for row in new)
+                count += len(new)
+                listing.add([_as_json(row) if as_json else _shown(row, holding) for row in new])
+        listing.end()
+        return count, unknown
 
-    rows, holding = read(db, look)
-    print_rows([_as_json(row) if as_json else _shown(row, holding) for row in rows], _COLUMNS, as_json=as_json)
-    if not rows and chosen.words:
-        print(f"nothing in the queue is meant by {', '.join(chosen.words)}", file=sys.stderr)
-    if len(rows) == limit and not as_json:
-        print(f"... there may be more than {limit}: see --limit and `pillarbox queue stats`", file=sys.stderr)
+    count, unknown = accounts.on_store(path_of(db), work, create=False)
+    if unknown:
+        complain(_NOTHING.format(", ".join(unknown)))
+    elif not count and not as_json:
+        complain("no entry of the queue is meant by that" if chosen.filtered else "the queue is empty")
+    if count == limit and not as_json:
+        complain(f"... there may be more than {limit}: see --limit and `pillarbox queue stats`")
 
 
 @app.command()
@@ -105,15 +121,17 @@ def show(entry: Entry, db: Database = None, as_json: AsJson = False) -> None:
 def cat(entry: Entry, db: Database = None) -> None:
     """The message of one entry, as it is sent."""
 
+    wanted = _meant(entry)
+
     async def work(store: Store) -> None:
-        row = await store.scan(lambda tx: queue.find(tx, QueueFilter(ids=(entry,)), 1))
-        if not row or row[0].blob_id is None:
+        rows = await store.scan(lambda tx: queue.find(tx, wanted, 1))  # of a message all have the same
+        if not rows or rows[0].blob_id is None:
             raise Refused(f"there is no entry {entry} with a message")
-        prefix = await store.scan(queue.prefix_of, entry)
+        prefix = await store.scan(queue.prefix_of, rows[0].id)
         sys.stdout.buffer.write(prefix)
-        at, end = 0, row[0].size - len(prefix)
+        at, end = 0, rows[0].size - len(prefix)
         while at < end:
-            piece = await store.scan(blobs.read_slice, row[0].blob_id, at, min(_PIECE, end - at))
+            piece = await store.scan(blobs.read_slice, rows[0].blob_id, at, min(_PIECE, end - at))
             if not piece:
                 break
             sys.stdout.buffer.write(piece)
@@ -187,19 +205,21 @@ def _carry_out(
     def meant(tx: Tx) -> list[QueueRow]:
         return [row for wanted in chosen.filters(tx) for row in queue.find(tx, wanted, 1)]
 
-    async def work(store: Store) -> tuple[Carried, list[QueueRow]]:
+    async def work(store: Store) -> tuple[Carried, list[QueueRow], list[str]]:
+        unknown = await store.scan(chosen.unknown)
         each = [await carry_out(store, wanted, wait) for wanted in await store.scan(chosen.filters)]
         carried = Carried(*map(sum, zip(*each, strict=True)))
-        return carried, [] if any(carried) else await store.scan(meant)
+        return carried, [] if any(carried) else await store.scan(meant), unknown
 
-    carried, left = accounts.on_store(path_of(db), work, create=False)
+    carried, left, unknown = accounts.on_store(path_of(db), work, create=False)
     if not any(carried) and chosen.words:
-        words = ", ".join(chosen.words)
         if not left:
-            raise Refused(f"nothing in the queue is meant by {words}")
-        state = _state(left[0])
+            raise Refused(_NOTHING.format(", ".join(unknown)))
+        words, state = ", ".join(chosen.words), _state(left[0])
         raise Refused(f"nothing is to be done with {words}: entry {left[0].id} is {state}{_INSTEAD.get(state, '')}")
     print_done(carried.said(done), carried._asdict(), as_json=as_json)
+    if unknown:
+        raise Refused(_NOTHING.format(", ".join(unknown)))
     if chosen.words and not carried.changed and not carried.in_transfer:
         raise typer.Exit(EXIT_FAILED)
 
@@ -261,10 +281,18 @@ def operator() -> str:
         return f"uid {os.getuid()}"
 
 
-def _one(db: Database, entry: int) -> QueueRow:
-    rows = read(db, lambda tx: queue.find(tx, QueueFilter(ids=(entry,)), 1))
+def _meant(entry: str) -> QueueFilter:
+    Selection([entry]).check(needed=True)
+    return queue_orders.meant_by(entry)
+
+
+def _one(db: Database, entry: str) -> QueueRow:
+    wanted = _meant(entry)
+    rows = read(db, lambda tx: queue.find(tx, wanted, 2))
     if not rows:
         raise Refused(f"there is no entry {entry} in the queue")
+    if len(rows) > 1:
+        raise Refused(f"message {entry} has several entries: `pillarbox queue list {entry}` shows them")
     return rows[0]
 
 

@@ -12,6 +12,7 @@ import typer
 
 from pillarbox.cli import accounts
 from pillarbox.cli.command_line import AsJson, Database, Refused, path_of
+from pillarbox.cli.flags import UsageError
 from pillarbox.cli.moments import moment
 from pillarbox.cli.tables import print_rows
 from pillarbox.flow import telling
@@ -57,6 +58,8 @@ def trace(
 
     An address lists its latest messages; the id of one tells its story.
     """
+    if not what.strip():
+        raise UsageError("Error: name a message, an entry of the queue, or an address")
     from_ms = moment(since) * 1000
     of_address = False
 

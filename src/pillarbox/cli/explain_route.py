@@ -14,7 +14,7 @@ from pillarbox.cli.command_line import AsJson, Database, Refused, read
 from pillarbox.cli.flags import EXIT_FAILED, UsageError
 from pillarbox.cli.tables import print_done
 from pillarbox.flow.explanation import Explanation, NextHop, explain
-from pillarbox.smtp.address import AddressError
+from pillarbox.smtp.address import MAX_PATH, AddressError, parse_path
 
 if TYPE_CHECKING:
     from pillarbox.dns import Resolver
@@ -37,6 +37,11 @@ def route(
 ) -> None:
     """What would happen to mail for ADDRESS, step by step. Exit status 1: it would be refused."""
     recipient, sender = _alone(address), None if sender is None else _alone(sender)
+    if sender:
+        try:
+            parse_path(sender, max_local=MAX_PATH)
+        except AddressError as error:
+            raise UsageError(f"Error: --from {sender!r} is no address: {error}") from None
     try:
         explanation = read(db, lambda tx: explain(tx, recipient, sender, size))
     except AddressError as error:

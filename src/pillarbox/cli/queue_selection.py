@@ -13,7 +13,7 @@ from pillarbox.cli.flags import UsageError
 from pillarbox.cli.moments import span
 from pillarbox.store import directory
 from pillarbox.store.errors import NotFound
-from pillarbox.store.queue import STATUSES
+from pillarbox.store.queue import STATUSES, find_ids
 from pillarbox.store.records import QueueFilter
 from pillarbox.store.tx import Tx
 
@@ -44,24 +44,61 @@ class Selection(msgspec.Struct):
     everything: bool = False
 
     def check(self, *, needed: bool) -> None:
-        """Raises UsageError: a word that is no id, a bad status or span, or with `needed` nothing at all."""
-        given = (self.status, self.sender, self.recipient, self.domain, self.destination, self.account)
-        chosen = any(value is not None for value in (*given, self.older_than, self.message))
+        """Raises UsageError with all that is wrong: a word that is no id, a bad status or span, an empty value, or with
+        `needed` nothing at all."""
+        problems: list[str] = []
+        chosen = self.filtered
         if needed and not (self.words or chosen or self.everything):
-            raise UsageError("Error: say which: ids, a filter such as --domain example.org, or --all")
+            problems.append("say which: ids, a filter such as --domain example.org, or --all")
         if self.everything and (self.words or chosen):
-            raise UsageError("Error: --all and a choice exclude each other")
-        if bad := [word for word in self.words or () if not word.isalnum() or (word.isdecimal() and len(word) > 18)]:
-            hint = "; for an address there are --recipient and --sender" if "@" in bad[0] else ""
-            raise UsageError(f"Error: {bad[0]} is no id of an entry or a message{hint}")
+            problems.append("--all and a choice exclude each other")
+        for word in self.words or ():
+            if not (word.isascii() and word.isalnum()) or (word.isdecimal() and len(word) > 18):
+                hint = "; for an address there are --recipient and --sender" if "@" in word else ""
+                problems.append(f"{word or repr(word)} is no id of an entry or a message{hint}")
         if self.status is not None and self.status not in (*STATUSES, "dead"):
-            raise UsageError(f"Error: --status is one of {', '.join(STATUSES)}, dead")
+            problems.append(f"--status is one of {', '.join(STATUSES)}, dead, not {self.status or 'empty'}")
         if self.older_than is not None and span(self.older_than) is None:
-            raise UsageError(f"Error: --older-than takes a span such as 90s, 30m, 4h or 2d, not {self.older_than}")
+            wrong = self.older_than or "nothing"
+            problems.append(f"--older-than takes a span such as 90s, 30m, 4h or 2d, not {wrong}")
+        for name in ("recipient", "domain", "destination", "account", "message"):
+            value = getattr(self, name)
+            if value is not None and not value.strip("@ "):
+                problems.append(f"--{name} needs a value")
+        if problems:
+            raise UsageError("\n".join(f"Error: {problem}" for problem in problems))
+
+    @property
+    def filtered(self) -> bool:
+        """Whether there is a filter."""
+        given = (self.status, self.sender, self.recipient, self.domain, self.destination, self.account)
+        return any(value is not None for value in (*given, self.older_than, self.message))
+
+    def unknown(self, tx: Tx) -> list[str]:
+        """Ids that mean nothing in the queue, or nothing that the other choices mean too. Raises NotFound."""
+        base = self._base(tx)
+        numbers = {int(word) for word in self.words or () if word.isdecimal()}
+        found = set(find_ids(tx, msgspec.structs.replace(base, ids=tuple(numbers)), len(numbers))) if numbers else set()
+        return [word for word in self.words or () if not self._means(tx, word, base, found)]
+
+    @staticmethod
+    def _means(tx: Tx, word: str, base: QueueFilter, found: set[int]) -> bool:
+        if word.isdecimal():
+            return int(word) in found
+        return bool(find_ids(tx, msgspec.structs.replace(base, message_key=word.upper()), 1))
 
     def filters(self, tx: Tx) -> list[QueueFilter]:
         """One for all numbers, and one for each message. Raises NotFound for an account that is not there."""
-        base = QueueFilter(
+        base = self._base(tx)
+        if not self.words:
+            return [base]
+        numbers = tuple(int(word) for word in self.words if word.isdecimal())
+        keys = dict.fromkeys(word.upper() for word in self.words if not word.isdecimal())
+        found = [msgspec.structs.replace(base, ids=numbers)] if numbers else []
+        return found + [msgspec.structs.replace(base, message_key=key) for key in keys]
+
+    def _base(self, tx: Tx) -> QueueFilter:
+        return QueueFilter(
             status="failed" if self.status == "dead" else self.status,
             sender=self.sender,
             recipient=self.recipient,
@@ -71,12 +108,6 @@ class Selection(msgspec.Struct):
             older_than=self._before(),
             message_key=self.message.upper() if self.message is not None else None,
         )
-        if not self.words:
-            return [base]
-        numbers = tuple(int(word) for word in self.words if word.isdecimal())
-        keys = [word.upper() for word in self.words if not word.isdecimal()]
-        found = [msgspec.structs.replace(base, ids=numbers)] if numbers else []
-        return found + [msgspec.structs.replace(base, message_key=key) for key in keys]
 
     def _user_id(self, tx: Tx) -> int | None:
         if self.account is None:

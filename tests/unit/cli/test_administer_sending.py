@@ -98,7 +98,12 @@ def test_an_account_is_held_released_and_purged(run: Run, db: Path) -> None:
     assert answer(run("user", "show", "ada@example.com", "--json"))["sending_held_at"] is None
     assert accounts.read(db, lambda tx: usage.totals(tx, 1)).hour_messages == 0, "it begins anew"
     run("user", "hold", "ada@example.com")
-    assert answer(run("user", "purge", "ada@example.com", "--json")) == {"username": "ada@example.com", "deleted": 3, "delivered": 0, "in_transfer": 0}
+    assert answer(run("user", "purge", "ada@example.com", "--json")) == {
+        "username": "ada@example.com",
+        "deleted": 3,
+        "delivered": 0,
+        "in_transfer": 0,
+    }
     assert statuses(db) == [(2, "pending")]
     assert answer(run("user", "show", "ada@example.com", "--json"))["sending_held_at"], "it stays held"
     run("user", "purge", "ada@example.com", "--release")

@@ -17,7 +17,7 @@ from pillarbox.cli import mailq, pillarbox
 from pillarbox.flow.owner import this_process
 from pillarbox.flow.story import entry
 from pillarbox.mime.analysis import analyse
-from pillarbox.store import blobs, check_store, delivery, directory, events, open_store, routes
+from pillarbox.store import blobs, check_store, delivery, directory, events, open_store, queue, routes
 from pillarbox.store.records import Delivery, Event, NewMessage, Queued
 
 CONTENT = b"From: a@x.test\r\nSubject: one\r\nMessage-ID: <1@x.test>\r\n\r\nhello\r\n"
@@ -278,6 +278,53 @@ def test_wrong_usage_changes_nothing(run: Run, words: str) -> None:
     status, _, err = run("queue", *words.split())
     assert status == 2 and err
     assert recipients(run("queue", "list", "--json")) == list("bcdef")
+
+
+def test_all_that_is_wrong_is_said_at_once(run: Run) -> None:
+    words = "hold x@y.test 1234567890123456789 --status lost --older-than soon --domain= --account= --all"
+    status, out, err = run("queue", *words.split())
+    assert (status, out) == (2, "")
+    assert [line.removeprefix("Error: ").split()[0] for line in err.splitlines()] == [
+        "--all",
+        "x@y.test",
+        "1234567890123456789",
+        "--status",
+        "--older-than",
+        "--domain",
+        "--account",
+    ]
+
+
+def test_ids_that_mean_nothing_are_named_and_the_others_done(run: Run) -> None:
+    wrong = "Error: nothing in the queue is meant by 99, 1M80JNJZZ1X899\n"
+    assert run("queue", "hold", "1", "99", "3", "1M80JNJZZ1X899") == (1, "2 entries held\n", wrong)
+    assert run("queue", "release", "1", "5")[:2] == (0, "1 entry released\n")
+    assert run("queue", "list", "1", "99", "--json")[2] == "nothing in the queue is meant by 99\n"
+    assert "is meant by 2\n" in run("queue", "list", "1", "2", "--domain", "y.test", "--status", "pending")[2]
+
+
+def test_show_and_cat_take_the_id_of_a_message(run: Run) -> None:
+    assert answer(run("queue", "show", KEYS[1].lower(), "--json"))["id"] == 4
+    assert f"`pillarbox queue list {KEYS[0]}` shows them" in run("queue", "show", KEYS[0])[2]
+    assert run("queue", "cat", KEYS[0])[1] == run("queue", "cat", "1")[1]
+    assert run("queue", "show", "b@y.test")[0] == 2
+
+
+def test_nothing_is_said_to_be_nothing(run: Run) -> None:
+    assert run("queue", "list", "--domain", "n.test")[2] == "no entry of the queue is meant by that\n"
+    assert run("queue", "list", "--domain", "n.test", "--json") == (0, "[]\n", "")
+    run("queue", "delete", "--all")
+    assert run("queue", "list")[2] == "the queue is empty\n"
+
+
+def test_a_long_list_is_printed_page_by_page(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, as_json = run("queue", "list"), run("queue", "list", "--json")
+    monkeypatch.setattr(queue, "PAGE", 2)
+    assert run("queue", "list", "--json") == as_json
+    assert recipients(run("queue", "list", "--limit", "3", "--json")) == ["b", "c", "d"]
+    assert recipients(run("queue", "list", KEYS[0], "1", "4", "--json")) == ["b", "e", "c", "d"]
+    lines = run("queue", "list")[1].splitlines()
+    assert [line.split() for line in lines] == [line.split() for line in whole[1].splitlines()]
 
 
 def test_an_account_that_is_not_there(run: Run) -> None:
