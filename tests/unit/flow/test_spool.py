@@ -18,6 +18,7 @@ from pillarbox.store import blobs, delivery, directory
 from pillarbox.store.errors import Busy
 from pillarbox.store.opening import open_store
 from pillarbox.store.records import Delivery
+from waiting import until
 
 HEADER = b"Subject: x\r\nReceived: a\r\nReceived: b\r\n\r\n"
 
@@ -36,8 +37,7 @@ async def host(tmp_path):
         owner="1:1",
     )
     yield host
-    while module._running:
-        await asyncio.gather(*module._running)
+    await until(lambda: not module._running, "the end of what the spools began")
     assert host.memory.used == 0
     assert await store.read(unfinished) == 0
     assert await store.check() == []
