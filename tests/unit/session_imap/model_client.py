@@ -59,3 +59,24 @@ class ModelClient:
             shown = view.render_flags(at, recent=False)[1:-1]
             assert self.flags.get(uid, shown) == shown
             self.uids[at], self.flags[uid] = uid, shown
+
+
+class UidOnlyClient(ModelClient):
+    """After ENABLE UIDONLY (RFC 9586) nothing has a number: in `uids` stands first what it knows, in order."""
+
+    def hear(self, response):
+        assert not re.match(rb"\d+ (FETCH|EXPUNGE)", response), "message numbers are not told"
+        if found := re.match(rb"(\d+) UIDFETCH \(", response):
+            uid = int(found[1])
+            if uid not in self.uids:
+                assert None in self.uids, "there are no more than EXISTS said"
+                known = sorted([uid, *(one for one in self.uids if one is not None)])
+                self.uids = known + [None] * (len(self.uids) - len(known))
+            if flags := re.search(rb"FLAGS \(([^)]*)\)", response):
+                self.flags[uid] = flags[1]
+        else:
+            super().hear(response)
+
+    def vanish(self, uid):
+        assert uid in self.uids or None in self.uids, "VANISHED names what was there"
+        self.uids.remove(uid if uid in self.uids else None)

@@ -11,13 +11,13 @@ import re
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from examples import examples
 from pillarbox.imap.sequence import parse
 from pillarbox.session.imap_views import Views
 from pillarbox.store import view_blocks
-from unit.session_imap.model_client import ModelClient
+from unit.session_imap.model_client import ModelClient, UidOnlyClient
 from unit.store import conftest as stores
 
 BY_NUMBER = (b"FETCH", b"STORE", b"SEARCH")
@@ -45,11 +45,15 @@ class Mailbox:
 class Session:
     """A client, what it believes, and what it keeps while it is away."""
 
-    def __init__(self, client, *, qresync):
-        self.client, self.qresync = client, qresync
-        self.model = ModelClient([])
+    def __init__(self, client, *, qresync, uid_only=False):
+        self.client, self.qresync, self.uid_only = client, qresync, uid_only
+        self.believe([])
         self.validity = self.modseq = 0
         self.away = False
+
+    def believe(self, uids):
+        """What it knows of a mailbox that it has just selected."""
+        self.model = (UidOnlyClient if self.uid_only else ModelClient)(uids)
 
     async def do(self, command):
         told, tagged = await self.client.do(command)
@@ -83,20 +87,25 @@ class MailboxMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.house = type(self).make_house()
         self.truth = Mailbox()
-        self.run(self.open())
+        self.sessions = []
+
+    @initialize(uid_only=st.booleans())
+    def begin(self, uid_only):
+        """`uid_only`: one session hears no message numbers (RFC 9586)."""
+        self.run(self.open(uid_only))
 
     def run(self, work):
         return self.loop.run_until_complete(asyncio.wait_for(work, 30))
 
-    async def open(self):
+    async def open(self, uid_only):
         h = self.h = await self.house.__aenter__()
         there = await h.second_node()
         h.node.store.on_commit(there.store.hint, own_only=True)
         there.store.on_commit(h.node.store.hint, own_only=True)
-        self.sessions = []
-        for number, node in enumerate((h.node, there, there)):
-            client = await h.login(enable="QRESYNC IMAP4rev2" if number != 1 else "IMAP4rev2", node=node)
-            session = Session(client, qresync=number != 1)
+        enabled = ("QRESYNC IMAP4rev2", "IMAP4rev2", "QRESYNC IMAP4rev2" + " UIDONLY" * uid_only)
+        for words_, node in zip(enabled, (h.node, there, there), strict=True):
+            client = await h.login(enable=words_, node=node)
+            session = Session(client, qresync="QRESYNC" in words_, uid_only="UIDONLY" in words_)
             self.sessions.append(session)
             await self.select(session)
 
@@ -122,7 +131,8 @@ class MailboxMachine(RuleBasedStateMachine):
         told, tagged = await session.do(command)
         model = session.model
         if None in model.uids:
-            await session.do(b"FETCH %d:* (UID FLAGS)" % (model.uids.index(None) + 1))
+            unknown = b"UID FETCH 1:*" if session.uid_only else b"FETCH %d:*" % (model.uids.index(None) + 1)
+            await session.do(unknown + b" (UID FLAGS)")
         for uid, flags in model.flags.items():
             if uid in self.truth.flags:
                 assert frozenset(flags.split()) == self.truth.flags[uid], (command, uid)
@@ -176,6 +186,7 @@ class MailboxMachine(RuleBasedStateMachine):
         if (picked := self.pick(who, at, count)) is None:
             return
         low, high, uids = picked
+        by_uid = by_uid or self.sessions[who].uid_only
         for uid in uids:
             if (had := self.truth.flags.get(uid)) is not None:
                 self.truth.flags[uid] = had | {flag} if sign == b"+" else had - {flag} if sign else frozenset({flag})
@@ -204,6 +215,7 @@ class MailboxMachine(RuleBasedStateMachine):
         if (picked := self.pick(who, at)) is not None:
             low, _, (uid,) = picked
             there = self.truth.flags.pop(uid, None) is not None
+            by_uid = by_uid or self.sessions[who].uid_only
             _, tagged = self.step(who, b"UID MOVE %d Archive" % uid if by_uid else b"MOVE %d Archive" % low)
             assert tagged.startswith(b"OK") or not there, tagged
 
@@ -214,7 +226,8 @@ class MailboxMachine(RuleBasedStateMachine):
             there = uid in self.truth.flags
             if there:
                 self.truth.add(self.truth.flags[uid])
-            _, tagged = self.step(who, b"COPY %d INBOX" % low)
+            by_uid = self.sessions[who].uid_only
+            _, tagged = self.step(who, b"UID COPY %d INBOX" % uid if by_uid else b"COPY %d INBOX" % low)
             assert tagged.startswith(b"OK") or not there, tagged
 
     @rule(who=sessions)
@@ -226,6 +239,11 @@ class MailboxMachine(RuleBasedStateMachine):
     def fetch(self, who, at):
         if (picked := self.pick(who, at, 2)) is not None:
             low, high, uids = picked
+            if self.sessions[who].uid_only:
+                told, _ = self.step(who, b"UID FETCH %d:%d (FLAGS BODY.PEEK[HEADER])" % (uids[0], uids[-1]))
+                seen = {int(m[1]) for r in told if (m := re.match(rb"(\d+) UIDFETCH \(.*BODY\[", r, re.S))}
+                assert {u for u in uids if u in self.truth.flags} <= seen <= set(uids)
+                return
             told, _ = self.step(who, b"FETCH %d:%d (UID FLAGS BODY.PEEK[HEADER])" % (low, high))
             got = {int(m[1]): int(m[2]) for r in told if (m := re.match(rb"(\d+) FETCH \(UID (\d+).*BODY\[", r, re.S))}
             assert got.items() <= dict(zip(range(low, high + 1), uids, strict=True)).items()
@@ -319,7 +337,7 @@ class MailboxMachine(RuleBasedStateMachine):
     async def select(self, session):
         told, tagged = await session.client.do(b"SELECT INBOX")
         assert tagged.startswith(b"OK")
-        session.model = ModelClient([])
+        session.believe([])
         for response in told:
             session.model.hear(response)
             session.saw(response)
@@ -347,11 +365,12 @@ class MailboxMachine(RuleBasedStateMachine):
                         flags.pop(uid, None)
             elif found := re.fullmatch(rb"(\d+) EXISTS", response):
                 exists = int(found[1])
-            elif found := re.match(rb"\d+ FETCH \(UID (\d+) FLAGS \(([^)]*)\) MODSEQ \(\d+\)\)", response):
+            elif found := re.match(rb"\d+ (?:UID)?FETCH \(UID (\d+) FLAGS \(([^)]*)\) MODSEQ \(\d+\)\)", response):
+                assert session.uid_only == (b"UIDFETCH" in response)
                 flags[int(found[1])] = found[2]
         assert exists == len(self.truth.flags)
         assert exists == len(flags) or known
-        session.model = ModelClient([*sorted(flags), *[None] * (exists - len(flags))])
+        session.believe([*sorted(flags), *[None] * (exists - len(flags))])
         session.model.flags = flags
         session.away = False
         for uid, seen in flags.items():
