@@ -253,6 +253,9 @@ def test_a_report_for_a_full_or_missing_mailbox_leaves_a_dead_letter(run):
         await office.put("bad@example.net", sender="nobody@example.com")
         await asyncio.sleep(10)
         assert await office.rows("status, from_address") == [("failed", ada), ("failed", "nobody@example.com")]
+        story = await office.ask(f"SELECT {STORY} FROM message_events ORDER BY id")
+        said = [text for _, text in telling.sentences([Event(*row) for row in story])]
+        assert [text for text in said if "given up" in text and text.endswith(", nobody was told")] == said
         assert await reports(office) == []
 
     run(body)

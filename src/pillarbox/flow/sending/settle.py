@@ -53,11 +53,13 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
     known = mine | _held(tx, judged, mine, holder)
     events: list[Event] = []
     told: list[Event] = []
+    posted: set[int] = set()
     unreported: set[int] = set()
     reports = 0
     for group in _groups([one for one in judged if one[1].report and known.get(one[0].row.id)]):
         if _report(tx, group, policy, ids[reports], at):
             reports += 1
+            posted.update(attempt.row.id for attempt, _ in group)
             first, kind = group[0][0].row, group[0][1].report
             told.append(entry(at, first.message_key, "report", recipient=first.sender, about=kind))
         else:
@@ -69,7 +71,7 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
         if verdict.event == "deleted" and wish is not None:
             told.append(_ordered(at, row, "deleted", wish))
         elif attempt.tried or verdict.event != "deferred":
-            events.append(_event(attempt, verdict, at))
+            events.append(_event(attempt, verdict, at, verdict.report if row.id in posted else ""))
         if verdict.fate in ("defer", "back") and wish is not None and wish.order == "move":
             told.append(_ordered(at, row, "moved", wish))
         if row.id in done:
@@ -184,7 +186,8 @@ def _told(attempt: Attempt, verdict: Verdict) -> Told:
     )
 
 
-def _event(attempt: Attempt, verdict: Verdict, at: float) -> Event:
+def _event(attempt: Attempt, verdict: Verdict, at: float, reported: str) -> Event:
+    """`reported`: of what its sender was told."""
     row, reply = attempt.row, attempt.outcome.reply
     return entry(
         at,
@@ -204,5 +207,5 @@ def _event(attempt: Attempt, verdict: Verdict, at: float) -> Event:
         tls=reply.tls,
         mail_from=attempt.mail_from if attempt.mail_from != row.sender else "",
         next_at=verdict.at,
-        reported=verdict.report,
+        reported=reported,
     )
