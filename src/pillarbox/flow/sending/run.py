@@ -348,8 +348,8 @@ class Run:
         return min(batch, 10) if self.parts.slots.is_slow(self.name) else batch
 
     def _turn(self) -> Coroutine[None, None, None]:
-        """One transaction, begun at once, to be awaited all the same. When the destination is back all that waits is due
-        before anything is claimed, so that it leaves by its age."""
+        """One transaction, begun at once, to be awaited all the same. When the destination is back, all that waits is
+        due before anything is claimed, so that it leaves by its age."""
         back, self._back = self._back, False
         want = 0 if back else self._want()
         settling = len(self._results)
