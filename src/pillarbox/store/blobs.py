@@ -4,7 +4,8 @@ A row of `blobs` has what was computed of a message; its bytes are pieces in `bl
 of messages are made of lie close together. A packed piece says by its first octet what it is: a zstd frame (0x28), or a
 zero and then the bytes as they are, where compressing does not pay. A message up to 256 KiB is one piece; a larger one
 is written piece by piece to an unfinished blob while it arrives, and only the last transaction makes it complete.
-(Earlier versions put a small message into the column `data` of its row: those are read where they are.)
+What only passes through is in no list and hardly stays: a small message of that kind is in the column `data` of its
+row, two pages less to write. (Earlier versions put all small ones there: those are read where they are.)
 
 There are no reference counters. A blob that no row refers to is noted (`free_unreferenced` looks through all of them, a
 few at a time) and freed a day later, so rows may vanish by anybody's hand and an old view can still be read.
@@ -56,6 +57,8 @@ def unpack(piece: bytes, size: int) -> bytes:
 
 def add(tx: Tx, packed: bytes, analysis: Analysis) -> int:
     """Store a whole message; the new blob's id."""
+    if analysis.is_outline:
+        return tx.insert(_INSERT_WHOLE, (*_computed(analysis), tx.now, packed))
     blob_id = tx.insert(_INSERT, (*_computed(analysis), tx.now))
     add_chunk(tx, blob_id, 0, 0, analysis.size, packed)
     return blob_id
@@ -76,10 +79,13 @@ def store(tx: Tx, message: NewMessage) -> int:
 def look_into(tx: Tx, blob_id: int) -> None:
     """Have a blob of a message that was only to pass through (`Analysis.is_outline`), and comes into a mailbox after
     all, analysed. It is a small one."""
-    row = tx.row("SELECT size FROM blobs WHERE id = ? AND complete = 1 AND envelope IS NULL", (blob_id,))
+    row = tx.row("SELECT size, data FROM blobs WHERE id = ? AND complete = 1 AND envelope IS NULL", (blob_id,))
     if row is not None:
-        analysis = analyse(read_slice(tx, blob_id, 0, row[0]))
-        tx.run(f"UPDATE blobs SET ({_COMPUTED}) = (1, {'?, ' * 14}?) WHERE id = ?", (*_computed(analysis), blob_id))
+        size, packed = row
+        analysis = analyse(read_slice(tx, blob_id, 0, size))
+        tx.run(_LOOKED_INTO, (*_computed(analysis), blob_id))
+        if packed is not None:
+            add_chunk(tx, blob_id, 0, 0, size, packed)
 
 
 def put_away(tx: Tx, messages: Iterable[NewMessage], owner: str) -> list[int]:
@@ -96,6 +102,8 @@ _COMPUTED = (
     "envelope, bodystructure, body, parts, listed"
 )
 _INSERT = f"INSERT INTO blobs ({_COMPUTED}, created_at) VALUES (1, {'?, ' * 15}?)"
+_INSERT_WHOLE = f"INSERT INTO blobs ({_COMPUTED}, created_at, data) VALUES (1, {'?, ' * 16}?)"
+_LOOKED_INTO = f"UPDATE blobs SET ({_COMPUTED}, data) = (1, {'?, ' * 15}NULL) WHERE id = ?"
 _FINISH = f"UPDATE blobs SET ({_COMPUTED}, owner) = (1, {'?, ' * 15}'') WHERE id = ? AND complete = 0"
 
 

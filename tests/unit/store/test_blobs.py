@@ -5,10 +5,11 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store_samples import Clock, inbox_of, message, to
+from store_samples import Clock, inbox_of, message, raw_message, to
 
-from pillarbox.store import Corrupt, NotFound, Store, blobs, messages, undelete
-from pillarbox.store.records import Queued, User
+from pillarbox.mime.analysis import analyse, outline
+from pillarbox.store import Corrupt, NotFound, Store, Tx, blobs, messages, undelete
+from pillarbox.store.records import NewMessage, Queued, User
 
 
 @given(st.binary(max_size=2000))
@@ -48,6 +49,28 @@ async def test_slices_at_the_edges(store: Store, alice: User) -> None:
     whole = await store.scan(blobs.read_slice, 1, 0, size)
     for length in (0, 1, size - 1, size, size + 1):
         assert await store.read(blobs.read_start, 1, length) == whole[:length]
+
+
+async def test_what_passes_through_is_one_row_until_a_mailbox_has_it(store: Store, alice: User) -> None:
+    raw = raw_message()
+    passing = NewMessage(blobs.pack(raw), None, outline(raw, b"<1@example.org>"))
+    await store.write(messages.deliver, passing, [Queued("a@b.c", "d@e.f")])
+
+    def pieces(tx: Tx) -> tuple[int, int]:
+        (inside,) = tx.row("SELECT count(*) FROM blobs WHERE data IS NOT NULL") or (-1,)
+        (beside,) = tx.row("SELECT count(*) FROM blob_chunks") or (-1,)
+        return inside, beside
+
+    assert await store.read(pieces) == (1, 0)
+    assert await store.read(blobs.read_start, 1, len(raw)) == raw
+    assert await store.read(blobs.read_slice, 1, 6, 5) == raw[6:11]
+    assert await store.check() == []
+    stored = NewMessage(None, 1, passing.analysis)  # whoever is behind the address by now
+    await store.write(messages.deliver, stored, [to(alice)])
+    assert await store.read(pieces) == (0, 1)
+    assert await store.read(blobs.read_start, 1, len(raw)) == raw
+    (envelope,) = await store.read(lambda tx: tx.row("SELECT envelope FROM blobs WHERE id = 1")) or ()
+    assert bytes(envelope) == analyse(raw).envelope
 
 
 async def blob_count(store: Store) -> int:
