@@ -53,6 +53,14 @@ class Content:
         """Take a `downgrade` back."""
         self._anew, self.size = None, self._stored_size
 
+    @property
+    def at_hand(self) -> bytes | None:
+        """All of it, where it goes as it is and is one piece that `begin` has read; else None."""
+        first = self._first
+        if first is None or self._anew is not None or not 0 < len(first) == self._stored_size <= BLOCK:
+            return None
+        return first
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """All of it, in pieces of at most about BLOCK octets; a small message in one. Raises StoreError."""
         if self._anew is None:

@@ -217,16 +217,17 @@ class OutgoingLane:
         """Give the content, and wait for the server to take it. An early refusal ends it."""
         connection = self._connection
         core = connection.core
-        held = b""
-        async for piece in content.pieces():
-            if held:
-                core.content(held)
-                event = await connection.drained(until)
-                if event is None and core.awaiting and "PIPELINING" not in core.extensions:
-                    event = await connection.event(until)  # to each BDAT
-                if isinstance(event, Done):
-                    return event
-            held = piece
+        held = content.at_hand or b""
+        if not held:
+            async for piece in content.pieces():
+                if held:
+                    core.content(held)
+                    event = await connection.drained(until)
+                    if event is None and core.awaiting and "PIPELINING" not in core.extensions:
+                        event = await connection.event(until)  # to each BDAT
+                    if isinstance(event, Done):
+                        return event
+                held = piece
         core.content(held)
         core.end_content()  # the last piece and the final dot, or all of a small message, are one write
         event = connection.poll()

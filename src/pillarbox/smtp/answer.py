@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -55,6 +56,13 @@ def parse_line(line: bytes) -> tuple[str, bool]:
     if match is None:
         raise AnswerError(f"not an SMTP reply: {_shown(text[:80])!r}")
     return f"{match[1]} {_shown(match[3] or '')}", match[2] == "-"
+
+
+@lru_cache(maxsize=256)  # a server answers most commands with the same words each time
+def lone_answer(line: bytes) -> Answer | None:
+    """The answer that this line is all of; None when more lines follow. Raises AnswerError."""
+    text, more = parse_line(line)
+    return None if more else Answer.of([text])
 
 
 def _shown(text: str) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from pillarbox.smtp.answer import MAX_LINE, MAX_LINES, Answer, AnswerError, parse_line
+from pillarbox.smtp.answer import MAX_LINE, MAX_LINES, Answer, AnswerError, lone_answer, parse_line
 from pillarbox.smtp.input import TOO_LONG, Input
 from pillarbox.smtp.outgoing import ChunkWriter, DataWriter, extensions_of
 
@@ -115,6 +115,8 @@ class ClientCore:
 
     def output(self) -> bytes:
         """All that is to be written now."""
+        if not self._out:
+            return b""
         data = b"".join(self._out)
         self._out.clear()
         return data
@@ -219,18 +221,20 @@ class ClientCore:
         try:
             if line is TOO_LONG or len(self._lines) >= MAX_LINES:
                 raise AnswerError("the answer of the server is too long")
-            text, more = parse_line(line)
-            if self._lines and text[:3] != self._lines[0][:3]:
-                raise AnswerError("the server changed its answer between lines")
-            self._lines.append(text)
-            if more:
-                return
-            answer = Answer.of(self._lines)
+            answer = lone_answer(line) if not self._lines else None
+            if answer is None:
+                text, more = parse_line(line)
+                if self._lines and text[:3] != self._lines[0][:3]:
+                    raise AnswerError("the server changed its answer between lines")
+                self._lines.append(text)
+                if more:
+                    return
+                answer = Answer.of(self._lines)
+                self._lines = []
             self._check(answer)
         except AnswerError as error:
             self._fail("PROTOCOL", Answer(451, "4.5.0", (f"{error}",)))
             return
-        self._lines = []
         self.answered += 1
         if not self._expected and self._writer is not None:
             self.give_up("END", answer)  # it has refused what it has not read to the end
