@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +25,13 @@ class NoDatabase(Exception):
         super().__init__(f"no database at {path}; `user-cli init` makes one")
 
 
+class NotOurs(NoDatabase):
+    """It may be there, but this user may not work with it."""
+
+    def __init__(self, path: Path) -> None:
+        Exception.__init__(self, f"{path}: only the server's account and root may open it (`sudo -u smtp ...`)")
+
+
 class NoFolder(NoDatabase):
     """There is not even a folder to make the database in."""
 
@@ -36,7 +44,7 @@ def on_store(path: Path, work: Callable[[Store], Awaitable[T]], *, create: bool 
 
     With `create` a missing database is made. Raises NoDatabase, StoreError and what `work` raises.
     """
-    if not create and not path.exists():
+    if not _is_there(path) and not create:
         raise NoDatabase(path)
     _require_folder(path)
     _quiet()
@@ -56,6 +64,17 @@ def make_ready(path: Path) -> list[Applied]:
     _require_folder(path)
     _quiet()
     return migrate(path)
+
+
+def _is_there(path: Path) -> bool:
+    """Raises NotOurs."""
+    try:
+        there = path.exists()
+    except PermissionError:
+        raise NotOurs(path) from None
+    if there and not os.access(path, os.R_OK | os.W_OK):
+        raise NotOurs(path)
+    return there
 
 
 def _require_folder(path: Path) -> None:

@@ -67,17 +67,16 @@ def flush(only: str = "") -> int:
 
 
 def _on_store(work: Callable[[Store], Awaitable[None]]) -> int:
-    from pillarbox.cli.accounts import NoDatabase, on_store
+    from pillarbox.cli.accounts import NoDatabase, NotOurs, on_store
     from pillarbox.config.locate import database_place
     from pillarbox.config.sources import FileError
     from pillarbox.store.errors import StoreError
 
     try:
-        path = database_place().path
-        if not os.access(path, os.R_OK | os.W_OK) and path.exists():
-            print(f"mailq: {path}: only the server's account and root may open the queue", file=sys.stderr)
-            return os.EX_NOPERM
-        on_store(path, work, create=False)
+        on_store(database_place().path, work, create=False)
+    except NotOurs as error:
+        print(f"mailq: {error}", file=sys.stderr)
+        return os.EX_NOPERM
     except (NoDatabase, StoreError, FileError, OSError) as error:
         print(f"mailq: {error}", file=sys.stderr)
         return os.EX_UNAVAILABLE

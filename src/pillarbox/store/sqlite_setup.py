@@ -161,6 +161,8 @@ def _prepare(connection: apsw.Connection, mark: Mark, now: int) -> list[Applied]
     (mode,) = tx.row("PRAGMA journal_mode=WAL") or ("?",)
     if mode != "wal":
         raise IoFault(f"the file system of the database cannot do WAL (journal mode {mode})")
+    if _is_ready(tx, snapshot):
+        return []
     tx.run("BEGIN IMMEDIATE")
     try:
         applied = upgrade(tx)
@@ -184,6 +186,18 @@ def _prepare(connection: apsw.Connection, mark: Mark, now: int) -> list[Applied]
     for version, name in applied:
         log.info("Schema migration applied", version=version, name=name)
     return applied
+
+
+def _is_ready(tx: SqliteTx, snapshot: tuple[bool, str, int, int]) -> bool:
+    """Whether there is nothing to be written: whoever only wants to read waits for no foreign writer then."""
+    tx.run("BEGIN")
+    try:
+        if version_of(tx) != ALL[-1].version:
+            return False
+        known = tx.row("SELECT value FROM store_meta WHERE key = 'id'")
+        return known is not None and judge(snapshot, known[0], _counters(tx)[0]) is Verdict.SAME
+    finally:
+        tx.run("ROLLBACK")
 
 
 def _found(tx: SqliteTx, snapshot: tuple[bool, str, int, int], marked_uidvalidity: int) -> str:
