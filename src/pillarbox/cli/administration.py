@@ -34,7 +34,7 @@ from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of
 from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, UsageError, complain, print_in_any_locale, require_text
 from pillarbox.cli.tables import print_done
 from pillarbox.config.sources import FileError
-from pillarbox.store.errors import StoreError
+from pillarbox.store.errors import Busy, StoreError
 from pillarbox.store.opening import check_store
 
 app = group("Pillarbox, a mail server. `pillarbox COMMAND --help` tells more.")
@@ -73,6 +73,9 @@ def run(words: Sequence[str]) -> int:
     except UsageError as error:
         complain(error)
         return 2
+    except Busy as error:
+        complain(f"Error: {error}: another program has been writing to it for a minute; end its transaction, try again")
+        return EXIT_FAILED
     except (Refused, NoDatabase, StoreError, FileError) as error:
         complain(f"Error: {error}")
         return EXIT_FAILED
