@@ -156,7 +156,7 @@ def test_stats(run: Run) -> None:
 
 
 def test_times_are_shown_as_such(run: Run, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "smtp.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "smtp.db")) as connection, connection:
         connection.execute("UPDATE destinations SET blocked_until = 2000000000")
         connection.execute("UPDATE message_queue SET not_before = 2000000000 WHERE id = 1")
     assert "2033-05-18 03:33:20Z" in run("queue", "stats")[1]
