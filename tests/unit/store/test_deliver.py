@@ -53,7 +53,7 @@ async def test_counts_follow(store: Store, alice: User) -> None:
 async def test_over_quota_is_an_outcome_and_the_others_get_theirs(store: Store, alice: User, bob: User) -> None:
     await store.write(directory.set_quota, "alice", len(raw_message()) - 1)
     outcomes = await store.write(messages.deliver, message(), [to(alice), to(bob)])
-    assert [o.error for o in outcomes] == ["over quota", None]
+    assert [o.error for o in outcomes] == ["larger than the quota", None]
     assert (await inbox_of(store, alice)).message_count == 0
 
 
@@ -69,7 +69,7 @@ async def test_when_every_plan_is_refused_nothing_is_written_and_a_large_message
     for name in ("alice", "bob"):
         await store.write(directory.set_quota, name, 1)
     outcomes = await store.write(messages.deliver, message(), [to(alice), to(bob)])
-    assert [o.error for o in outcomes] == ["over quota"] * 2
+    assert [o.error for o in outcomes] == ["larger than the quota"] * 2
     assert await store.read(lambda tx: tx.rows("SELECT id FROM blobs")) == []
     raw = raw_message()
     blob_id = await store.write(blobs.begin, "1:1/1")
