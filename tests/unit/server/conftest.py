@@ -94,7 +94,7 @@ class Server:
 
     def wait_for(self, what: str | Callable[[], Any], times: int = 1) -> Any:
         """Until a text is in the log (so many times) or a function gives something true."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while time.monotonic() < end:
             found = self.log().count(what) >= times if isinstance(what, str) else what()
             if found:
