@@ -27,7 +27,10 @@ from .route import Refusal, Route, find
 HEAD = 64 * 1024  # octets of a message in which loops are looked for
 _STORED = Reply("END", 250, "2.0.0", "delivered to the mailbox")
 _EXPANDED = Reply("END", 250, "2.0.0", "passed on to several addresses")
-_FULL = Reply("END", 452, "4.2.2", "the mailbox is full")
+_OUTCOMES = {
+    "over quota": Reply("END", 452, "4.2.2", "the mailbox is full"),
+    "larger than the quota": Reply("END", 552, "5.2.2", "the message is larger than the mailbox may be"),
+}
 _NO_LONGER_OURS = Reply("RCPT", 550, "5.1.2", "this is no domain of ours any more")
 
 
@@ -101,7 +104,7 @@ def take(tx: Tx, parcel: Parcel, recipient: ParcelRecipient, hostname: str, now:
     if word is None:
         return _outcome(recipient, _STORED, route)
     once.forget(tx, [_mark(parcel, recipient)])
-    return _outcome(recipient, _FULL if word == "over quota" else Reply("END", 554, "5.2.0", word))
+    return _outcome(recipient, _OUTCOMES.get(word) or Reply("END", 554, "5.2.0", word))
 
 
 def _refused(refusal: Refusal) -> Reply:

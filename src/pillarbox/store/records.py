@@ -94,7 +94,7 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What became of one plan: `error` is None, or "over quota" or "no such user".
+    """What became of one plan: `error` is None, "over quota", "larger than the quota" or "no such user".
 
     `claimed`: the row, where it went into the queue as somebody's claim.
     """
