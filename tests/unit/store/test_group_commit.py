@@ -346,6 +346,7 @@ async def test_an_observer_that_raises_keeps_nobody_waiting(sqlite_store: Store)
     sqlite_store.observer = observer
     for key in ("a", "b", "c"):
         assert await asyncio.wait_for(sqlite_store.write(put, key), 60) == key
+    await asyncio.sleep(0)  # it is told after who waited
     sqlite_store.observer = None
     await sqlite_store.write(put, "d")
     assert await keys(sqlite_store) == ["a", "b", "c", "d"]
