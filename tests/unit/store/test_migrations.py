@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from store_samples import Clock, inbox_of, message, to
@@ -117,6 +118,38 @@ async def test_each_step_back_and_forth_with_data(target: str, clock: Clock) -> 
     await store.write(directory.set_enabled, "alice", False)
     assert await store.check() == []
     await store.close()
+
+
+async def test_what_waits_for_its_time_still_does_after_step_17(target: str, clock: Clock) -> None:
+    """And what was to be returned, but is still in a sender's hand, is held for a program that knows no wishes."""
+    migrate(target, clock=clock)
+    columns = "from_address, to_address, created_at, status, attempts, user_id, next_retry_at"
+    insert = f"INSERT INTO message_queue ({columns}) VALUES ('ada@example.com', ?, 1000, ?, ?, ?, ?)"
+    take_back(target, 16)
+
+    def fill(tx: Tx) -> None:
+        for row in (
+            ("later", "pending", 0, 7, 4600),
+            ("held", "held", 0, 7, None),
+            ("new", "pending", 0, 7, 1000),
+            ("by hand", "pending", 0, None, 4600),
+            ("put off", "retry", 1, 7, 4600),
+            ("claimed", "processing", 0, 7, 1300),
+        ):
+            tx.run(insert, row)
+        tx.run("UPDATE message_queue SET wish = 'bounce', claimed_by = 'x:1:1' WHERE to_address = 'claimed'")
+
+    run(target, fill)
+    assert [step.version for step in migrate(target, clock=clock)] == [*range(17, CURRENT + 1)]
+    found = "SELECT to_address, not_before FROM message_queue WHERE not_before IS NOT NULL"
+    run(target, lambda tx: _same(tx.rows(found), [("later", 4600)]))
+    take_back(target, 15)
+    claimed = "SELECT status, next_retry_at, claimed_by FROM message_queue WHERE to_address = 'claimed'"
+    run(target, lambda tx: _same(tx.rows(claimed), [("held", None, "x:1:1")]))
+
+
+def _same(found: list[Any], expected: list[Any]) -> None:
+    assert [tuple(row) for row in found] == expected
 
 
 @pytest.mark.parametrize("what", ["smtp.db", "."])
