@@ -15,8 +15,9 @@ unit: ## only the tests that need no other program
 	$(BIN)/pytest tests/unit tests/dialogues
 
 python: ## linters, types and the same tests with another Python, in a fresh clone of what is committed
-	data="$${PILLARBOX_TEST_DATA:-$$(readlink -e ../shared/data)}"; dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
-	git clone -q . "$$dir/pillarbox" && cd "$$dir/pillarbox" && PILLARBOX_TEST_DATA="$$data" \
+	unset PILLARBOX_TEST_DATA; data=$$(readlink -e "$(or $(PILLARBOX_TEST_DATA),../shared/data)") && \
+	export PILLARBOX_TEST_DATA="$$data"; dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	git clone -q . "$$dir/pillarbox" && cd "$$dir/pillarbox" && \
 	PILLARBOX_PYTHON="$(PYTHON)" ./pillarbox test -n auto --dist loadfile tests/unit tests/dialogues
 
 lint:

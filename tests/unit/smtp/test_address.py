@@ -167,7 +167,7 @@ VALID = {"ISEMAIL_VALID_CATEGORY", "ISEMAIL_DNSWARN", "ISEMAIL_RFC5321"}
 INVALID = {"ISEMAIL_CFWS", "ISEMAIL_DEPREC", "ISEMAIL_RFC5322", "ISEMAIL_ERR"}
 
 
-@pytest.mark.skipif("PILLARBOX_TEST_DATA" not in os.environ, reason="PILLARBOX_TEST_DATA is not set")
+@pytest.mark.skipif(not os.environ.get("PILLARBOX_TEST_DATA"), reason="PILLARBOX_TEST_DATA is not set")
 def test_the_cases_of_is_email():
     tree = ET.parse(FilePath(os.environ["PILLARBOX_TEST_DATA"]) / "address" / "isemail-tests.xml")
     wrong, count = [], 0
