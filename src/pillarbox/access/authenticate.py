@@ -213,10 +213,10 @@ class Authenticator:
         if self._bans is None or self._bans.spared(peer):
             return True
         now, key = self._clock(), self._key(f"{network_of(peer)}\0{username}", password)
-        if len(self._wrong) >= _MOST_REMEMBERED:
-            self._wrong.clear()
-        known = self._wrong.get(key, 0.0) > now
-        self._wrong[key] = now + REPEATED
+        known = self._wrong.pop(key, 0.0) > now
+        self._wrong[key] = now + REPEATED  # as the last one: who repeats himself is not forgotten for a flood of others
+        if len(self._wrong) > _MOST_REMEMBERED:
+            del self._wrong[next(iter(self._wrong))]
         return not known
 
     def _key(self, username: str, password: str) -> bytes:

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from pillarbox.access import authenticate
 from pillarbox.access.authenticate import Authenticator
 from pillarbox.access.bans import BanPolicy, Bans, network_of, told
 from pillarbox.access.ledger import Ledger
@@ -99,6 +100,16 @@ async def test_guesses_that_others_have_made_count_too(store):
         for n in range(3):
             await login.check("ada", f"wrong {n}", address)
         assert (made.of(address) is None) == (address == "10.1.2.3")
+
+
+async def test_who_repeats_himself_is_remembered_among_many_who_guess(store, monkeypatch):
+    monkeypatch.setattr(authenticate, "_MOST_REMEMBERED", 20)
+    made, login, _, _ = worker(store, Ledger(1).attach(1), BanPolicy(2, 3600))
+    for turn in range(6):
+        await login.check("ada", "the old one", "192.0.2.7")
+        for n in range(15):
+            await login.check("ada", f"wrong {n}", f"198.51.100.{15 * turn + n}")
+    assert made.of("192.0.2.7") is None
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8:1:2::5", "", "/run/x"])
