@@ -1,9 +1,10 @@
-"""A message for a server that takes no 8-bit or binary content: its leaf parts encoded anew (RFC 6152 section 3).
+"""A message for whoever takes no 8-bit or binary content: its leaf parts encoded anew (RFC 6152 section 3, RFC 3516
+section 4.4).
 
-`plan_downgrade` reads the message through a function, says what is copied, put in and encoded, and how large the result
-is; the content of every part stays the same once it is decoded. What must not be touched, because it is signed or may
-not be encoded, raises `Untouchable`. What a report returns is a copy for its author: its arrival counts more
-than a signature in it.
+`plan_downgrade`, for another server, and `plan_storage`, for a mailbox, read the message through a function and say
+what is copied, put in and encoded, and how large the result is; the content of every part stays the same once it is
+decoded. What must not be touched, because it is signed or may not be encoded, raises `Untouchable`. What a report
+returns is a copy for its author: its arrival counts more than a signature in it.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class _Look(msgspec.Struct):
     """What the octets of a part are."""
 
     eight: int = 0  # octets above 127
+    nul: bool = False
     binary: bool = False  # a NUL, a bare CR or LF
     longest: int = 0  # octets of a line
 
@@ -84,15 +86,23 @@ def plan_downgrade(size: int, read: Read, *, eight_bit: bool) -> Downgrade:
     """How a message of `size` octets is to be sent to a server without BINARYMIME, and without 8BITMIME unless
     `eight_bit`. Raises Untouchable."""
     root = structure(size, read)
-    return _Planner(root, size, read, eight_bit).plan()
+    return _Planner(root, size, read, eight_bit=eight_bit).plan()
+
+
+def plan_storage(size: int, read: Read) -> Downgrade:
+    """How a message with a NUL is kept in a mailbox: as 8-bit mail without one. What may not be touched stays as it is
+    where it holds none; else it raises Untouchable. A NUL outside of the content of leaf parts stays, too."""
+    root = structure(size, read)
+    return _Planner(root, size, read, eight_bit=True, storing=True).plan()
 
 
 class _Planner:
-    def __init__(self, root: Part, size: int, read: Read, eight_bit: bool) -> None:
+    def __init__(self, root: Part, size: int, read: Read, *, eight_bit: bool, storing: bool = False) -> None:
         self._root = root
         self._size = size
         self._read = read
         self._eight_bit = eight_bit
+        self._storing = storing
         self._whole = sum(1 for _ in _all(root)) < MAX_PARTS  # else the last part hides others
         self._pieces: list[Copy | Insert | Encode] = []
         self._at = 0  # up to here the message is in the pieces
@@ -135,6 +145,8 @@ class _Planner:
             touchable = touchable or "it has too many parts"
         if part.type in ("message", "multipart") and not _is_global(part):
             touchable = touchable or f"a part of the type {part.type}/{part.subtype} may not be encoded"
+        if touchable and self._storing and not look.nul:
+            return
         if touchable:
             raise Untouchable(touchable)
         words = part.type in ("text", "message") and not look.binary and look.longest <= MAX_LINE
@@ -188,7 +200,8 @@ class _Planner:
             last = b"\r" if joined.endswith(b"\r") else b""
             body = joined[: len(joined) - len(last)]
             rest = body.replace(b"\r\n", b"")
-            look.binary |= b"\r" in rest or b"\n" in rest or b"\0" in rest
+            look.nul |= b"\0" in rest
+            look.binary |= look.nul or b"\r" in rest or b"\n" in rest
             lengths = [len(text) for text in body.split(b"\n")]
             lengths[0] += line
             look.longest = max(look.longest, *lengths)

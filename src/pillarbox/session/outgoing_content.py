@@ -1,10 +1,21 @@
-"""The octets of a queued message, slice by slice from the store: as they are, or encoded anew."""
+"""The octets of a message in the store, slice by slice from the store: as they are, or encoded anew."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
-from pillarbox.mime.downgrade import SLICE, Copy, Downgrade, Insert, has_ascii_headers, plan_downgrade, structure
+from pillarbox.mime.downgrade import (
+    SLICE,
+    Copy,
+    Downgrade,
+    Insert,
+    Read,
+    has_ascii_headers,
+    plan_downgrade,
+    plan_storage,
+    structure,
+)
 from pillarbox.mime.encoder import encoder_for
 from pillarbox.store import blobs
 from pillarbox.store.errors import Corrupt
@@ -46,7 +57,14 @@ class Content:
     async def downgrade(self, *, eight_bit: bool) -> None:
         """Give it in a form for a server without BINARYMIME, and without 8BITMIME unless `eight_bit`. Raises
         Untouchable and StoreError."""
-        self._anew = await self._store.scan(self._plan, eight_bit)
+        await self._encode(partial(plan_downgrade, eight_bit=eight_bit))
+
+    async def encode_nul(self) -> None:
+        """Give it in the form that a mailbox holds, see `plan_storage`. Raises Untouchable and StoreError."""
+        await self._encode(plan_storage)
+
+    async def _encode(self, plan: Callable[[int, Read], Downgrade]) -> None:
+        self._anew = await self._store.scan(self._plan, plan)
         self.size = self._anew.size
 
     def as_it_is(self) -> None:
@@ -103,10 +121,8 @@ class Content:
         root = structure(self._stored_size, lambda start, length: self._read(tx, start, length))
         return has_ascii_headers(root, lambda start, length: self._read(tx, start, length))
 
-    def _plan(self, tx: Tx, eight_bit: bool) -> Downgrade:
-        return plan_downgrade(
-            self._stored_size, lambda start, length: self._read(tx, start, length), eight_bit=eight_bit
-        )
+    def _plan(self, tx: Tx, plan: Callable[[int, Read], Downgrade]) -> Downgrade:
+        return plan(self._stored_size, lambda start, length: self._read(tx, start, length))
 
     def _read(self, tx: Tx, start: int, length: int) -> bytes:
         head = self._prefix[start : start + length]

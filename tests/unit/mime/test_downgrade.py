@@ -14,6 +14,7 @@ from pillarbox.mime.downgrade import (
     encoded,
     has_ascii_headers,
     plan_downgrade,
+    plan_storage,
     structure,
 )
 from pillarbox.mime.encoder import Base64Encoder, QuotedPrintableEncoder, encoder_for
@@ -25,8 +26,17 @@ def reading(message):
 
 
 def downgraded(message, *, eight_bit=False):
-    """The message as it is sent; its size is the one that was announced."""
-    plan = plan_downgrade(len(message), reading(message), eight_bit=eight_bit)
+    """The message as it is sent."""
+    return made(message, plan_downgrade(len(message), reading(message), eight_bit=eight_bit))
+
+
+def stored(message):
+    """The message as a mailbox holds it."""
+    return made(message, plan_storage(len(message), reading(message)))
+
+
+def made(message, plan):
+    """What a plan says; its size is the one that was announced."""
     out = b""
     for piece in plan.pieces:
         match piece:
@@ -183,10 +193,41 @@ def test_a_signed_message_without_8_bit_content_is_left_alone():
     assert downgraded(message) == message
 
 
-@given(st.binary(max_size=400))
-def test_no_message_makes_it_fail(data):
+def test_a_nul_is_stored_encoded_and_what_is_signed_left_alone():
+    signed = (
+        (SIGNED % (b"bare \n", b"x" * 2000)).replace(b"8bit", b"binary").replace(b'"b"', b"c").replace(b"--b", b"--c")
+    )
+    message = (
+        b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+        b"--b\r\nContent-Transfer-Encoding: binary\r\n\r\na\0\xff\nb\r\n--b\r\n%b\r\n--b--\r\n"
+    ) % signed
+    out = stored(message)
+    assert b"\0" not in out
+    assert signed in out
+    assert leaves(out)[0][3] == b"a\0\xff\nb"
+    assert [part[3] for part in leaves(out)] == [part[3] for part in leaves(message)]
+    with pytest.raises(Untouchable):
+        stored(message.replace(b"bare \n", b"\0"))
+
+
+@given(st.lists(st.sampled_from([b"\0", b"\r", b"\n", b"\xff", b"a", b"\r\n", b"-", b"--b"]), max_size=40))
+def test_every_part_that_is_stored_decodes_to_what_it_was(octets):
+    message = MIXED.replace(b"8bit", b"binary") % (b"x\0" + b"".join(octets), b"y\0")
     try:
-        out = downgraded(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + data)
+        out = stored(message)
+    except Untouchable:
+        return
+    parts = leaves(message)
+    assert [part[3] for part in leaves(out)] == [part[3] for part in parts]
+    if not any(b"--b" in octet for octet in octets):  # else a NUL may be in a header
+        assert b"\0" not in out
+
+
+@pytest.mark.parametrize("change", [downgraded, stored])
+@given(st.binary(max_size=400))
+def test_no_message_makes_it_fail(change, data):
+    try:
+        out = change(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + data)
     except Untouchable:
         return
     assert structure(len(out), reading(out)) is not None
