@@ -67,7 +67,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("2971", "ID", "ID", ALWAYS),
     _have("3348", "CHILDREN", "CHILDREN"),
     _have("3502", "MULTIAPPEND", "MULTIAPPEND", reason="as many messages in one command as SAVELIMIT says"),
-    _have("3516", "BINARY", "BINARY", reason="content is kept as it came; a NUL in BODY[] is given as octet 128"),
+    _have("3516", "BINARY", "BINARY", reason="parts with a NUL are kept in base64"),
     _have("3691", "UNSELECT", "UNSELECT"),
     _have("4314", "ACL", "ACL RIGHTS=kxten", reason="what is shared is below Other Users/; identifiers are usernames"),
     _have("4315", "UIDPLUS", "UIDPLUS"),

@@ -16,7 +16,9 @@ from pillarbox.imap import flags
 from pillarbox.imap.commands import Append
 from pillarbox.imap.events import AppendEnd, AppendStart, CatenateText, CatenateUrl, LiteralChunk
 from pillarbox.imap.responses import appenduid
+from pillarbox.mime.downgrade import Untouchable
 from pillarbox.session import imap_annotations
+from pillarbox.session.binary_mail import encoded
 from pillarbox.session.imap_acl import seen
 from pillarbox.session.imap_answers import Answer, Refuse, SourceGone, gone, no_mailbox
 from pillarbox.session.imap_append_held import Held, New
@@ -77,7 +79,7 @@ async def begin(session: ImapSession, event: AppendStart) -> Appending:
 
 async def another(session: ImapSession, appending: Appending, event: AppendStart) -> None:
     """A message begins; the one before it is complete (RFC 3502)."""
-    await _finish(appending)
+    await _finish(session, appending)
     args = appending.args = event.args
     if args.size == 0 and not args.catenate:
         raise Refuse("An empty message cannot be stored", "CANNOT")  # it also cancels the others, RFC 3502 section 6.3
@@ -120,7 +122,7 @@ async def chunk(appending: Appending, event: LiteralChunk) -> None:
         await pause
 
 
-async def _finish(appending: Appending) -> None:
+async def _finish(session: ImapSession, appending: Appending) -> None:
     """The message that came is whole."""
     spool = appending.spool
     if spool is None:
@@ -129,8 +131,13 @@ async def _finish(appending: Appending) -> None:
         raise Refuse("An empty message cannot be stored", "CANNOT")
     try:
         message = spool.finish_now() or await spool.finish()
+        if spool.has_nul:
+            spool, message = await encoded(session.node, spool, message)
+            appending.spool = spool
     except SpoolError as error:
         raise Refuse(f"Not now: {error}", "UNAVAILABLE") from None
+    except Untouchable as error:
+        raise Refuse(f"A NUL is stored encoded, which cannot be done here: {error}", "UNKNOWN-CTE") from None
     imap_annotations.require_parts(appending.args.annotations, message.analysis.parts)
     appending.spool = None
     appending.octets += spool.size
@@ -144,7 +151,7 @@ async def end(session: ImapSession, appending: Appending, event: AppendEnd) -> A
     try:
         if event.fault:
             raise Refuse(event.fault, event.code, status=event.status)
-        await _finish(appending)
+        await _finish(session, appending)
         new = appending.held.messages
         size = sum(len(message.packed) for _, message in new if message.packed is not None)
         try:

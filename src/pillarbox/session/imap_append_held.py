@@ -6,18 +6,12 @@ are freed at once; after a crash the sweep of blobs that nobody has finds them.
 
 from __future__ import annotations
 
-import asyncio
-
-import structlog
-
 from pillarbox.flow.spool import Spool
 from pillarbox.imap.commands import Append
 from pillarbox.mime.analysis import Analysis
+from pillarbox.session.binary_mail import free
 from pillarbox.store import Store, blobs
-from pillarbox.store.errors import StoreError
 from pillarbox.store.records import NewMessage
-
-log = structlog.get_logger()
 
 MOST_HELD = 4 << 20  # octets in memory: contents, and what was computed of them
 OVERHEAD = 1000  # octets that a message takes besides
@@ -69,10 +63,7 @@ class Held:
         self.messages = []
         if stored or not ids:
             return
-        try:
-            store.write(blobs.free_unwanted, ids).add_done_callback(_freed)
-        except StoreError:
-            return  # the store is closed: the sweep finds them
+        free(store, ids)
 
     def _give_back(self, *, stored: bool) -> None:
         for spool in self._spools:
@@ -95,8 +86,3 @@ def _octets_of(message: NewMessage) -> int:
 def _only_size(size: int) -> Analysis:
     """What is asked for of a message whose blob is complete."""
     return Analysis(size, b"", b"", b"", b"", 0, "", (), (), "", "", None, "")
-
-
-def _freed(done: asyncio.Future[int]) -> None:
-    if not done.cancelled() and (error := done.exception()) is not None:
-        log.info("Messages that were not appended are freed later", error=str(error))

@@ -185,6 +185,7 @@ class SmtpSession(EnvelopeSession):
     async def _receive_large(self) -> None:
         assert self._reception is not None
         message = await self._reception.complete()
+        self._spool = self._reception.spool
         storing = self._reception.store(message) if message is not None else None
         if storing is None:
             self.end_transaction()

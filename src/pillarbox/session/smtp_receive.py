@@ -16,6 +16,7 @@ from pillarbox.flow.allowance import Held, OverLimit, Submitted, submit
 from pillarbox.flow.deliver import Envelope, Recipient, Result
 from pillarbox.flow.sending.handover import Handover
 from pillarbox.flow.spool import Spool, SpoolError
+from pillarbox.mime.downgrade import Untouchable
 from pillarbox.smtp.address import Path
 from pillarbox.smtp.events import Hello, Mail
 from pillarbox.smtp.received import Trace, received, with_protocol
@@ -26,6 +27,7 @@ from pillarbox.store.records import NewMessage
 from . import smtp_replies as say
 from . import smtp_story as story
 from . import smtp_submission as submission
+from .binary_mail import encoded
 from .smtp_submission import NOTHING, Asked
 
 if TYPE_CHECKING:
@@ -39,7 +41,18 @@ MAX_HOPS = 100  # Received fields, RFC 5321 section 6.3
 class Reception:
     """One whole message of one session."""
 
-    __slots__ = ("_asked", "_header_id", "_hello", "_mail", "_only", "_recipients", "_session", "_spool", "message_id")
+    __slots__ = (
+        "_asked",
+        "_body",
+        "_header_id",
+        "_hello",
+        "_mail",
+        "_only",
+        "_recipients",
+        "_session",
+        "message_id",
+        "spool",
+    )
 
     def __init__(
         self,
@@ -58,7 +71,8 @@ class Reception:
         self._hello = hello
         self._recipients = tuple(recipients)
         self._only = only
-        self._spool = spool
+        self._body: str = mail.body
+        self.spool = spool  # another one after `complete` of binary mail
         self._asked = asked
         self._header_id = ""
         self.message_id = message_id
@@ -66,19 +80,31 @@ class Reception:
     async def complete(self) -> NewMessage | None:
         """The message, when that needs waiting; None when it was refused."""
         try:
-            return await self._spool.finish()
+            message = await self.spool.finish()
+            if self._is_binary_mail:
+                self.spool, message = await encoded(self._session.node, self.spool, message)
+                self._body = "8BITMIME"
+            return message
         except (SpoolError, StoreError) as error:
             self.failed(error)
-            return None
+        except Untouchable as error:
+            self._not_encoded(error)
+        return None
 
     def complete_now(self) -> NewMessage | None:
         """The message, when it is small; None when it was refused or needs `complete`. Raises as the spool does."""
-        return self._spool.finish_now()
+        message = self.spool.finish_now()
+        return None if self._is_binary_mail else message
+
+    @property
+    def _is_binary_mail(self) -> bool:
+        """Whether a NUL comes for somebody's mailbox. What only passes through stays as it is."""
+        return self.spool.has_nul and any(one.route.users or one.route.lists for one in self._recipients)
 
     def store(self, message: NewMessage) -> asyncio.Future[Result] | asyncio.Future[Submitted] | None:
         """Hand the message to the store; None when it was refused."""
         session = self._session
-        if self._spool.hops > MAX_HOPS:
+        if self.spool.hops > MAX_HOPS:
             log.warning("Message refused: too many hops", message_id=self.message_id, peer=str(session.peer))
             session.node.slot.add(Field.MESSAGES_REJECTED)
             self._refused(say.TOO_MANY_HOPS)
@@ -97,7 +123,7 @@ class Reception:
             envid=self._mail.envid,
             reports=session.role is not Role.LMTP,
             ret=self._mail.ret,
-            body=self._mail.body,
+            body=self._body,
             smtputf8=self._mail.smtputf8,
             user_id=session.identity.user_id if session.identity is not None else None,
             priority=self._asked.priority,
@@ -105,9 +131,9 @@ class Reception:
             deliver_by=self._asked.deliver_by,
             deliver_mode=self._asked.deliver_mode,
         )
-        planned = flow.plan(envelope, message, self._spool.head)
+        planned = flow.plan(envelope, message, self.spool.head)
         size = len(message.packed) if message.packed is not None else 0
-        handover, head = session.node.handover, self._spool.head
+        handover, head = session.node.handover, self.spool.head
         warm = handover.warm() if handover is not None else None
         given = (envelope, planned, message, head, warm)
         store = session.node.store
@@ -144,12 +170,12 @@ class Reception:
                 self._refused(self._outcome(word or ""), recipient.address)
         else:
             slot.add(Field.LMTP_MESSAGES_RECEIVED if session.role is Role.LMTP else Field.MESSAGES_RECEIVED)
-            slot.add(Field.BYTES_RECEIVED, self._spool.size)
+            slot.add(Field.BYTES_RECEIVED, self.spool.size)
             slot.add(Field.MESSAGES_DELIVERED, result.delivered)
             slot.add(Field.MESSAGES_QUEUED, result.queued)
             self._log(result)
             sender = self._mail.sender.address
-            story.accepted(session, self.message_id, sender, result, self._spool.size, self._header_id)
+            story.accepted(session, self.message_id, sender, result, self.spool.size, self._header_id)
         self._answer(result)
         return result.delivered + result.queued > 0
 
@@ -185,6 +211,14 @@ class Reception:
             node.disk.full()
         log.error("Message not stored: %s", error, message_id=self.message_id, peer=str(self._session.peer))
         reply = say.NO_ROOM if isinstance(error, Full | SpoolError) else say.LOCAL_ERROR
+        self._refused(reply)
+        self._answer_all(reply)
+
+    def _not_encoded(self, error: Untouchable) -> None:
+        node = self._session.node
+        node.slot.add(Field.MESSAGES_REJECTED)
+        log.warning("Message refused: %s", error, message_id=self.message_id, peer=str(self._session.peer))
+        reply = Reply(554, "5.6.3", f"Message refused: it holds a NUL, and cannot be encoded: {error}")
         self._refused(reply)
         self._answer_all(reply)
 
@@ -234,7 +268,7 @@ class Reception:
         sender = self._mail.sender.address
         recipients = self._recipients
         log.info(
-            f"Message received: FROM={sender}, recipients={len(recipients)}, size={self._spool.size} bytes",
+            f"Message received: FROM={sender}, recipients={len(recipients)}, size={self.spool.size} bytes",
             message_id=self.message_id,
             peer=str(self._session.peer),
         )

@@ -25,15 +25,6 @@ async def test_a_literal_that_does_not_wait(house):
         assert (await c.until(b"y"))[0] == b"* STATUS Drafts (MESSAGES 1)"
 
 
-async def test_literal8_keeps_nul(house):
-    async with house() as h:
-        c = await h.login("INBOX")
-        await c.send(b"x APPEND INBOX ~{11+}\r\na: 1\r\n\r\n\0\1\2\r\n")
-        assert (await c.until(b"x"))[-1].startswith(b"x OK")
-        (response,) = await c.ok("FETCH 1 BINARY.PEEK[]")
-        assert b"~{11}\r\na: 1\r\n\r\n\0\1\2" in response
-
-
 async def test_refusals_before_the_literal_is_sent(house):
     async with house(max_message_size=2000) as h:
         c = await h.login()

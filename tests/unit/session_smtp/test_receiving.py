@@ -1,12 +1,14 @@
 """Mail comes in: envelope, content, reply, and what is in the store when the reply has been said."""
 
+import asyncio
+import base64
 import re
 
 import pytest
 
 from pillarbox.access.ledger import Field
 from pillarbox.access.limits import Role
-from pillarbox.store import directory
+from pillarbox.store import blobs, directory, routes
 
 
 async def test_a_message_is_in_the_mailbox_when_250_was_said(house):
@@ -223,16 +225,65 @@ async def test_a_message_with_too_many_hops_goes_round_in_circles(house):
         assert (await client.message("", "ada@example.com", hops * 100 + b"\r\n")).startswith("250")
 
 
-async def test_chunks_of_binary_arrive_as_they_are(house):
+async def in_chunks(client, content, recipient="ada@example.com"):
+    """The answer to content that goes by BDAT, in two chunks."""
+    await client.say("MAIL FROM:<eve@example.org> BODY=BINARYMIME", f"RCPT TO:<{recipient}>")
+    await client.send(b"BDAT 20\r\n" + content[:20] + b"BDAT %d LAST\r\n" % (len(content) - 20) + content[20:])
+    assert (await client.reply()).startswith("250")
+    return await client.reply()
+
+
+async def test_chunks_arrive_as_they_are(house):
+    async with house() as h:
+        client = await h.greeted()
+        content = b"Subject: b\r\n\r\nbare \r and \n\r\n.\r\nend"
+        assert (await in_chunks(client, content)).startswith("250 2.0.0 OK: Message accepted")
+        (message,) = await h.mail("ada@example.com")
+        assert message.endswith(content)
+
+
+async def test_chunks_with_nul_are_encoded_for_a_mailbox(house):
     async with house() as h:
         client = await h.greeted()
         content = b"Subject: b\r\n\r\nbare \r and \n and \0\r\n.\r\nend"
-        await client.say("MAIL FROM:<eve@example.org> BODY=BINARYMIME", "RCPT TO:<ada@example.com>")
-        await client.send(b"BDAT 20\r\n" + content[:20] + b"BDAT %d LAST\r\n" % (len(content) - 20) + content[20:])
-        assert (await client.reply()).startswith("250")
-        assert (await client.reply()).startswith("250 2.0.0 OK: Message accepted")
+        assert (await in_chunks(client, content)).startswith("250 2.0.0 OK: Message accepted")
         (message,) = await h.mail("ada@example.com")
-        assert message.endswith(content)
+        header, _, body = message.partition(b"\r\n\r\n")
+        assert header.endswith(b"\r\nContent-Transfer-Encoding: base64")
+        assert base64.b64decode(body) == content[14:]
+        assert h.node.memory.used == 0
+
+
+async def test_chunks_with_nul_pass_through_as_they_are(house):
+    async with house() as h:
+        await h.write(routes.create_route, "second", "backup")
+        await h.write(routes.add_rule, "recipient", "elsewhere.example", "second", accept=True)
+        client = await h.greeted()
+        content = b"Subject: b\r\n\r\nbare \r and \n and \0\r\n.\r\nend"
+        reply = await in_chunks(client, content, "who@elsewhere.example")
+        assert reply.startswith("250 2.0.0 OK: Message accepted")
+        ((_, _, _, blob_id),) = await h.queue()
+        assert await h.node.store.read(blobs.read_slice, blob_id, 0, 1000) == content
+
+
+@pytest.mark.parametrize("role", [Role.SMTP, Role.LMTP])
+async def test_a_nul_that_cannot_be_encoded_is_refused(house, role):
+    async with house() as h:
+        client = await h.greeted(role)
+        assert (await in_chunks(client, b"Subject: a NUL \0 in it\r\n\r\ntext\r\n")).startswith("554 5.6.3 ")
+        signed = (
+            b"MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n"
+            b"--b\r\nContent-Transfer-Encoding: binary\r\n\r\n\0\r\n--b\r\n\r\nsignature\r\n--b--\r\n"
+        )
+        assert (await in_chunks(client, signed)).startswith("554 5.6.3 ")
+        assert (await client.say("NOOP")).startswith("250")
+        assert await h.mail("ada@example.com") == []
+        assert h.node.memory.used == 0
+        for _ in range(500):  # what waited while it was encoded is freed
+            if not (left := await h.rows("SELECT id FROM blobs")):
+                break
+            await asyncio.sleep(0.01)
+        assert left == []
 
 
 async def test_a_chunk_that_nobody_means_to_send_ends_the_conversation(house):
