@@ -6,6 +6,7 @@ costs no more than the names of what has changed.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -56,6 +57,7 @@ class Following:
         if not self.interest.elsewhere:
             return
         await self._join(self.user_id)
+        await asyncio.sleep(0)  # what the client did in the command before is told when that has ended
         await self.mine.settle()
         if self.interest.others:
             self.accounts.directory(self, self._directory_changed)

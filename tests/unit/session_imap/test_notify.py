@@ -35,6 +35,19 @@ async def test_new_and_expunged_messages_give_a_status(house):
         assert await silent(h, c)
 
 
+async def test_the_command_before_is_in_the_first_status_and_no_news(house):
+    async with house() as h:
+        await listening(h, f"(personal {MESSAGES})")  # the account is followed already
+        c = await h.login()
+        (c.capabilities,) = await c.ok("CAPABILITY")
+        append = b"a APPEND Sent {8+}\r\na: b\r\n\r\n\r\n"
+        await c.send(append + f"b NOTIFY SET STATUS (mailboxes Sent {MESSAGES})\r\n".encode())
+        assert (await c.until(b"a"))[-1].startswith(b"a OK")
+        first, _ = await c.until(b"b")
+        assert plain([first]) == [b"* STATUS Sent (MESSAGES 1 UIDNEXT 2 UIDVALIDITY n)"]
+        assert await silent(h, c)
+
+
 async def test_flags_of_others_are_told_by_the_mod_sequence(house):
     events = "(personal (MessageNew MessageExpunge FlagChange))"
     async with house() as h:
