@@ -79,7 +79,7 @@ def store(tx: Tx, message: NewMessage) -> int:
 def look_into(tx: Tx, blob_id: int) -> None:
     """Have a blob of a message that was only to pass through (`Analysis.is_outline`), and comes into a mailbox after
     all, analysed. It is a small one."""
-    row = tx.row("SELECT size, data FROM blobs WHERE id = ? AND complete = 1 AND envelope IS NULL", (blob_id,))
+    row = tx.row(_NOT_LOOKED_INTO + tx.locking("FOR NO KEY UPDATE"), (blob_id,))
     if row is not None:
         size, packed = row
         analysis = analyse(read_slice(tx, blob_id, 0, size))
@@ -103,6 +103,7 @@ _COMPUTED = (
 )
 _INSERT = f"INSERT INTO blobs ({_COMPUTED}, created_at) VALUES (1, {'?, ' * 15}?)"
 _INSERT_WHOLE = f"INSERT INTO blobs ({_COMPUTED}, created_at, data) VALUES (1, {'?, ' * 16}?)"
+_NOT_LOOKED_INTO = "SELECT size, data FROM blobs WHERE id = ? AND complete = 1 AND envelope IS NULL"
 _LOOKED_INTO = f"UPDATE blobs SET ({_COMPUTED}, data) = (1, {'?, ' * 15}NULL) WHERE id = ?"
 _FINISH = f"UPDATE blobs SET ({_COMPUTED}, owner) = (1, {'?, ' * 15}'') WHERE id = ? AND complete = 0"
 
@@ -165,7 +166,8 @@ def read_slice(tx: Tx, blob_id: int, start: int, length: int) -> bytes:
     if stored is not None:
         tx.heavy(octets=stored)
         (piece,) = tx.row("SELECT data FROM blobs WHERE id = ?", (blob_id,)) or (b"",)
-        return unpack(piece, size)[start:end]
+        if piece is not None:  # else another writer has looked into it meanwhile (PostgreSQL): it is a chunk now
+            return unpack(piece, size)[start:end]
     tx.heavy(octets=max(end - start, min(size, CHUNK_SIZE) // 4))  # a piece is read and decompressed whole
     chunks = tx.rows(
         "SELECT start, size, data FROM blob_chunks "

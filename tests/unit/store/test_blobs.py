@@ -1,13 +1,15 @@
 """Packing, and the freeing of blobs that nobody needs."""
 
+import asyncio
 import os
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from store_samples import Clock, inbox_of, message, raw_message, to
 
-from pillarbox.mime.analysis import analyse, outline
+from pillarbox.mime.analysis import Analysis, analyse, outline
 from pillarbox.store import Corrupt, NotFound, Store, Tx, blobs, messages, undelete
 from pillarbox.store.records import NewMessage, Queued, User
 
@@ -71,6 +73,50 @@ async def test_what_passes_through_is_one_row_until_a_mailbox_has_it(store: Stor
     assert await store.read(blobs.read_start, 1, len(raw)) == raw
     (envelope,) = await store.read(lambda tx: tx.row("SELECT envelope FROM blobs WHERE id = 1")) or ()
     assert bytes(envelope) == analyse(raw).envelope
+
+
+async def test_two_at_once_look_into_what_passed_through(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL has several writers; with SQLite one comes after the other."""
+    raw = raw_message()
+    passing = NewMessage(blobs.pack(raw), None, outline(raw, b"<1@example.org>"))
+    begun, never = threading.Event(), threading.Event()
+
+    def slow(data: bytes) -> Analysis:
+        begun.set()
+        never.wait(0.3)
+        return analyse(data)
+
+    monkeypatch.setattr(blobs, "analyse", slow)
+
+    def another(tx: Tx) -> bytes:
+        begun.wait(5)
+        blobs.look_into(tx, 1)
+        return blobs.read_slice(tx, 1, 0, len(raw))
+
+    await store.write(messages.deliver, passing, [Queued("a@b.c", "d@e.f")])
+    _, found = await asyncio.gather(store.write(blobs.look_into, 1), store.write(another))
+    assert found == raw
+
+
+async def test_what_comes_into_a_mailbox_while_it_is_read(store: Store) -> None:
+    """A transaction that writes sees what others commit meanwhile (PostgreSQL)."""
+    raw = raw_message()
+    passing = NewMessage(blobs.pack(raw), None, outline(raw, b"<1@example.org>"))
+    await store.write(messages.deliver, passing, [Queued("a@b.c", "d@e.f")])
+
+    class Meanwhile:
+        """Another looks into it between two statements."""
+
+        def __init__(self, tx: Tx) -> None:
+            self._tx = tx
+
+        def heavy(self, octets: int) -> None:
+            blobs.look_into(self._tx, 1)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._tx, name)
+
+    assert await store.write(lambda tx: blobs.read_slice(Meanwhile(tx), 1, 0, len(raw))) == raw  # type: ignore[arg-type]
 
 
 async def blob_count(store: Store) -> int:
