@@ -1,10 +1,14 @@
 """The texts that SEARCH looks through say what the rows of the messages say, whatever became of their summary."""
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 from store_samples import inbox_of, to
 
 from pillarbox.mime.analysis import analyse
-from pillarbox.store import Store, blobs, messages, summaries, summary_texts
+from pillarbox.store import Store, blobs, directory, messages, summaries, summary_texts
 from pillarbox.store.records import NewMessage, User
 from pillarbox.store.summary_texts import NAMES, NO_DAY
 
@@ -81,6 +85,18 @@ async def test_they_go_with_their_summary_and_come_again(store: Store, alice: Us
     assert len(await forms(store)) == 2
     await store.write(lambda tx: tx.run("DELETE FROM summaries"))
     assert await forms(store) == []
+
+
+async def test_they_go_with_a_summary_that_sqlite3_deletes(sqlite_store: Store, folder: Path) -> None:
+    """Foreign keys are off there."""
+    alice = await sqlite_store.write(directory.create_user, "alice", "alice@example.com", "h")
+    await fill(sqlite_store, alice)
+    assert await pack(sqlite_store) == 1
+    with closing(sqlite3.connect(folder / "smtp.db")) as database, database:
+        database.execute("DELETE FROM summaries")
+    assert await forms(sqlite_store) == []
+    assert await sqlite_store.check() == []
+    assert await pack(sqlite_store) == 1
 
 
 async def test_those_of_other_tables_of_unicode_are_not_read_and_made_anew(

@@ -1,4 +1,7 @@
-"""What SEARCH looks through, packed beside summaries (`summary_texts`). Derived: what is here may be removed."""
+"""What SEARCH looks through, packed beside summaries (`summary_texts`). Derived: what is here may be removed.
+
+They go with their summary, also when the system's `sqlite3` deletes that, for which foreign keys are off.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,18 @@ _TABLE = """CREATE TABLE summary_texts (
     )"""
 
 
+_GONE = (
+    "CREATE TRIGGER summary_texts_go AFTER DELETE ON summaries "
+    "BEGIN DELETE FROM summary_texts WHERE summary_id = old.id; END"
+)
+
+
 def up(words: Mapping[str, str]) -> list[str]:
-    return [_TABLE.format(**words)]
+    return [_TABLE.format(**words), *([_GONE] if words["blob"] == "BLOB" else [])]
 
 
 def down(words: Mapping[str, str]) -> list[str]:
-    return ["DROP TABLE summary_texts"]
+    return [
+        *(["DROP TRIGGER IF EXISTS summary_texts_go"] if words["blob"] == "BLOB" else []),
+        "DROP TABLE summary_texts",
+    ]
