@@ -193,12 +193,12 @@ def move(tx: Tx, wanted: QueueFilter, limit: int, route_id: int | None) -> int:
     """
     if holds(tx, route_id):
         sure = "q.status <> 'processing' AND (q.status <> 'held' OR coalesce(q.route_id, 0) <> ?)"
-        changes = "route_id = ?, moved = 0, destination_id = NULL, status = 'held', next_retry_at = NULL"
+        changes = "route_id = ?, moved = 0, destination_id = NULL, status = 'held', next_retry_at = NULL, wish = ''"
         return _change(tx, wanted, limit, sure, changes, (route_id,), (route_id,), due=True)
     sure = "q.status <> 'processing' AND (coalesce(q.route_id, 0) <> ? OR q.moved <> ?)"
     moved, wish = int(route_id is not None), (route_id or 0, int(route_id is not None))
     due = "CASE WHEN status = 'retry' AND next_retry_at > ? THEN ? ELSE next_retry_at END"
-    changes = f"route_id = ?, moved = ?, destination_id = NULL, next_retry_at = {due}"
+    changes = f"route_id = ?, moved = ?, destination_id = NULL, next_retry_at = {due}, wish = ''"
     return _change(tx, wanted, limit, sure, changes, (route_id, moved, tx.now, tx.now), wish, due=True)
 
 

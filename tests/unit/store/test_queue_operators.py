@@ -260,6 +260,19 @@ async def test_what_was_put_off_is_due_where_it_is_moved_to(store: Store) -> Non
     assert found[later].next_retry_at == at
 
 
+@pytest.mark.parametrize("kind", ["smarthost", "hold"])
+async def test_a_move_counts_and_not_what_was_wished_before(store: Store, kind: str) -> None:
+    """It was in the hand of one who gave it back before he obeyed."""
+    route = await store.write(routes.create_route, "other", kind, host="" if kind == "hold" else "hub.test")
+    await put(store, "1@x")
+    (queue_id,) = await claim_all(store)
+    await store.write(queue_wishes.ask, [queue_id], queue_wishes.Wish("delete"))
+    await store.write(queue_settle.give_back, "one", [queue_id])
+    assert await store.read(lambda tx: tx.row("SELECT claimed_by, wish <> '' FROM message_queue")) == ("", True)
+    assert await store.write(queue.move, ALL, 10, route.id) == 1
+    assert await store.read(lambda tx: tx.row("SELECT wish FROM message_queue")) == ("",)
+
+
 async def test_a_move_to_a_route_that_holds_holds_until_the_release(store: Store) -> None:
     route = await store.write(routes.create_route, "later", "hold")
     one, held, dead, sent = await put(store, "1@x", "2@x", "3@x", "4@x")
