@@ -180,7 +180,7 @@ _DATABASE = (
             "How long `pillarbox undelete` can bring back expunged messages and deleted mailboxes. Their space is "
             "given back a day after that.", "InvalidRetention"),
     Setting("SMTP_QUOTA_FULL", "database.quota_full", choice("temporary", "permanent"), "temporary",
-            "What a sender is told before DATA when a mailbox is full: try again later (452), or no (552).",
+            "What a sender is told when a mailbox is full: try again later (452), or no (552).",
             "InvalidQuotaPolicy"),
     Setting("SMTP_QUOTA_WARNINGS", "database.quota_warnings", percentages(10), "80 95",
             "At how many per cent of its quota an account is told so by mail, once each; of a domain's, its "

@@ -254,8 +254,8 @@ class Reception:
                 core.reply(*(_accepted(self.message_id) if error is None else self._outcome(error)))
         elif None in result.errors:
             core.reply(*_accepted(self.message_id))
-        else:
-            core.reply(*self._outcome(result.errors[0] or ""))
+        else:  # of one who may have it later nobody is told that it failed for good
+            core.reply(*max((self._outcome(error or "") for error in result.errors), key=_may_pass))
 
     def _outcome(self, error: str) -> Reply:
         return say.outcome(error, self._session.node.settings.quota_full)
@@ -286,6 +286,11 @@ def _hand_over(handover: Handover, content: bytes | None, done: asyncio.Future[A
     if isinstance(result, Submitted):
         result = result.result
     handover.accepted(result.plans, result.outcomes, content)
+
+
+def _may_pass(reply: Reply) -> bool:
+    """Whether it asks the client to try again (RFC 5321 section 4.2.1)."""
+    return reply.code < 500
 
 
 def _accepted(message_id: str) -> Reply:

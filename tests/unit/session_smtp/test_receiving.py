@@ -186,6 +186,24 @@ async def test_a_message_that_does_not_fit_any_more_is_refused_by_the_policy(hou
         await h.write(lambda tx: tx.run("UPDATE users SET quota_used = 0 WHERE username = 'near@example.com'"))
 
 
+@pytest.mark.parametrize("names", [("small", "full"), ("full", "small")])
+async def test_one_of_several_who_may_have_it_later_lets_the_client_try_again(house, names):
+    """One reply for all: what will never fit into one mailbox does not return what will fit into another."""
+    async with house() as h:
+        await h.add_user("small@example.com", quota_limit=200)
+        await h.add_user("full@example.com", quota_limit=1000)
+        await h.write(lambda tx: tx.run("UPDATE users SET quota_used = 900 WHERE username = 'full@example.com'"))
+        client = await h.greeted()
+        body = b"\r\n" + b"y" * 300 + b"\r\n"
+        await client.say("MAIL FROM:<eve@example.org>")
+        for name in names:
+            assert (await client.say(f"RCPT TO:<{name}@example.com>")).startswith("250")
+        await client.say("DATA")
+        await client.send(body + b".\r\n")
+        assert (await client.reply()).startswith("452 4.2.2")
+        await h.write(lambda tx: tx.run("UPDATE users SET quota_used = 0 WHERE username = 'full@example.com'"))
+
+
 async def test_success_is_reported_to_who_asked_for_it(house):
     async with house() as h:
         client = await h.greeted()
