@@ -155,6 +155,8 @@ class _Planner:
         self._label(part, encoding, is_message)
         self._copy_to(part.body)
         self._pieces.append(Encode(part.body, part.end, encoding))
+        if self._read(part.end, 1) not in (b"", b"\r", b"\n"):  # a message all header has the boundary's line end
+            self._pieces.append(Insert(b"\r\n"))
         self._at = part.end
 
     def _label(self, part: Part, encoding: str, is_message: bool) -> None:
@@ -165,23 +167,27 @@ class _Planner:
             raise Untouchable("a part of it has no header")
         self._copy_to(part.header)
         block = self._read(part.header, part.body - part.header)
+        label = b"Content-Transfer-Encoding: %b\r\n" % encoding.encode()
         kept, names = [], set()
         end = 0
         for match in _FIELD.finditer(block):
-            if match[1] is None and not match[0].strip(b"\r\n"):
-                break  # the empty line
+            if match[0] in (b"\r\n", b"\n", b""):
+                break  # the empty line, or the end
             end = match.end()
             name = (match[1] or b"").lower()
-            names.add(name)
             if name != b"content-transfer-encoding":
                 kept.append(match[0])
+            elif name not in names:
+                kept.append(label)  # in its place: a line that is no field must not become the first
+            names.add(name)
         if kept and not kept[-1].endswith(b"\n"):
             kept.append(b"\r\n")
         if is_message and b"mime-version" not in names:
             kept.append(b"MIME-Version: 1.0\r\n")
         if b"content-type" not in names and encoding not in ("7bit", "8bit"):
             kept.append(_TYPE)
-        kept.append(b"Content-Transfer-Encoding: %b\r\n" % encoding.encode())
+        if b"content-transfer-encoding" not in names:
+            kept.append(label)
         kept.append(block[end:] or b"\r\n")
         self._pieces.append(Insert(b"".join(kept)))
         self._at = part.body

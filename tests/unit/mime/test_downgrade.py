@@ -119,7 +119,7 @@ def test_what_is_seven_bit_stays_as_it_is():
 
 def test_seven_bit_content_under_an_8bit_label_is_only_labelled():
     message = b"Content-Transfer-Encoding: 8bit\r\nMIME-Version: 1.0\r\nSubject: x\r\n\r\ntext\r\n"
-    expected = b"MIME-Version: 1.0\r\nSubject: x\r\nContent-Transfer-Encoding: 7bit\r\n\r\ntext\r\n"
+    expected = b"Content-Transfer-Encoding: 7bit\r\nMIME-Version: 1.0\r\nSubject: x\r\n\r\ntext\r\n"
     assert downgraded(message) == expected
 
 
@@ -221,6 +221,20 @@ def test_every_part_that_is_stored_decodes_to_what_it_was(octets):
     assert [part[3] for part in leaves(out)] == [part[3] for part in parts]
     if not any(b"--b" in octet for octet in octets):  # else a NUL may be in a header
         assert b"\0" not in out
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"Content-Transfer-Encoding: 8bit\n\xd8",  # no field must not come first, or there is no header
+        b"a: 1\n\r\r\nb\nContent-Type: image/png\n\n\xff",
+        b"Content-Type: multipart/mixed; boundary=g\n\n--g\nContent-Type: message/global\n\nm:\x85\n--g\n\nlast",
+    ],
+)
+def test_headers_that_are_none(message):
+    out = downgraded(message)
+    assert [part[0] for part in leaves(out)] == [part[0] for part in leaves(message)]
+    assert leaves(out)[-1] == leaves(message)[-1]
 
 
 @pytest.mark.parametrize("change", [downgraded, stored])
