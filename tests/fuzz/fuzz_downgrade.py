@@ -19,6 +19,7 @@ from pillarbox.mime.downgrade import (
     Copy,
     Downgrade,
     Insert,
+    Read,
     Untouchable,
     encoded,
     plan_downgrade,
@@ -30,9 +31,9 @@ from pillarbox.mime.scanner import MAX_PARTS
 from pillarbox.mime.transfer import decode_transfer
 
 DICTIONARY = (
-    *fuzz_mime.DICTIONARY, b"\0", b"\0\0", b"\r\0\n", b"Content-Transfer-Encoding: binary\r\n", b"MIME-Version: 1.0\r\n",
-    b"Content-Transfer-Encoding: 8bit\r\n", b"Content-Transfer-Encoding: x-uue\r\n", b"\xff\xfe", b"multipart/signed",
-b"Content-Type: multipart/report; boundary=a\r\n\r\n", b"\r\n\r\n\0",
+    *fuzz_mime.DICTIONARY, b"\0", b"\0\0", b"\r\0\n", b"Content-Transfer-Encoding: binary\r\n", b"\xff\xfe",
+    b"Content-Transfer-Encoding: 8bit\r\n", b"Content-Transfer-Encoding: x-uue\r\n", b"multipart/signed",
+    b"Content-Type: multipart/report; boundary=a\r\n\r\n", b"\r\n\r\n\0", b"MIME-Version: 1.0\r\n",
 )  # fmt: skip
 
 
@@ -54,12 +55,12 @@ def run(data: bytes) -> None:
         assert contents(out) == parts, f"{plan.__name__} changes what a part holds"
 
 
-def plain(size: int, read: object) -> Downgrade:
-    return plan_downgrade(size, read, eight_bit=True)  # type: ignore[arg-type]
+def plain(size: int, read: Read) -> Downgrade:
+    return plan_downgrade(size, read, eight_bit=True)
 
 
-def ascii_only(size: int, read: object) -> Downgrade:
-    return plan_downgrade(size, read, eight_bit=False)  # type: ignore[arg-type]
+def ascii_only(size: int, read: Read) -> Downgrade:
+    return plan_downgrade(size, read, eight_bit=False)
 
 
 def made(data: bytes, plan: Downgrade) -> bytes:
