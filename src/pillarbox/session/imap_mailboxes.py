@@ -9,7 +9,7 @@ from pillarbox.imap.commands import Create, Mailbox, Rename
 from pillarbox.imap.events import Command
 from pillarbox.session.imap_answers import Answer, Refuse, no_mailbox, refusal
 from pillarbox.store import mailboxes, object_ids, sharing
-from pillarbox.store.errors import Conflict, NotFound
+from pillarbox.store.errors import Conflict, Invalid, NotFound
 from pillarbox.store.mailbox_names import normalised
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def delete(session: ImapSession, command: Command) -> Answer:
     if session.selected is not None and session.selected.mailbox_id == mailbox_id:
         session.deselect()
         session.core.condition("OK", "the selected mailbox was deleted", "CLOSED")
-    name = normalised(args.mailbox)
+    name = _called(args.mailbox)
     if name != args.mailbox:
         _tell(session, ["\\NonExistent"], name, args.mailbox)
     return Answer("DELETE completed")
@@ -58,10 +58,18 @@ async def rename(session: ImapSession, command: Command) -> Answer:
         await session.write(sharing.rename, session.user_id, args.mailbox, args.target)
     except NotFound:
         raise no_mailbox(args.mailbox) from None
-    target = normalised(args.target)
-    if (normalised(args.mailbox), target) != (args.mailbox, args.target):
+    target = _called(args.target)
+    if (_called(args.mailbox), target) != (args.mailbox, args.target):
         _tell(session, [], target, args.mailbox)
     return Answer("RENAME completed")
+
+
+def _called(name: str) -> str:
+    """The name of a mailbox (that there is or was) as it is stored, however it was written."""
+    try:
+        return normalised(name)
+    except Invalid:  # one of somebody else: here it stands two levels below, and may be too long for one's own
+        return name
 
 
 def _tell(session: ImapSession, attributes: list[str], name: str, written: str) -> None:

@@ -43,6 +43,18 @@ async def test_the_owner_has_every_right(house):
         assert (await ada.refused("SETACL INBOX nobody l")).startswith(b"NO [NONEXISTENT]")
 
 
+async def test_a_name_below_other_users_may_be_longer_than_ones_own(house):
+    deep = "/".join("a" * 30)
+    async with two(house) as (_, ada, bob):
+        await bob.ok("ENABLE IMAP4rev2")
+        await ada.ok(f"CREATE {deep}")
+        await ada.ok(f"SETACL {deep} {BOB} lrkx")
+        await ada.ok(f"SETACL {deep[:-2]} {BOB} lrk")
+        assert await bob.ok(f'RENAME "{THERE}/{deep}" "{THERE}/{deep[:-1]}b"') == []
+        assert await bob.ok(f'DELETE "{THERE}/{deep[:-1]}b"') == []
+        assert await ada.ok(f'LIST "" {deep[:-1]}%') == []
+
+
 async def test_rights_are_set_added_and_taken(house):
     async with two(house, "lr") as (_, ada, bob):
         await ada.ok(f"SETACL INBOX {BOB} +d")
