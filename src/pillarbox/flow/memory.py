@@ -69,7 +69,7 @@ class MemoryBudget:
             return turn.done()
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.used -= size
+                self.release(size)
             raise
         finally:
             if entry in self._waiting:

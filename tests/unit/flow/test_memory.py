@@ -64,6 +64,17 @@ async def test_one_may_wait_without_a_task():
     assert told == [False, True] and budget.used == 60
 
 
+async def test_who_is_cancelled_when_it_is_his_turn_lets_the_next_one_in():
+    budget = MemoryBudget(100)
+    budget.take(90)
+    first, second = (asyncio.create_task(budget.wait(60, 5)) for _ in range(2))
+    await asyncio.sleep(0)
+    budget.release(90)
+    first.cancel()
+    assert await second
+    assert first.cancelled() and budget.used == 60
+
+
 async def test_a_cancelled_waiter_leaves_no_trace():
     budget = MemoryBudget(10)
     budget.take(10)
