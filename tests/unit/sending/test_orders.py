@@ -102,6 +102,22 @@ def test_what_the_other_server_does_not_take_goes_the_other_way(run, reply):
     run(body)
 
 
+@pytest.mark.parametrize("reply", [LATER, NEVER])
+def test_what_was_held_for_long_has_its_whole_life_where_it_is_moved_to(run, reply):
+    async def body(office):
+        route = await office.store.write(routes.create_route, "hub", "smarthost", host="hub.test")
+        office.world.servers[f"route {route.id}"].rule = lambda to, tries, now: LATER if tries <= 2 else TAKEN
+        await office.put("a@example.net", held=True)
+        await asyncio.sleep(8 * 24 * 3600)
+        await order(office, "release")
+        await in_transfer(office, "b@example.net", reply=reply)
+        assert tuple(await order(office, "move", route.id)) == (2, 0, 0)
+        await office.empty(seconds=24 * 3600)
+        assert (sorted(taken(office)), reports(office)) == (["a", "b"], [])
+
+    run(body)
+
+
 def test_what_is_moved_while_it_is_delivered_was_delivered(run):
     async def body(office):
         route = await office.store.write(routes.create_route, "hub", "smarthost", host="hub.test")

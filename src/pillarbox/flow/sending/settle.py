@@ -49,7 +49,9 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
         mine |= {row_id: claim.mine for row_id, claim in claims.items()}
         wishes = {row_id: claim.wish for row_id, claim in claims.items() if claim.mine and claim.wish is not None}
         if wishes:
-            judged = [as_wished(a, v, wishes[a.row.id], int(at)) if a.row.id in wishes else (a, v) for a, v in judged]
+            judged = [
+                as_wished(a, v, wishes[a.row.id], int(at), policy) if a.row.id in wishes else (a, v) for a, v in judged
+            ]
     known = mine | _held(tx, judged, mine, holder)
     events: list[Event] = []
     told: list[Event] = []

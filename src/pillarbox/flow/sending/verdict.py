@@ -94,7 +94,7 @@ def untried(row: QueuedMessage, began: float, kind: Kind) -> tuple[Attempt, Verd
     return Attempt(row, outcome, began, kind, row.sender, tried=False), Verdict("back", "deferred")
 
 
-def as_wished(attempt: Attempt, verdict: Verdict, wish: Wish, now: int) -> tuple[Attempt, Verdict]:
+def as_wished(attempt: Attempt, verdict: Verdict, wish: Wish, now: int, policy: Policy) -> tuple[Attempt, Verdict]:
     """What an operator wished while a row was tried, where nobody has it now: its sender has it back, it is gone, or it
     waits for another route. Who has the message has it.
     """
@@ -110,7 +110,9 @@ def as_wished(attempt: Attempt, verdict: Verdict, wish: Wish, now: int) -> tuple
     if wish.order == "delete":
         return attempt, Verdict("remove", "deleted")
     if wish.order == "move" and attempt.tried:
-        return attempt, Verdict("defer", "deferred", at=now)
+        return attempt, Verdict(
+            "defer", "deferred", at=now, expires_at=_begun_late(row, end_of(row, now, policy), policy)
+        )
     return attempt, Verdict("back", "deferred")
 
 
@@ -175,8 +177,13 @@ def _deferred(attempt: Attempt, now: int, policy: Policy, chance: float) -> Verd
             at = deliver_by
     at = min(at, max(end, now + 1))
     report: Report = "delayed" if late and wanted else ""
-    begun_late = end if row.expires_at is None and end != row.created_at + policy.lifetime_of(row.sender) else None
-    return Verdict("defer", "deferred", report, at=at, until=end, status=status, expires_at=begun_late)
+    expires_at = _begun_late(row, end, policy)
+    return Verdict("defer", "deferred", report, at=at, until=end, status=status, expires_at=expires_at)
+
+
+def _begun_late(row: QueuedMessage, end: int, policy: Policy) -> int | None:
+    """The end, where it is to be noted: later it would not follow from the row's age."""
+    return end if row.expires_at is None and end != row.created_at + policy.lifetime_of(row.sender) else None
 
 
 def _class(status: str, digit: str) -> str:
