@@ -6,7 +6,7 @@ import threading
 from base64 import b64decode
 
 import pytest
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, Type
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,8 +45,20 @@ def test_other_parameters_are_verified_and_to_be_renewed():
     assert needs_rehash(stored)
 
 
+@pytest.mark.parametrize("kind", list(Type))
+@pytest.mark.parametrize(("lanes", "passes", "memory"), [(1, 1, 8), (1, 2, 64), (2, 3, 32), (4, 1, 1024)])
+@pytest.mark.parametrize(("salt", "size"), [(8, 16), (16, 32), (64, 64)])
+def test_every_form_of_argon2_is_verified(kind, lanes, passes, memory, salt, size):
+    """Those that libsodium takes (argon2id, up to 127 octets) and those that it does not."""
+    stored = PasswordHasher(passes, memory, lanes, size, salt, type=kind).hash("a password")
+    assert verify(stored, "a password")
+    assert not verify(stored, "a passwore")
+    assert not verify(stored[:-1] + ("A" if stored[-1] != "A" else "Q"), "a password")
+    assert not verify(stored.replace("t=", "t=1"), "a password")
+
+
 @pytest.mark.parametrize(
-    "stored", ["", "!", "plain", "$2b$12$abcdefghijklmnopqrstuv", "$argon2id$v=19$m=8,t=1,p=1$!$!"]
+    "stored", ["", "!", "plain", "$2b$12$abcdefghijklmnopqrstuv", "$argon2id$v=19$m=8,t=1,p=1$!$!", "$argon2id$v=19$é"]
 )
 def test_what_is_no_argon2_hash_matches_nothing(stored):
     assert not verify(stored, stored or "x")
