@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pillarbox.imap.search import All, And, Body, Fuzzy, Header, Key, Not, Or, Text
+from pillarbox.imap.search import All, And, Body, Fuzzy, Header, Key, Not, Or, Text, leaves
 from pillarbox.mime.words import sought
 
 LEVELS = (100, 75, 50)  # relevancy, from the strictest to the loosest way
@@ -19,14 +19,7 @@ _KEEP = 4  # characters of a word that always stay
 
 def is_fuzzy(key: Key) -> bool:
     """Is any part of a program fuzzy."""
-    match key:
-        case Fuzzy():
-            return True
-        case And(keys=keys) | Or(keys=keys):
-            return any(map(is_fuzzy, keys))
-        case Not(key=one):
-            return is_fuzzy(one)
-    return False
+    return any(isinstance(one, Fuzzy) for one in leaves(key))
 
 
 def plain(key: Key, relevancy: int) -> Key:

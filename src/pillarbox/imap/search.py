@@ -6,7 +6,7 @@ work). Compound keys of the RFC are spelled out: NEW is `And(Recent(True), Flag(
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pillarbox.imap.sequence import SequenceSet
@@ -211,6 +211,18 @@ Key = (
     | Or
     | And
 )
+
+
+def leaves(key: Key) -> Iterator[Key]:
+    """The keys that AND, OR and NOT of a program join, in order. A `Fuzzy` is one of them, whatever it holds."""
+    match key:
+        case And(keys=keys) | Or(keys=keys):
+            for one in keys:
+                yield from leaves(one)
+        case Not(key=one):
+            yield from leaves(one)
+        case _:
+            yield key
 
 
 def with_filters(key: Key, programs: Mapping[str, Key]) -> Key:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from pillarbox.imap import annotation_grammar, search
@@ -162,24 +162,12 @@ async def news(session: ImapSession, selected: Selected) -> list[tuple[int, str,
 # SEARCH and SORT.
 
 
-def keys(key: search.Key) -> Iterator[search.Annotation]:
-    """The ANNOTATION keys of a search program."""
-    match key:
-        case search.And(keys=some) | search.Or(keys=some):
-            for one in some:
-                yield from keys(one)
-        case search.Not(key=one):
-            yield from keys(one)
-        case search.Annotation():
-            yield key
-
-
 async def looked_up(
     session: ImapSession, key: search.Key, selected: Selected, comparator: Comparator
 ) -> dict[Asked, Looked]:
     """For every ANNOTATION key of a search program what it finds."""
     made: dict[Asked, Looked] = {}
-    for one in dict.fromkeys(keys(key)):
+    for one in dict.fromkeys(one for one in search.leaves(key) if isinstance(one, search.Annotation)):
         test = _Test(one, comparator)
         uids = await session.store.scan(annotating.found, selected.mailbox_id, session.user_id, test)
         mask = int.from_bytes(bytes(map(uids.__contains__, selected.uids)), "little") if uids else 0

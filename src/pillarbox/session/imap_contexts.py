@@ -53,17 +53,12 @@ def keep(session: ImapSession, command: Command, selected: Selected, found: Sequ
 
 def _can_be_kept(args: Search) -> bool:
     """Not what depends on the moment or on the numbers of other messages."""
-    return _is_lasting(args.key) and not any(one.name == "RELEVANCY" for one in args.sort)
+    return all(map(_is_lasting, search.leaves(args.key))) and not any(one.name == "RELEVANCY" for one in args.sort)
 
 
 def _is_lasting(key: Key) -> bool:
-    match key:
-        case search.And(keys=keys) | search.Or(keys=keys):
-            return all(map(_is_lasting, keys))
-        case search.Not(key=one):
-            return _is_lasting(one)
-        case search.Uids(sequence):
-            return not (sequence.star or sequence.saved)
+    if isinstance(key, search.Uids):
+        return not (key.sequence.star or key.sequence.saved)
     return not isinstance(key, search.Numbers | search.Within | search.Fuzzy)
 
 

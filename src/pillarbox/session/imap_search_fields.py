@@ -67,7 +67,7 @@ async def looked_up(
     """For each key that summaries answer what they say of the messages of `mask`; empty when these are few."""
     if mask.bit_count() <= FEW:
         return {}
-    questions = [one for asked in dict.fromkeys(_leaves(key)) if (one := _question(asked, comparator)) is not None]
+    questions = [one for asked in dict.fromkeys(_asked(key)) if (one := _question(asked, comparator)) is not None]
     questions = questions[: MASKS // len(selected)]
     if not questions:
         return {}
@@ -118,15 +118,8 @@ def _mask(octets: bytearray) -> int:
     return int.from_bytes(octets, "little")
 
 
-def _leaves(key: search.Key) -> Iterator[search.Header | search.Sent]:
-    match key:
-        case search.And(keys=keys) | search.Or(keys=keys):
-            for one in keys:
-                yield from _leaves(one)
-        case search.Not(key=one):
-            yield from _leaves(one)
-        case search.Header() | search.Sent():
-            yield key
+def _asked(key: search.Key) -> Iterator[search.Header | search.Sent]:
+    return (one for one in search.leaves(key) if isinstance(one, search.Header | search.Sent))
 
 
 def _question(key: search.Header | search.Sent, comparator: Comparator) -> Question | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 async def looked_up(session: ImapSession, key: search.Key, selected: Selected) -> dict[Asked, Looked]:
     """For every text of BODY and TEXT that has words: who holds them. Empty when there is no index."""
-    wanted = list(dict.fromkeys(texts(key)))
+    wanted = list(dict.fromkeys(_sought(key)))
     if not wanted or not len(selected):
         return {}
     store = session.store
@@ -36,14 +36,8 @@ def _mask(selected: Selected, row_ids: set[int]) -> int:
     return int.from_bytes(bytes(map(row_ids.__contains__, selected.ids)), "little")
 
 
-def texts(key: search.Key) -> Iterator[Sought]:
+def _sought(key: search.Key) -> Iterator[Sought]:
     """What a search program looks up in the index."""
-    match key:
-        case search.And(keys=keys) | search.Or(keys=keys):
-            for one in keys:
-                yield from texts(one)
-        case search.Not(key=one):
-            yield from texts(one)
-        case search.Body(text) | search.Text(text):
-            if words := sought(text):
-                yield Sought(words, isinstance(key, search.Text))
+    for one in search.leaves(key):
+        if isinstance(one, search.Body | search.Text) and (words := sought(one.text)):
+            yield Sought(words, isinstance(one, search.Text))
