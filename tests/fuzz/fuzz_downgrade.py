@@ -9,24 +9,15 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     sys.path.insert(0, str(Path(__file__).parent))
 
 import driver
 import fuzz_mime
 
+from encoded_anew import made
 from pillarbox.mime.analysis import Part
-from pillarbox.mime.downgrade import (
-    Copy,
-    Downgrade,
-    Insert,
-    Read,
-    Untouchable,
-    encoded,
-    plan_downgrade,
-    plan_storage,
-    structure,
-)
-from pillarbox.mime.encoder import encoder_for
+from pillarbox.mime.downgrade import Downgrade, Read, Untouchable, plan_downgrade, plan_storage, structure
 from pillarbox.mime.scanner import MAX_PARTS
 from pillarbox.mime.transfer import decode_transfer
 
@@ -61,20 +52,6 @@ def plain(size: int, read: Read) -> Downgrade:
 
 def ascii_only(size: int, read: Read) -> Downgrade:
     return plan_downgrade(size, read, eight_bit=False)
-
-
-def made(data: bytes, plan: Downgrade) -> bytes:
-    out = b""
-    for piece in plan.pieces:
-        match piece:
-            case Insert(inserted):
-                out += inserted
-            case Copy(start, end):
-                out += data[start:end]
-            case _:
-                out += b"".join(encoded(encoder_for(piece.encoding), iter([data[piece.start : piece.end]])))
-    assert len(out) == plan.size, "another size than was announced"
-    return out
 
 
 def contents(data: bytes) -> list[tuple[str, str, bytes | None]]:

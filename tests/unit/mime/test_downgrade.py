@@ -7,17 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pillarbox.mime.downgrade import (
-    Copy,
-    Insert,
-    Untouchable,
-    encoded,
-    has_ascii_headers,
-    plan_downgrade,
-    plan_storage,
-    structure,
-)
-from pillarbox.mime.encoder import Base64Encoder, QuotedPrintableEncoder, encoder_for
+from encoded_anew import made
+from pillarbox.mime.downgrade import Untouchable, has_ascii_headers, plan_downgrade, plan_storage, structure
+from pillarbox.mime.encoder import Base64Encoder, QuotedPrintableEncoder
 from pillarbox.mime.transfer import decode_transfer
 
 
@@ -33,21 +25,6 @@ def downgraded(message, *, eight_bit=False):
 def stored(message):
     """The message as a mailbox holds it."""
     return made(message, plan_storage(len(message), reading(message)))
-
-
-def made(message, plan):
-    """What a plan says; its size is the one that was announced."""
-    out = b""
-    for piece in plan.pieces:
-        match piece:
-            case Insert(data):
-                out += data
-            case Copy(start, end):
-                out += message[start:end]
-            case _:
-                out += b"".join(encoded(encoder_for(piece.encoding), iter([message[piece.start : piece.end]])))
-    assert len(out) == plan.size
-    return out
 
 
 def leaves(message):
