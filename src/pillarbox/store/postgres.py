@@ -8,6 +8,7 @@ visible in their order.
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -32,6 +33,8 @@ log = structlog.get_logger()
 WRITERS = 4  # connections and threads that write, at most
 READERS = 2
 ATTEMPTS = 10  # at one function, when PostgreSQL asks to begin again
+APART = 0.01  # seconds, at most, before the second attempt; twice as many before each one after it
+FAR_APART = 0.5  # ... and never more
 
 _MIGRATION_LOCK = 0x50426F78  # pg_advisory_xact_lock: one process at a time changes the schema
 
@@ -147,7 +150,9 @@ class _Lane:
     def run(
         self, clock: Callable[[], float], fn: Callable[..., T], args: tuple[Any, ...], kw: dict[str, Any]
     ) -> tuple[T, list[Touched]]:
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            if attempt:  # whoever was in the way begins again too: both at once would meet again
+                time.sleep(random.uniform(0, min(FAR_APART, APART * 2 ** (attempt - 1))))
             connection = self._connection()
             tx = PostgresTx(connection, int(clock()))
             try:

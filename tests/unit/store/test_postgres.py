@@ -50,10 +50,14 @@ async def test_a_deadlock_is_run_again(server: Store) -> None:
     assert len(results) == 2
 
 
-async def test_one_that_never_succeeds_is_busy(server: Store) -> None:
+async def test_one_that_never_succeeds_is_busy(server: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pillarbox.store import postgres
     from pillarbox.store.postgres_tx import Again
 
     runs: list[int] = []
+    pauses: list[float] = []
+    monkeypatch.setattr(postgres.random, "uniform", lambda _, most: most)
+    monkeypatch.setattr(postgres.time, "sleep", pauses.append)
 
     def unlucky(tx: Tx) -> None:
         runs.append(1)
@@ -62,6 +66,7 @@ async def test_one_that_never_succeeds_is_busy(server: Store) -> None:
     with pytest.raises(Busy):
         await server.write(unlucky)
     assert len(runs) == 10
+    assert pauses == [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5]
 
 
 async def test_a_broken_connection_is_replaced(server: Store) -> None:
