@@ -20,38 +20,12 @@ from . import mailing_list, report, report_delivery, report_text
 from .destination import Routing, placed
 from .mailing_list import Expansion, Post, TooLarge
 from .planning import Envelope, Plans, Recipient, is_expanded, plan, received_of
+from .refusals import FAILURES, LIST_TOO_LARGE, Failure
 from .report import Reported, Told
+from .route import Refusal
 from .story import entry
 
 __all__ = ["Envelope", "Plans", "Recipient", "Result", "deliver", "plan"]
-
-MAY_NOT_POST = "may not post"
-TOO_LARGE = "list too large"
-
-_STATUS = {
-    "over quota": "5.2.2",
-    "larger than the quota": "5.2.2",
-    "no such user": "5.1.1",
-    "unknown user": "5.1.1",
-    "disabled": "5.2.1",
-    "mail loop": "5.4.6",
-    "alias loop": "5.4.6",
-    "list without members": "5.2.4",
-    MAY_NOT_POST: "5.7.2",
-    TOO_LARGE: "5.2.4",
-}
-_REASON = {
-    "over quota": "the mailbox is full",
-    "larger than the quota": "the message is larger than the mailbox may be",
-    "no such user": "the mailbox does not exist any more",
-    "unknown user": "there is no such user here",
-    "disabled": "the account is disabled",
-    "mail loop": "the message went through this address before",
-    "alias loop": "the address is an alias that leads back to itself",
-    "list without members": "the list has no members",
-    MAY_NOT_POST: "you may not send to this list",
-    TOO_LARGE: "the list reaches too many addresses",
-}
 
 
 class Result(NamedTuple):
@@ -128,12 +102,12 @@ def _expand(tx: Tx, envelope: Envelope, planned: Plans) -> tuple[Expansion, dict
     expansion, refused = Expansion(tx), dict[int, str]()
     for index, list_id in planned.posts:
         if not mailing_list.may_post(tx, list_id, envelope.sender):
-            refused[index] = MAY_NOT_POST
+            refused[index] = Refusal.MAY_NOT_POST.value
             continue
         try:
             expansion.add(list_id)
         except TooLarge:
-            refused[index] = TOO_LARGE
+            refused[index] = LIST_TOO_LARGE
     return expansion, refused
 
 
@@ -253,7 +227,8 @@ def _settle(
 
 
 def _failure(address: str, error: str, orcpt: str = "") -> Told:
-    return Told(address, "failed", _STATUS.get(error, "5.0.0"), _REASON.get(error, error), orcpt)
+    status, reason = FAILURES.get(error) or Failure("5.0.0", error)
+    return Told(address, "failed", status, reason, orcpt)
 
 
 def _success(recipient: Recipient) -> list[Told]:

@@ -21,15 +21,15 @@ from pillarbox.store.tx import Tx
 from . import deliver as flow
 from .parcel import Carrier, Hop, Lane, Outcome, Parcel, ParcelRecipient, Reply
 from .planning import Envelope, Recipient, is_expanded, plan
-from .refusals import REFUSED
+from .refusals import FAILURES, REFUSED
 from .route import Refusal, Route, find
 
 HEAD = 64 * 1024  # octets of a message in which loops are looked for
 _STORED = Reply("END", 250, "2.0.0", "delivered to the mailbox")
 _EXPANDED = Reply("END", 250, "2.0.0", "passed on to several addresses")
 _OUTCOMES = {
-    "over quota": Reply("END", 452, "4.2.2", "the mailbox is full"),
-    "larger than the quota": Reply("END", 552, "5.2.2", "the message is larger than the mailbox may be"),
+    Refusal.FULL.value: Reply("END", 452, "4.2.2", FAILURES[Refusal.FULL.value].reason),  # there may be room later
+    Refusal.TOO_BIG.value: Reply("END", 552, *FAILURES[Refusal.TOO_BIG.value]),
 }
 _NO_LONGER_OURS = Reply("RCPT", 550, "5.1.2", "this is no domain of ours any more")
 

@@ -1,4 +1,7 @@
-"""What is said of an address that takes no mail: to an SMTP client at RCPT, and in reports."""
+"""What is said of an address that takes no mail: to an SMTP client at RCPT, and in reports.
+
+RFC 3463 has the meaning of the enhanced codes.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ class Refused(NamedTuple):
     text: str
 
 
-# RFC 3463 has the meaning of the enhanced codes.
 REFUSED: dict[Refusal, Refused] = {
     Refusal.UNKNOWN: Refused(550, "5.1.1", "Recipient address rejected: no such user here"),
     Refusal.NOT_OURS: Refused(550, "5.7.1", "Relay access denied"),
@@ -27,4 +29,28 @@ REFUSED: dict[Refusal, Refused] = {
     Refusal.MAY_NOT_POST: Refused(550, "5.7.2", "You may not send to this list with this sender address"),
     Refusal.EMPTY_LIST: Refused(550, "5.2.4", "The list has no members"),
     Refusal.TOO_BIG: Refused(552, "5.2.2", "The message is larger than the mailbox may be"),
+}
+
+
+class Failure(NamedTuple):
+    """What a report says, where a message could not be delivered after all."""
+
+    status: str
+    reason: str
+
+
+LIST_TOO_LARGE = "list too large"
+
+# By the word of the error: of the store, or of a plan that was refused.
+FAILURES: dict[str, Failure] = {
+    Refusal.FULL.value: Failure("5.2.2", "the mailbox is full"),
+    Refusal.TOO_BIG.value: Failure("5.2.2", "the message is larger than the mailbox may be"),
+    "no such user": Failure("5.1.1", "the mailbox does not exist any more"),
+    Refusal.UNKNOWN.value: Failure("5.1.1", "there is no such user here"),
+    Refusal.DISABLED.value: Failure("5.2.1", "the account is disabled"),
+    "mail loop": Failure("5.4.6", "the message went through this address before"),
+    Refusal.LOOP.value: Failure("5.4.6", "the address is an alias that leads back to itself"),
+    Refusal.EMPTY_LIST.value: Failure("5.2.4", "the list has no members"),
+    Refusal.MAY_NOT_POST.value: Failure("5.7.2", "you may not send to this list"),
+    LIST_TOO_LARGE: Failure("5.2.4", "the list reaches too many addresses"),
 }
