@@ -75,26 +75,26 @@ def deliver(
         expansion, _ = _expand(tx, envelope, planned)
     work = _outward(tx, envelope, planned, message, expansion)
     outcomes = delivery.deliver(tx, message, work.plans, warm)
+    errors: tuple[str | None, ...] = (None,) * len(envelope.recipients)
+    dropped = 0
     if (
-        not any(outcome.error for outcome in outcomes)
-        and not planned.refused
-        and not expansion.lost
-        and not any("SUCCESS" in recipient.notify for recipient in envelope.recipients)
+        any(outcome.error for outcome in outcomes)
+        or planned.refused
+        or expansion.lost
+        or any("SUCCESS" in recipient.notify for recipient in envelope.recipients)
     ):
-        queued = sum(outcome.queue_id is not None for outcome in outcomes)
-        errors = (None,) * len(envelope.recipients)
-        return Result(
-            errors,
-            len(outcomes) - queued,
-            queued,
-            0,
-            work.discarded,
-            work.plans,
-            outcomes,
-            work.held,
-            envelope.recipients,
-        )
-    return _settle(tx, envelope, planned, work, expansion, outcomes, message, head)
+        errors, dropped = _settle(tx, envelope, planned, work, expansion, outcomes, message, head)
+    return Result(
+        errors=errors,
+        delivered=sum(outcome.uid is not None for outcome in outcomes),
+        queued=sum(outcome.queue_id is not None for outcome in outcomes),
+        dropped_reports=dropped,
+        discarded=work.discarded,
+        plans=work.plans,
+        outcomes=outcomes,
+        held=work.held,
+        recipients=envelope.recipients,
+    )
 
 
 def _expand(tx: Tx, envelope: Envelope, planned: Plans) -> tuple[Expansion, dict[int, str]]:
@@ -191,7 +191,8 @@ def _settle(
     outcomes: Sequence[Outcome],
     message: NewMessage,
     head: bytes,
-) -> Result:
+) -> tuple[tuple[str | None, ...], int]:
+    """Make the reports. The errors of the recipients, and how many failures nobody can be told."""
     words = [planned.refused.get(index) for index in range(len(envelope.recipients))]
     failures = [
         [outcomes[at].error or "" for index in indexes if (at := work.at[index]) is not None and outcomes[at].error]
@@ -219,11 +220,7 @@ def _settle(
         _report(tx, envelope, envelope.sender, told, message, head)
     for bounces, members in _members_failed(work, expansion, outcomes).items():
         _report(tx, envelope, bounces, members, message, head)
-    queued = sum(outcome.queue_id is not None for outcome in outcomes)
-    delivered = sum(outcome.uid is not None for outcome in outcomes)
-    return Result(
-        tuple(errors), delivered, queued, dropped, work.discarded, work.plans, outcomes, work.held, envelope.recipients
-    )
+    return tuple(errors), dropped
 
 
 def _failure(address: str, error: str, orcpt: str = "") -> Told:
