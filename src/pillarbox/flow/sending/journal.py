@@ -8,7 +8,8 @@ import structlog
 
 from pillarbox.access.ledger import Field, Slot
 
-from .settle import Judged, Settled
+from .settle import Settled
+from .verdict import Judged
 
 log = structlog.get_logger()
 

@@ -24,10 +24,10 @@ from ..report_text import plain
 from . import journal
 from .batch import Load
 from .parts import Parts
-from .settle import Judged, Settled, settle
+from .settle import Settled, settle
 from .stock import Stock
 from .turn import leave, turn
-from .verdict import Attempt, judge, untried
+from .verdict import Attempt, Judged, judge, untried
 
 log = structlog.get_logger()
 

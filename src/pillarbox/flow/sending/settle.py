@@ -7,27 +7,20 @@ a crash loses neither. Where a report cannot be put anywhere its rows stay as de
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from pillarbox.store import blobs, queue_settle, queue_upkeep, queue_wishes
-from pillarbox.store.errors import StoreError, Temporary
+from pillarbox.store import queue_settle, queue_upkeep, queue_wishes
 from pillarbox.store.events import Event, add_events
 from pillarbox.store.queue_wishes import Wish
 from pillarbox.store.records import QueuedMessage
 from pillarbox.store.tx import Tx
 
-from ..report import FULL_LIMIT, Reported, render
-from ..report_delivery import post
-from ..report_text import Told
+from ..parcel import Reply
 from ..story import entry
 from .policy import Policy
-from .verdict import Attempt, Verdict, as_wished
-
-# Stages in which a server's words decided; in the others they are ours.
-_THEIRS = frozenset({"GREETING", "HELLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "END"})
-_OF_THE_LAST = "The last try: "
-
-Judged = tuple[Attempt, Verdict]
+from .reports import report
+from .verdict import Attempt, Judged, Verdict, as_wished
 
 
 class Settled(NamedTuple):
@@ -53,63 +46,21 @@ def settle(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy, ids: S
                 as_wished(a, v, wishes[a.row.id], int(at), policy) if a.row.id in wishes else (a, v) for a, v in judged
             ]
     known = mine | _held(tx, judged, mine, holder)
-    events: list[Event] = []
-    told: list[Event] = []
-    posted: set[int] = set()
-    unreported: set[int] = set()
-    reports = 0
-    for group in _groups([one for one in judged if one[1].report and known.get(one[0].row.id)]):
-        if _report(tx, group, policy, ids[reports], at):
-            reports += 1
-            posted.update(attempt.row.id for attempt, _ in group)
-            first, kind = group[0][0].row, group[0][1].report
-            told.append(entry(at, first.message_key, "report", recipient=first.sender, about=kind))
-        else:
-            unreported.update(attempt.row.id for attempt, _ in group)
-    removed, deferred, dead, back = [], [], [], []
-    for attempt, verdict in judged:
-        row, reply = attempt.row, attempt.outcome.reply
-        wish = wishes.get(row.id)
-        if verdict.event == "deleted" and wish is not None:
-            told.append(_ordered(at, row, "deleted", wish))
-        elif attempt.tried or verdict.event != "deferred":
-            events.append(_event(attempt, verdict, at, verdict.report if row.id in posted else ""))
-        if verdict.fate in ("defer", "back") and wish is not None and wish.order == "move":
-            told.append(_ordered(at, row, "moved", wish))
-        if row.id in done:
-            continue
-        error = f"{reply.code} {reply.enhanced} {reply.text}"
-        reported = verdict.fate == "remove" and mine.get(row.id) and row.id not in unreported
-        if attempt.outcome.result == "delivered" or reported:
-            removed.append(row.id)
-        elif verdict.fate == "defer":
-            deferred.append((row.id, verdict.at, error, reply.host))
-        elif verdict.fate == "back":
-            back.append(row.id)
-        else:
-            dead.append((row.id, error, reply.host))
-    queue_settle.remove(tx, removed)
-    if deferred:
-        queue_settle.defer(tx, deferred, holder=holder)
-        for sender in {attempt.row.sender for attempt, verdict in judged if verdict.fate == "defer"}:
-            put_off = [a.row.id for a, verdict in judged if verdict.fate == "defer" and a.row.sender == sender]
-            queue_upkeep.note_retries(tx, put_off, policy.retries_of(sender))
-    queue_settle.note_delay(tx, [attempt.row.id for attempt, verdict in judged if verdict.report == "delayed"])
-    if ends := [(a.row.id, v.expires_at) for a, v in judged if v.expires_at is not None and v.fate == "defer"]:
-        queue_upkeep.note_end(tx, ends)
-    queue_settle.give_back(tx, holder, back)
-    queue_wishes.moved(tx, [id for id in (*back, *(row_id for row_id, *_ in deferred)) if id in wishes])
-    queue_settle.fail(tx, dead, holder=holder)
-    add_events(tx, [*events, *told])
+    reports = report(tx, [one for one in judged if one[1].report and known.get(one[0].row.id)], policy, ids, at)
+    dead: set[int] = set()
+    if others:
+        rest = [one for one in judged if one[0].row.id not in done]
+        free = {row_id for row_id in others if mine.get(row_id)} - reports.failed
+        dead = _carry_out(tx, rest, free, wishes, holder, policy)
+    events = [
+        _event(attempt, verdict, at, verdict.report if attempt.row.id in reports.posted else "")
+        for attempt, verdict in judged
+        if verdict.event != "deleted" and (attempt.tried or verdict.event != "deferred")
+    ]
+    add_events(tx, [*events, *reports.events, *_obeyed(judged, wishes, at)])
     absent = frozenset(attempt.row.id for attempt, _ in judged if not mine.get(attempt.row.id))
     queue_settle.let_go(tx, holder, list(absent - done))
-    return Settled(frozenset(row_id for row_id, *_ in dead) - absent, absent, reports)
-
-
-def _ordered(at: float, row: QueuedMessage, kind: str, wish: Wish) -> Event:
-    """An operator's order that could be carried out only now."""
-    facts = {"operator": wish.operator, "destination": wish.destination}
-    return entry(at, row.message_key, kind, sender=row.sender, recipient=row.recipient, queue_id=row.id, **facts)
+    return Settled(frozenset(dead - absent), absent, len(reports.events))
 
 
 def _held(tx: Tx, judged: Sequence[Judged], mine: Mapping[int, bool], holder: str) -> dict[int, bool]:
@@ -120,72 +71,66 @@ def _held(tx: Tx, judged: Sequence[Judged], mine: Mapping[int, bool], holder: st
     return queue_upkeep.in_hand(tx, held, holder) if held else {}
 
 
-def _groups(judged: Sequence[Judged]) -> list[list[Judged]]:
-    """Recipients that share a report: of one message, and of one kind."""
-    groups: dict[tuple[object, ...], list[Judged]] = {}
+def _carry_out(
+    tx: Tx, judged: Sequence[Judged], free: AbstractSet[int], wishes: Mapping[int, Wish], holder: str, policy: Policy
+) -> set[int]:
+    """Remove rows, put them off, give them back, keep them as dead letters; ids of these. `free`: those that may be
+    removed without having been delivered, since they are the holder's and no report of them is missing."""
+    removed: list[int] = []
+    deferred: list[Judged] = []
+    back: list[int] = []
+    dead: list[tuple[int, str, str]] = []
     for attempt, verdict in judged:
-        row = attempt.row
-        kind = verdict.report if verdict.report in ("failed", "delayed") else "done"
-        groups.setdefault((row.message_key, row.blob_id, row.sender, row.envid, row.ret, kind), []).append(
-            (attempt, verdict)
-        )
-    return list(groups.values())
+        row_id = attempt.row.id
+        if attempt.outcome.result == "delivered" or (verdict.fate == "remove" and row_id in free):
+            removed.append(row_id)
+        elif verdict.fate == "defer":
+            deferred.append((attempt, verdict))
+        elif verdict.fate == "back":
+            back.append(row_id)
+        else:
+            dead.append((row_id, *_said(attempt.outcome.reply)))
+    queue_settle.remove(tx, removed)
+    if deferred:
+        _put_off(tx, deferred, holder, policy)
+    queue_settle.give_back(tx, holder, back)
+    queue_wishes.moved(tx, [id for id in (*back, *(attempt.row.id for attempt, _ in deferred)) if id in wishes])
+    queue_settle.fail(tx, dead, holder=holder)
+    return {row_id for row_id, *_ in dead}
 
 
-def _report(tx: Tx, group: Sequence[Judged], policy: Policy, report_id: str, at: float) -> bool:
-    row = group[0][0].row
-    head = _head(tx, row.blob_id, row.prefix)
-    reported = Reported(
-        message_id=row.message_key or str(row.id),
-        sender=row.sender,
-        envid=row.envid,
-        full=row.ret == "FULL",
-        arrived=row.created_at,
-        head=head,
-        whole=len(head) == row.size,
-        at=at,
-        serial=f"{report_id}.",
-    )
-    content = render(reported, [_told(attempt, verdict) for attempt, verdict in group], policy.hostname)
-    try:
-        with tx.savepoint():
-            return post(tx, content, row.sender, row.message_key or report_id)  # one story with the message
-    except Temporary:
-        raise
-    except StoreError:  # what is wrong with one report is no reason to try its messages again
-        return False
+def _put_off(tx: Tx, judged: Sequence[Judged], holder: str, policy: Policy) -> None:
+    rows = [(attempt.row.id, verdict.at, *_said(attempt.outcome.reply)) for attempt, verdict in judged]
+    queue_settle.defer(tx, rows, holder=holder)
+    for sender in {attempt.row.sender for attempt, _ in judged}:
+        theirs = [attempt.row.id for attempt, _ in judged if attempt.row.sender == sender]
+        queue_upkeep.note_retries(tx, theirs, policy.retries_of(sender))
+    queue_settle.note_delay(tx, [attempt.row.id for attempt, verdict in judged if verdict.report == "delayed"])
+    if ends := [(attempt.row.id, v.expires_at) for attempt, v in judged if v.expires_at is not None]:
+        queue_upkeep.note_end(tx, ends)
 
 
-def _head(tx: Tx, blob_id: int, prefix: bytes) -> bytes:
-    try:
-        return prefix + blobs.read_slice(tx, blob_id, 0, FULL_LIMIT)
-    except Temporary:
-        raise
-    except StoreError:  # a report without the message is better than none
-        return prefix
+def _said(reply: Reply) -> tuple[str, str]:
+    """The error, and the host that it came from."""
+    return f"{reply.code} {reply.enhanced} {reply.text}", reply.host
 
 
-def _told(attempt: Attempt, verdict: Verdict) -> Told:
-    row, reply = attempt.row, attempt.outcome.reply
-    theirs = reply.stage in _THEIRS and bool(reply.host or reply.address)
-    inside = reply.host.startswith("/")  # behind a Unix socket: its path is no name of a host, and nobody's business
-    reason = verdict.reason
-    if not theirs:
-        reason = f"{reason} {_OF_THE_LAST if reason else ''}{reply.text}".strip()
-    return Told(
-        address=row.recipient,
-        action=verdict.report,
-        status=verdict.status,
-        reason=reason,
-        orcpt=row.orcpt,
-        host="" if inside else reply.host,
-        place="" if inside else reply.address,
-        said=f"{reply.code} {reply.enhanced} {reply.text}" if theirs else "",
-        stage=reply.stage,
-        last_attempt=attempt.began,
-        retry_until=verdict.until if verdict.report == "delayed" else None,
-        log_id=f"{row.message_key}.{row.id}" if row.message_key else str(row.id),
-    )
+def _obeyed(judged: Sequence[Judged], wishes: Mapping[int, Wish], at: float) -> list[Event]:
+    """Orders of an operator that could be carried out only now."""
+    events = []
+    for attempt, verdict in judged:
+        if (wish := wishes.get(attempt.row.id)) is None:
+            continue
+        if verdict.event == "deleted":
+            events.append(_ordered(at, attempt.row, "deleted", wish))
+        elif wish.order == "move" and verdict.fate in ("defer", "back"):
+            events.append(_ordered(at, attempt.row, "moved", wish))
+    return events
+
+
+def _ordered(at: float, row: QueuedMessage, kind: str, wish: Wish) -> Event:
+    facts = {"operator": wish.operator, "destination": wish.destination}
+    return entry(at, row.message_key, kind, sender=row.sender, recipient=row.recipient, queue_id=row.id, **facts)
 
 
 def _event(attempt: Attempt, verdict: Verdict, at: float, reported: str) -> Event:

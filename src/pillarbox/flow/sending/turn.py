@@ -10,7 +10,8 @@ from pillarbox.store.tx import Tx
 
 from .parts import LEASE
 from .policy import LONGEST_BLOCK, Policy
-from .settle import Judged, Settled, settle
+from .settle import Settled, settle
+from .verdict import Judged
 
 HASTENED = 1000  # rows made due at once when a destination is back
 

@@ -51,6 +51,9 @@ class Verdict(NamedTuple):
     expires_at: int | None = None  # to be noted with the row, since its life began late
 
 
+Judged = tuple[Attempt, Verdict]
+
+
 def end_of(row: QueuedMessage, now: int, policy: Policy) -> int:
     """When the row is given up, in epoch seconds.
 
