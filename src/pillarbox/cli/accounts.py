@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from pillarbox.config.postgres_url import PostgresUrl, StoreName
 from pillarbox.server import logging
 from pillarbox.store import directory
 from pillarbox.store.migration import Applied
@@ -39,18 +40,18 @@ class NoFolder(NoDatabase):
         Exception.__init__(self, f"there is no folder {folder.absolute()}; make it, or set SMTP_DB_PATH")
 
 
-def on_store(path: Path, work: Callable[[Store], Awaitable[T]], *, create: bool = True) -> T:
-    """`work(store)` on the store at `path`, its schema brought up to date first.
+def on_store(name: StoreName, work: Callable[[Store], Awaitable[T]], *, create: bool = True) -> T:
+    """`work(store)` on the store of this name, its schema brought up to date first.
 
-    With `create` a missing database is made. Raises NoDatabase, StoreError and what `work` raises.
+    With `create` a missing file is made. Raises NoDatabase, StoreError and what `work` raises.
     """
-    if not _is_there(path) and not create:
-        raise NoDatabase(path)
-    _require_folder(path)
+    if not create:
+        require(name)
+    _require_folder(name)
     _quiet()
 
     async def run() -> T:
-        store = await open_store(path)
+        store = await open_store(name)
         try:
             return await work(store)
         finally:
@@ -59,15 +60,25 @@ def on_store(path: Path, work: Callable[[Store], Awaitable[T]], *, create: bool 
     return asyncio.run(run())
 
 
-def make_ready(path: Path) -> list[Applied]:
+def make_ready(name: StoreName) -> list[Applied]:
     """Create the database or bring its schema up to date; what was applied. Raises NoFolder, StoreError."""
-    _require_folder(path)
+    _require_folder(name)
     _quiet()
-    return migrate(path)
+    return migrate(name)
 
 
-def _is_there(path: Path) -> bool:
-    """Raises NotOurs."""
+def is_there(name: StoreName) -> bool:
+    """Whether there is something to open. A server for databases says so itself. Raises NotOurs."""
+    return isinstance(name, PostgresUrl) or _file_is_there(name)
+
+
+def require(name: StoreName) -> None:
+    """Raises NoDatabase and NotOurs."""
+    if isinstance(name, Path) and not _file_is_there(name):
+        raise NoDatabase(name)
+
+
+def _file_is_there(path: Path) -> bool:
     try:
         there = path.exists()
     except PermissionError:
@@ -77,9 +88,9 @@ def _is_there(path: Path) -> bool:
     return there
 
 
-def _require_folder(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise NoFolder(path.parent)
+def _require_folder(name: StoreName) -> None:
+    if isinstance(name, Path) and not name.parent.is_dir():
+        raise NoFolder(name.parent)
 
 
 def _quiet() -> None:
@@ -87,22 +98,22 @@ def _quiet() -> None:
     logging.configure(json=False, level="warn")
 
 
-def write(path: Path, fn: Callable[[Tx], T], *, create: bool = False) -> T:
+def write(name: StoreName, fn: Callable[[Tx], T], *, create: bool = False) -> T:
     """One store function in one durable transaction."""
 
     async def work(store: Store) -> T:
         return await store.write(fn)
 
-    return on_store(path, work, create=create)
+    return on_store(name, work, create=create)
 
 
-def read(path: Path, fn: Callable[[Tx], T]) -> T:
+def read(name: StoreName, fn: Callable[[Tx], T]) -> T:
     """One store function that only reads, all of it at one moment."""
 
     async def work(store: Store) -> T:
         return await store.scan(fn)
 
-    return on_store(path, work, create=False)
+    return on_store(name, work, create=False)
 
 
 async def ensure_account(store: Store, username: str, password: str) -> None:

@@ -12,8 +12,7 @@ from typing import Annotated
 
 import typer
 
-from pillarbox.cli.accounts import NoDatabase
-from pillarbox.cli.command_line import AsJson, Database, Refused, path_of
+from pillarbox.cli.command_line import AsJson, Database, Refused, file_of
 from pillarbox.cli.flags import UsageError, complain
 from pillarbox.cli.tables import print_done
 from pillarbox.store import backup as copying
@@ -31,7 +30,7 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy the database as of one moment, verified, while the server goes on taking mail."""
-    path = _existing(db)
+    path = file_of(db, "pg_dump")
     began = time.monotonic()
     size = copying.backup(str(path), str(file))
     seconds = round(time.monotonic() - began, 3)
@@ -53,7 +52,7 @@ def pause(
     """
     if command and command[0].startswith("-"):
         raise UsageError(f"Options go before SECONDS: {command[0]}")
-    path = _existing(db)
+    path = file_of(db, "pg_dump")
     signal.signal(signal.SIGTERM, _end)  # so that the command is ended too
     with copying.paused(str(path)):
         if not command:
@@ -67,13 +66,6 @@ def pause(
         status = _wait(process, None)
     if status:
         raise typer.Exit(status if status > 0 else 128 - status)
-
-
-def _existing(db: Path | None) -> Path:
-    path = path_of(db)
-    if not path.exists():
-        raise NoDatabase(path)
-    return path
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:

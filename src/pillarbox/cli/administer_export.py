@@ -11,7 +11,7 @@ import typer
 
 from pillarbox.cli import accounts
 from pillarbox.cli.administer_users import Username, find
-from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of
+from pillarbox.cli.command_line import AsJson, Database, Refused, group, store_of
 from pillarbox.cli.flags import complain
 from pillarbox.cli.tables import print_done, print_rows
 from pillarbox.cli.transfer_progress import progress
@@ -42,7 +42,7 @@ def mbox(username: Username, path: Place, only: Only = None, db: Database = None
 
 
 def _write(
-    username: str, path: Path, kind: Callable[[Path], Writer], only: list[str] | None, db: Path | None, as_json: bool
+    username: str, path: Path, kind: Callable[[Path], Writer], only: list[str] | None, db: str | None, as_json: bool
 ) -> None:
     async def work(store: Store) -> list[ExportCount]:
         user = await store.scan(find, username)
@@ -52,7 +52,7 @@ def _write(
 
     writer = kind(path)
     try:
-        counts = accounts.on_store(path_of(db), work, create=False)
+        counts = accounts.on_store(store_of(db), work, create=False)
     except OSError as error:
         raise Refused(str(error)) from error
     for warning in writer.warnings:

@@ -10,7 +10,7 @@ import typer
 
 from pillarbox.cli import accounts
 from pillarbox.cli.administer_users import Username, find
-from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of
+from pillarbox.cli.command_line import AsJson, Database, Refused, group, store_of
 from pillarbox.cli.flags import EXIT_FAILED, complain
 from pillarbox.cli.tables import print_done, print_rows
 from pillarbox.cli.transfer_progress import progress
@@ -60,7 +60,7 @@ def _take_in(
     read: Callable[[Path], Iterator[Found]],
     size: Callable[[Path], int],
     into: str,
-    db: Path | None,
+    db: str | None,
     as_json: bool,
     subscribed: list[str] | None = None,
 ) -> None:
@@ -79,7 +79,7 @@ def _take_in(
                         report.problems.append(f"not subscribed to {name}: {error}")
                 return report
 
-            report = accounts.on_store(path_of(db), work, create=False)
+            report = accounts.on_store(store_of(db), work, create=False)
     except (NoSource, OSError) as error:
         raise Refused(str(error)) from error
     tell(report, as_json=as_json)

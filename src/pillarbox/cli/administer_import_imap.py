@@ -11,7 +11,7 @@ import typer
 from pillarbox.cli import accounts
 from pillarbox.cli.administer_import import Into, tell
 from pillarbox.cli.administer_users import Username, find
-from pillarbox.cli.command_line import AsJson, Database, PasswordStdin, path_of
+from pillarbox.cli.command_line import AsJson, Database, PasswordStdin, store_of
 from pillarbox.cli.command_line import Refused as Failed
 from pillarbox.cli.flags import UsageError, complain
 from pillarbox.cli.moments import span
@@ -89,7 +89,7 @@ def imap(
             await asyncio.sleep(pause)
 
     try:
-        report = accounts.on_store(path_of(db), work, create=False)
+        report = accounts.on_store(store_of(db), work, create=False)
     except (Lost, Refused) as error:
         raise Failed(str(error)) from error
     tell(report, as_json=as_json)

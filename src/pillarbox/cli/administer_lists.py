@@ -9,7 +9,7 @@ import typer
 
 from pillarbox.cli import accounts
 from pillarbox.cli.administer_addresses import note_foreign
-from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of, read, write
+from pillarbox.cli.command_line import AsJson, Database, Refused, group, read, store_of, write
 from pillarbox.cli.flags import UsageError
 from pillarbox.cli.tables import print_done, print_one, print_rows
 from pillarbox.store import list_lookup, lists
@@ -129,7 +129,7 @@ def add(
             added += await store.write(lists.add_members, address, wanted[start : start + PAGE])
         return added
 
-    added = accounts.on_store(path_of(db), work, create=False)
+    added = accounts.on_store(store_of(db), work, create=False)
     print_done(f"{added} member(s) added to {address}", {"address": address, "added": added}, as_json=as_json)
 
 

@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from pillarbox.cli import accounts, mailq
-from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of, read
+from pillarbox.cli.command_line import AsJson, Database, Refused, group, read, store_of
 from pillarbox.cli.flags import EXIT_FAILED, complain
 from pillarbox.cli.queue_selection import (
     Account,
@@ -102,7 +102,7 @@ def _list(chosen: Selection, limit: int, db: Database, *, as_json: bool) -> None
         listing.end()
         return count, unknown
 
-    count, unknown = accounts.on_store(path_of(db), work, create=False)
+    count, unknown = accounts.on_store(store_of(db), work, create=False)
     if unknown:
         complain(_NOTHING.format(", ".join(unknown)))
     elif not count and not as_json:
@@ -138,7 +138,7 @@ def cat(entry: Entry, db: Database = None) -> None:
             at += len(piece)
         sys.stdout.buffer.flush()
 
-    accounts.on_store(path_of(db), work, create=False)
+    accounts.on_store(store_of(db), work, create=False)
 
 
 @app.command()
@@ -160,7 +160,7 @@ def stats(db: Database = None, as_json: AsJson = False, limit: Limit = 20) -> No
 @app.command("mailq")
 def mailq_command(db: Database = None) -> None:
     """The queue in the form of Sendmail and Postfix."""
-    accounts.on_store(path_of(db), lambda store: mailq.show(store, sys.stdout.write), create=False)
+    accounts.on_store(store_of(db), lambda store: mailq.show(store, sys.stdout.write), create=False)
 
 
 CarryOut = Callable[[Store, QueueFilter, float], Awaitable[Carried]]  # with the seconds to wait
@@ -211,7 +211,7 @@ def _carry_out(
         carried = Carried(*map(sum, zip(*each, strict=True)))
         return carried, [] if any(carried) else await store.scan(meant), unknown
 
-    carried, left, unknown = accounts.on_store(path_of(db), work, create=False)
+    carried, left, unknown = accounts.on_store(store_of(db), work, create=False)
     if not any(carried) and chosen.words:
         if not left:
             raise Refused(_NOTHING.format(", ".join(unknown)))

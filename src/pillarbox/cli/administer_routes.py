@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pillarbox.cli import accounts
-from pillarbox.cli.command_line import AsJson, Database, PasswordStdin, Refused, group, path_of, read, write
+from pillarbox.cli.command_line import AsJson, Database, PasswordStdin, Refused, group, read, store_of, write
 from pillarbox.cli.flags import UsageError
 from pillarbox.cli.secrets_input import obtain_password
 from pillarbox.cli.tables import print_done, print_one, print_rows
@@ -277,5 +277,5 @@ def _and_reroute(db: Database, work: Any) -> tuple[Any, str]:
         done = await store.write(work)
         return done, await queue.in_pages(store, queue.reroute, QueueFilter())
 
-    done, waiting = accounts.on_store(path_of(db), change, create=False)
+    done, waiting = accounts.on_store(store_of(db), change, create=False)
     return done, f"{waiting} waiting recipient(s) are routed anew"

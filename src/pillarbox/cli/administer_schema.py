@@ -7,14 +7,11 @@ from typing import Annotated
 import typer
 
 from pillarbox.cli import accounts
-from pillarbox.cli.accounts import NoDatabase
-from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of
+from pillarbox.cli.command_line import AsJson, Database, Refused, group, store_of
 from pillarbox.cli.tables import print_rows
-from pillarbox.store import sqlite_setup
-from pillarbox.store.migration import CURRENT, version_of
+from pillarbox.store.migration import CURRENT
 from pillarbox.store.migrations import ALL
-from pillarbox.store.sqlite_connection import connect
-from pillarbox.store.sqlite_tx import SqliteTx
+from pillarbox.store.opening import rollback, schema_version
 
 app = group("The schema of the database. The server brings it up to date by itself when it starts.")
 
@@ -22,7 +19,7 @@ app = group("The schema of the database. The server brings it up to date by itse
 @app.command()
 def up(db: Database = None) -> None:
     """Apply what is missing; makes the database when there is none."""
-    applied = accounts.make_ready(path_of(db))
+    applied = accounts.make_ready(store_of(db))
     for step in applied:
         print(f"applied {step.version} {step.name}")
     if not applied:
@@ -38,7 +35,7 @@ def down(db: Database = None) -> None:
 @app.command()
 def to(version: Annotated[int, typer.Argument(min=0, max=CURRENT)], db: Database = None) -> None:
     """Go down to a version, or up to the newest. Stop the server first to go down."""
-    current = _version(db) if path_of(db).exists() else 0
+    current = _version(db) if accounts.is_there(store_of(db)) else 0
     if version < current:
         _roll_back(db, version)
     elif version == CURRENT:
@@ -50,7 +47,7 @@ def to(version: Annotated[int, typer.Argument(min=0, max=CURRENT)], db: Database
 @app.command()
 def status(db: Database = None, as_json: AsJson = False) -> None:
     """Which steps were applied and which are pending."""
-    version = _version(db) if path_of(db).exists() else 0
+    version = _version(db) if accounts.is_there(store_of(db)) else 0
     rows = [
         {"version": step.version, "name": step.name, "state": "applied" if step.version <= version else "pending"}
         for step in ALL
@@ -60,16 +57,11 @@ def status(db: Database = None, as_json: AsJson = False) -> None:
 
 def _version(db: Database) -> int:
     """The newest step in the database, without applying any. Raises NoDatabase, StoreError."""
-    path = path_of(db)
-    if not path.exists():
-        raise NoDatabase(path)
-    connection = connect(str(path), "reader")
-    try:
-        return version_of(SqliteTx(connection, 0))
-    finally:
-        connection.close()
+    name = store_of(db)
+    accounts.require(name)
+    return schema_version(name)
 
 
 def _roll_back(db: Database, version: int) -> None:
-    for step in sqlite_setup.rollback(str(path_of(db)), version):
+    for step in rollback(store_of(db), version):
         print(f"took back {step.version} {step.name}")

@@ -9,7 +9,7 @@ import typer
 from pillarbox.cli import accounts
 from pillarbox.cli.administer_queue import operator
 from pillarbox.cli.administer_users import Username, find
-from pillarbox.cli.command_line import AsJson, Database, path_of, read, write
+from pillarbox.cli.command_line import AsJson, Database, read, store_of, write
 from pillarbox.cli.tables import print_done, print_rows
 from pillarbox.flow import queue_orders
 from pillarbox.flow.queue_orders import Carried
@@ -130,5 +130,5 @@ def _outcome(user: User, done: str, carried: Carried) -> tuple[dict[str, Any], s
 
 
 def _print(work: Any, text: str, db: Database, as_json: bool) -> None:
-    row, said = accounts.on_store(path_of(db), work, create=False)
+    row, said = accounts.on_store(store_of(db), work, create=False)
     print_done(text.format(**row, said=said), row, as_json=as_json)

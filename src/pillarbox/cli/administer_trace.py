@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from pillarbox.cli import accounts
-from pillarbox.cli.command_line import AsJson, Database, Refused, path_of
+from pillarbox.cli.command_line import AsJson, Database, Refused, store_of
 from pillarbox.cli.flags import UsageError
 from pillarbox.cli.moments import moment
 from pillarbox.cli.tables import print_rows
@@ -23,7 +23,7 @@ from pillarbox.store.tx import Tx
 
 _GRAVITY = {"bounced": 3, "expired": 3, "refused": 2, "deferred": 1, "held": 1, "relayed": 0}
 MOST_EVENTS = 50_000  # of one message
-_KEY = re.compile(r"[0-9A-HJKMNP-TV-Z]{14}", re.I)
+_KEY = re.compile(r"[0-9A-HJKMNP-TV-Z]{14}(?:[0-9A-HJKMNP-TV-Z]{3})?", re.I)
 
 
 class Told(msgspec.Struct):
@@ -69,7 +69,7 @@ def trace(
         kept = [] if keys or not _is_header(what) else tracing.entries_of_header(tx, _header(what))
         return [_told(tx, key) for key in keys], kept
 
-    found, kept = accounts.read(path_of(db), look)
+    found, kept = accounts.read(store_of(db), look)
     if not found and not kept:
         raise Refused(f"nothing is known of {what}" + (f" since {since}" if since else ""))
     if as_json:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from pillarbox.cli import (
+    accounts,
     administer_addresses,
     administer_backup,
     administer_bans,
@@ -30,7 +31,7 @@ from pillarbox.cli import (
     explain_route,
 )
 from pillarbox.cli.accounts import NoDatabase
-from pillarbox.cli.command_line import AsJson, Database, Refused, group, path_of
+from pillarbox.cli.command_line import AsJson, Database, Refused, group, store_of
 from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, UsageError, complain, print_in_any_locale, require_text
 from pillarbox.cli.tables import print_done
 from pillarbox.config.sources import FileError
@@ -97,13 +98,12 @@ def serve() -> None:
 @app.command()
 def check(db: Database = None, as_json: AsJson = False) -> None:
     """Verify every invariant of the store; print what is wrong, and exit 1 if anything is. Changes nothing."""
-    path = path_of(db)
-    if not path.exists():
-        raise NoDatabase(path)
-    problems = check_store(path)
+    name = store_of(db)
+    accounts.require(name)
+    problems = check_store(name)
     if as_json:
-        print_done("", {"database": str(path), "problems": problems}, as_json=True)
+        print_done("", {"database": str(name), "problems": problems}, as_json=True)
     else:
-        print("\n".join(problems) or f"{path}: no problems")
+        print("\n".join(problems) or f"{name}: no problems")
     if problems:
         raise typer.Exit(EXIT_FAILED)

@@ -9,15 +9,19 @@ from typing import Annotated, TypeVar
 import typer
 
 from pillarbox.cli import accounts
-from pillarbox.config.locate import database_place
+from pillarbox.cli.flags import UsageError
+from pillarbox.config.locate import store_place
+from pillarbox.config.postgres_url import PostgresUrl, StoreName, store_name
 from pillarbox.store.tx import Tx
 
 T = TypeVar("T")
 
 Database = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--db", help="The database (default: SMTP_DB_PATH, /etc/smtp-server/config.env, ./smtp.db).", metavar="PATH"
+        "--db",
+        help="The database (default: SMTP_DATABASE_URL or SMTP_DB_PATH, /etc/smtp-server/config.env, ./smtp.db).",
+        metavar="PATH|URL",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -34,14 +38,28 @@ def group(help: str) -> typer.Typer:
     )
 
 
-def path_of(db: Path | None) -> Path:
-    """The database meant. Raises FileError."""
-    return db or database_place().path
+def store_of(db: str | None) -> StoreName:
+    """The store meant. Raises FileError and UsageError."""
+    if db is None:
+        return store_place().store
+    name = store_name(db)
+    if isinstance(name, PostgresUrl) and name.has_password:
+        raise UsageError("Everybody sees a password on a command line: set SMTP_DATABASE_URL, or use a .pgpass file")
+    return name
 
 
-def read(db: Path | None, fn: Callable[[Tx], T]) -> T:
-    return accounts.read(path_of(db), fn)
+def file_of(db: str | None, instead: str) -> Path:
+    """The database file meant. Raises FileError, NoDatabase, and Refused for PostgreSQL, which has `instead`."""
+    name = store_of(db)
+    if isinstance(name, PostgresUrl):
+        raise Refused(f"the database is on PostgreSQL, which has `{instead}` for this")
+    accounts.require(name)
+    return name
 
 
-def write(db: Path | None, fn: Callable[[Tx], T], *, create: bool = False) -> T:
-    return accounts.write(path_of(db), fn, create=create)
+def read(db: str | None, fn: Callable[[Tx], T]) -> T:
+    return accounts.read(store_of(db), fn)
+
+
+def write(db: str | None, fn: Callable[[Tx], T], *, create: bool = False) -> T:
+    return accounts.write(store_of(db), fn, create=create)

@@ -68,12 +68,12 @@ def flush(only: str = "") -> int:
 
 def _on_store(work: Callable[[Store], Awaitable[None]]) -> int:
     from pillarbox.cli.accounts import NoDatabase, NotOurs, on_store
-    from pillarbox.config.locate import database_place
+    from pillarbox.config.locate import store_place
     from pillarbox.config.sources import FileError
     from pillarbox.store.errors import StoreError
 
     try:
-        on_store(database_place().path, work, create=False)
+        on_store(store_place().store, work, create=False)
     except NotOurs as error:
         print(f"mailq: {error}", file=sys.stderr)
         return os.EX_NOPERM

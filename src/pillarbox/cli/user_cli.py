@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pillarbox.cli.flags import (
     EXIT_FAILED,
@@ -25,9 +26,16 @@ from pillarbox.cli.flags import (
 )
 from pillarbox.cli.reader import while_read
 
+if TYPE_CHECKING:
+    from pillarbox.config.postgres_url import StoreName
+
 FLAGS = (
     Flag(("-h", "--help"), "this text"),
-    Flag(("--db",), "the database (default: SMTP_DB_PATH, /etc/smtp-server/config.env, ./smtp.db)", "PATH"),
+    Flag(
+        ("--db",),
+        "the database (default: SMTP_DATABASE_URL or SMTP_DB_PATH, /etc/smtp-server/config.env, ./smtp.db)",
+        "PATH|URL",
+    ),
     Flag(("--email",), "the e-mail address (default: the username, if it is one)", "ADDRESS"),
     Flag(
         ("--password",), "the password; everybody on this machine can see it, prefer a pipe or the prompt", "PASSWORD"
@@ -98,23 +106,27 @@ def _answered(argv: Sequence[str]) -> int:
 
 
 def _run(work: Work, parsed: Parsed, words: list[str]) -> int:
-    from pillarbox.config.locate import database_place
+    from pillarbox.config.locate import store_place
+    from pillarbox.config.postgres_url import PostgresUrl, store_name
     from pillarbox.config.sources import FileError
 
     try:
         given = parsed.value("--db")
-        path = Path(given) if given else database_place().path
+        name = store_name(given) if given else store_place().store
     except FileError as error:
         complain(f"Error: {error}")
         return EXIT_FAILED
-    if not given and path == Path("smtp.db") and not path.exists():
-        complain(f"Note: the database is {path.absolute()}; set SMTP_DB_PATH or use --db for another")
+    if given and isinstance(name, PostgresUrl) and name.has_password:
+        complain("Error: everybody sees a password on a command line: set SMTP_DATABASE_URL, or use a .pgpass file")
+        return EXIT_USAGE
+    if not given and name == Path("smtp.db") and not Path("smtp.db").exists():
+        complain(f"Note: the database is {Path('smtp.db').absolute()}; set SMTP_DB_PATH or use --db for another")
 
     from pillarbox.cli.accounts import NoDatabase
     from pillarbox.store.errors import NotFound, StoreError
 
     try:
-        return work(path, parsed, words)
+        return work(name, parsed, words)
     except NotFound:
         complain(f"Error: User '{words[0]}' not found")
         return EXIT_FAILED
@@ -123,7 +135,7 @@ def _run(work: Work, parsed: Parsed, words: list[str]) -> int:
         return EXIT_FAILED
 
 
-def _create(path: Path, parsed: Parsed, words: list[str]) -> int:
+def _create(store: StoreName, parsed: Parsed, words: list[str]) -> int:
     from pillarbox.cli import accounts
     from pillarbox.cli.secrets_input import obtain_password
     from pillarbox.store import directory
@@ -135,7 +147,7 @@ def _create(path: Path, parsed: Parsed, words: list[str]) -> int:
     hashed, scram = _hash(password)
     try:
         made = accounts.write(
-            path, lambda tx: directory.create_user(tx, username, email, hashed, scram, role=role), create=True
+            store, lambda tx: directory.create_user(tx, username, email, hashed, scram, role=role), create=True
         )
     except Conflict as error:
         if f"{username!r} already exists" in str(error):
@@ -170,13 +182,13 @@ def name_password_address(words: list[str], password: str | None, email: str | N
     return username, password, email
 
 
-def _verify(path: Path, parsed: Parsed, words: list[str]) -> int:
+def _verify(store: StoreName, parsed: Parsed, words: list[str]) -> int:
     from pillarbox.access.passwords import PLACEHOLDER, verify
     from pillarbox.cli import accounts
     from pillarbox.store import directory
 
     password = _second(parsed, words, confirm=False)
-    found = accounts.read(path, lambda tx: directory.user(tx, words[0]))
+    found = accounts.read(store, lambda tx: directory.user(tx, words[0]))
     matches = verify(found.password_hash if found else PLACEHOLDER, password)
     if found is None or not matches:
         print("✗ Invalid credentials")
@@ -188,30 +200,30 @@ def _verify(path: Path, parsed: Parsed, words: list[str]) -> int:
     return EXIT_OK
 
 
-def _change_password(path: Path, parsed: Parsed, words: list[str]) -> int:
-    _set_password(path, words[0], _second(parsed, words, confirm=True))
+def _change_password(store: StoreName, parsed: Parsed, words: list[str]) -> int:
+    _set_password(store, words[0], _second(parsed, words, confirm=True))
     print(f"Password changed successfully for user '{words[0]}'")
     return EXIT_OK
 
 
-def _reset(path: Path, parsed: Parsed, words: list[str]) -> int:
+def _reset(store: StoreName, parsed: Parsed, words: list[str]) -> int:
     """Without a password given, a new one is made and shown."""
     import secrets
 
     if len(words) > 1 or parsed.has("--password") or parsed.has("--password-stdin"):
-        return _change_password(path, parsed, words)
+        return _change_password(store, parsed, words)
     password = secrets.token_hex(15)
-    _set_password(path, words[0], password)
+    _set_password(store, words[0], password)
     print(f"New password of user '{words[0]}': {password}")
     return EXIT_OK
 
 
-def _set_password(path: Path, username: str, password: str) -> None:
+def _set_password(store: StoreName, username: str, password: str) -> None:
     from pillarbox.cli import accounts
     from pillarbox.store import directory
 
     hashed, scram = _hash(password)
-    accounts.write(path, lambda tx: directory.set_password(tx, username, hashed, scram))
+    accounts.write(store, lambda tx: directory.set_password(tx, username, hashed, scram))
 
 
 def _second(parsed: Parsed, words: list[str], *, confirm: bool) -> str:
@@ -226,48 +238,48 @@ def _second(parsed: Parsed, words: list[str], *, confirm: bool) -> str:
     return obtain_password(given, from_stdin=parsed.has("--password-stdin"), confirm=confirm)
 
 
-def _delete(path: Path, _: Parsed, words: list[str]) -> int:
+def _delete(store: StoreName, _: Parsed, words: list[str]) -> int:
     from pillarbox.cli import accounts
     from pillarbox.store import directory
 
-    accounts.write(path, lambda tx: directory.delete_user(tx, words[0]))
+    accounts.write(store, lambda tx: directory.delete_user(tx, words[0]))
     print(f"User '{words[0]}' deleted successfully")
     return EXIT_OK
 
 
-def _enable(path: Path, _: Parsed, words: list[str]) -> int:
-    return _set_enabled(path, words[0], True)
+def _enable(store: StoreName, _: Parsed, words: list[str]) -> int:
+    return _set_enabled(store, words[0], True)
 
 
-def _disable(path: Path, _: Parsed, words: list[str]) -> int:
-    return _set_enabled(path, words[0], False)
+def _disable(store: StoreName, _: Parsed, words: list[str]) -> int:
+    return _set_enabled(store, words[0], False)
 
 
-def _set_enabled(path: Path, username: str, enabled: bool) -> int:
+def _set_enabled(store: StoreName, username: str, enabled: bool) -> int:
     from pillarbox.cli import accounts
     from pillarbox.store import directory
 
-    accounts.write(path, lambda tx: directory.set_enabled(tx, username, enabled))
+    accounts.write(store, lambda tx: directory.set_enabled(tx, username, enabled))
     print(f"User '{username}' {'enabled' if enabled else 'disabled'} successfully")
     return EXIT_OK
 
 
-def _set_quota(path: Path, _: Parsed, words: list[str]) -> int:
+def _set_quota(store: StoreName, _: Parsed, words: list[str]) -> int:
     from pillarbox.cli import accounts
     from pillarbox.store import directory
 
     megabytes = _number(words[1], "MB")
-    accounts.write(path, lambda tx: directory.set_quota(tx, words[0], megabytes << 20))
+    accounts.write(store, lambda tx: directory.set_quota(tx, words[0], megabytes << 20))
     print(f"Quota of user '{words[0]}' set to {f'{megabytes} MB' if megabytes else 'unlimited'}")
     return EXIT_OK
 
 
-def _info(path: Path, _: Parsed, words: list[str]) -> int:
+def _info(store: StoreName, _: Parsed, words: list[str]) -> int:
     from pillarbox.cli import accounts
     from pillarbox.store import directory
     from pillarbox.store.errors import NotFound
 
-    found = accounts.read(path, lambda tx: directory.user(tx, words[0]))
+    found = accounts.read(store, lambda tx: directory.user(tx, words[0]))
     if found is None:
         raise NotFound(words[0])
     quota = f"{found.quota_limit >> 20} MB" if found.quota_limit else "unlimited"
@@ -286,12 +298,12 @@ def _info(path: Path, _: Parsed, words: list[str]) -> int:
     return EXIT_OK
 
 
-def _list(path: Path, parsed: Parsed, _: list[str]) -> int:
+def _list(store: StoreName, parsed: Parsed, _: list[str]) -> int:
     from pillarbox.cli import accounts
     from pillarbox.store import directory
 
     limit = _number(parsed.value("--limit") or "1000", "--limit")
-    found = accounts.read(path, lambda tx: directory.users(tx, limit))
+    found = accounts.read(store, lambda tx: directory.users(tx, limit))
     print(f"{'ID':>6}  {'Username':<32}  {'Email':<32}  {'Enabled':<7}  Role")
     for user in found:
         print(f"{user.id:>6}  {user.username:<32}  {user.email:<32}  {_word(user.enabled):<7}  {user.role}")
@@ -299,11 +311,11 @@ def _list(path: Path, parsed: Parsed, _: list[str]) -> int:
     return EXIT_OK
 
 
-def _init(path: Path, _: Parsed, __: list[str]) -> int:
+def _init(store: StoreName, _: Parsed, __: list[str]) -> int:
     from pillarbox.cli.accounts import make_ready
 
-    applied = make_ready(path)
-    print(f"Database initialized at {path}" if applied else f"Database at {path} is up to date")
+    applied = make_ready(store)
+    print(f"Database initialized at {store}" if applied else f"Database at {store} is up to date")
     return EXIT_OK
 
 
@@ -323,7 +335,7 @@ def _word(value: bool) -> str:
     return "true" if value else "false"
 
 
-Work = Callable[[Path, Parsed, list[str]], int]
+Work = Callable[["StoreName", Parsed, list[str]], int]
 
 
 class Command:

@@ -194,12 +194,14 @@ def hostname() -> Kind:
     return Kind("host name", "a host name without blanks, such as mail.example.com", parse)
 
 
-def url(*schemes: str) -> Kind:
+def url(*schemes: str, host: bool = True) -> Kind:
+    """`host`: it must name one. (libpq takes a socket of this machine where none is named.)"""
+
     def parse(value: str) -> Value:
         if not value.strip():
             return None
         parts = urlsplit(value.strip())
-        if parts.scheme not in schemes or not parts.hostname:
+        if parts.scheme not in schemes or (host and not parts.hostname):
             raise ValueError("not such a URL")
         return value.strip()
 

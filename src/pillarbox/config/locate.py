@@ -1,68 +1,93 @@
-"""Where the database is, for commands that need nothing else of the settings and must answer at once."""
+"""Where the store is, for commands that need nothing else of the settings and must answer at once."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from pillarbox.config.postgres_url import PostgresUrl, StoreName
 from pillarbox.config.sources import CONFIG_ENV, CONFIG_TOML, read_environment_file, read_toml
 
-NAME, RUNTIME, CONFIG_NAME = "SMTP_DB_PATH", "SMTP_RUNTIME_DIR", "SMTP_CONFIG_FILE"
+FILE, URL, RUNTIME, CONFIG = "SMTP_DB_PATH", "SMTP_DATABASE_URL", "SMTP_RUNTIME_DIR", "SMTP_CONFIG_FILE"
 DEFAULT = "smtp.db"  # in the current folder
+_IN_TOML = {
+    "database.path": FILE,
+    "database.db_path": FILE,
+    "database.url": URL,
+    "server.runtime_dir": RUNTIME,
+}
 
 
 class Place(NamedTuple):
-    path: Path
+    store: StoreName
     source: str  # "environment", a file, or "default"
 
 
-def database_place(
-    environ: Mapping[str, str] | None = None,
-    *,
-    config_env: str = CONFIG_ENV,
-    config_toml: str = CONFIG_TOML,
-) -> Place:
-    """The database that the server of this machine uses, by the same order of sources.
+class Sources:
+    """What the environment and the files say, by SMTP_ name. Files are read when they are asked."""
 
-    `sudo` drops SMTP_DB_PATH, so the files count even for commands typed by hand. Raises FileError when one of them is
-    there and cannot be read.
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        *,
+        config_env: str = CONFIG_ENV,
+        config_toml: str = CONFIG_TOML,
+    ) -> None:
+        self.environ = os.environ if environ is None else environ
+        self._config_env = config_env
+        self._config_toml = config_toml
+
+    def files(self) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """`sudo` drops the environment, so they count even for commands typed by hand. Raises FileError when one of
+        them is there and cannot be read."""
+        in_file: dict[str, str] = {}
+        try:
+            in_file = {given.name: str(given.raw) for given in read_environment_file(self._config_env)}
+        except FileNotFoundError:
+            pass
+        else:
+            yield self._config_env, in_file
+        toml = self.environ.get(CONFIG) or in_file.get(CONFIG) or self._config_toml
+        try:
+            given = {given.name: str(given.raw) for given in read_toml(toml)}
+        except FileNotFoundError:
+            return
+        yield toml, {_IN_TOML[key]: value for key, value in reversed(given.items()) if key in _IN_TOML}
+
+    def file(self) -> tuple[Path, str]:
+        """The SQLite file, whether it is the store or not, and who names it."""
+        path, source = self.first(FILE) or (DEFAULT, "default")
+        return Path(path), source
+
+    def first(self, name: str) -> tuple[str, str] | None:
+        if said := self.environ.get(name):
+            return said, "environment"
+        return self.in_files(name)
+
+    def in_files(self, name: str) -> tuple[str, str] | None:
+        return next(((given[name], source) for source, given in self.files() if given.get(name)), None)
+
+
+def store_place(sources: Sources | None = None) -> Place:
+    """The store that the server of this machine uses. Raises FileError.
+
+    As the server has it: what the environment names goes before what a file names, and where both name a URL and a
+    path the URL counts.
     """
-    keys = ("database.path", "database.db_path")
-    return _look_up(NAME, keys, environ, config_env, config_toml) or Place(Path(DEFAULT), "default")
-
-
-def runtime_folder(
-    environ: Mapping[str, str] | None = None,
-    *,
-    config_env: str = CONFIG_ENV,
-    config_toml: str = CONFIG_TOML,
-) -> Path:
-    """The folder in which the server of this machine keeps what is not mail. Raises FileError."""
-    found = _look_up(RUNTIME, ("server.runtime_dir",), environ, config_env, config_toml)
-    if found is not None:
-        return found.path
-    return database_place(environ, config_env=config_env, config_toml=config_toml).path.parent
-
-
-def _look_up(
-    name: str, keys: Sequence[str], environ: Mapping[str, str] | None, config_env: str, config_toml: str
-) -> Place | None:
-    """The path that the first of the sources gives; `keys` are its names in TOML."""
-    environ = os.environ if environ is None else environ
-    if path := environ.get(name):
+    sources = sources or Sources()
+    if url := sources.environ.get(URL):
+        return Place(PostgresUrl(url), "environment")
+    if path := sources.environ.get(FILE):
         return Place(Path(path), "environment")
-    try:
-        in_file = {given.name: str(given.raw) for given in read_environment_file(config_env)}
-    except FileNotFoundError:
-        in_file = {}
-    if path := in_file.get(name):
-        return Place(Path(path), config_env)
-    toml = environ.get(CONFIG_NAME) or in_file.get(CONFIG_NAME) or config_toml
-    try:
-        in_toml = {given.name: str(given.raw) for given in read_toml(toml)}
-    except FileNotFoundError:
-        in_toml = {}
-    path = next((in_toml[key] for key in keys if in_toml.get(key)), "")
-    return Place(Path(path), toml) if path else None
+    if found := sources.in_files(URL):
+        return Place(PostgresUrl(found[0]), found[1])
+    return Place(*sources.file())
+
+
+def runtime_folder(sources: Sources | None = None) -> Path:
+    """The folder in which the server of this machine keeps what is not mail. Raises FileError."""
+    sources = sources or Sources()
+    found = sources.first(RUNTIME)
+    return sources.file()[0].parent if found is None else Path(found[0])

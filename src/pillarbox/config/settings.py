@@ -20,6 +20,7 @@ from pillarbox.config.checks import check_together
 from pillarbox.config.gather import Gathered, gather
 from pillarbox.config.kinds import Network, Value
 from pillarbox.config.locate_sendmail import FOLDER, SOCKET
+from pillarbox.config.postgres_url import PostgresUrl, StoreName
 from pillarbox.config.problem import Problem
 from pillarbox.config.sources import CONFIG_ENV, CONFIG_TOML
 from pillarbox.config.table import SETTINGS
@@ -179,6 +180,21 @@ class Settings:
         return name in self._sources
 
     @property
+    def store(self) -> StoreName:
+        """Where mail, accounts and the queue are: the SQLite file, unless there is a PostgreSQL database."""
+        return self.db_path if self.database_url is None else PostgresUrl(self.database_url)
+
+    @property
+    def among_nodes(self) -> bool:
+        """Whether other machines may have the store too."""
+        return self.database_url is not None
+
+    @property
+    def disk(self) -> Path:
+        """Something on the disk that mail may fill."""
+        return self.db_path if self.database_url is None else self.runtime_dir
+
+    @property
     def refuse_cleartext_strangers(self) -> bool:
         """Mail from strangers before TLS is refused: only when the operator said so (RFC 3207 section 4)."""
         return self.require_tls and self.explicit("SMTP_REQUIRE_TLS")
@@ -202,6 +218,8 @@ def settle(values: dict[str, Value], sources: Mapping[str, str]) -> None:
     for attribute in PATHS:
         if isinstance(text := values[attribute], str):
             values[attribute] = Path(text)
+    if _nearness(sources.get("SMTP_DB_PATH")) < _nearness(sources.get("SMTP_DATABASE_URL")):
+        values["database_url"] = None  # a file that the environment names goes before a URL of the machine's settings
     db_path = values["db_path"]
     if values["runtime_dir"] is None and isinstance(db_path, Path):
         values["runtime_dir"] = db_path.parent
@@ -215,6 +233,11 @@ def settle(values: dict[str, Value], sources: Mapping[str, str]) -> None:
         values["log_level"] = "debug"
     if values["webhook_url"] and "SMTP_WEBHOOK_ENABLED" not in sources:
         values["webhook_enabled"] = True
+
+
+def _nearness(source: str | None) -> int:
+    """Of who gives a setting: the lower goes first."""
+    return {"code": 0, "command line": 0, "environment": 1, None: 3}.get(source, 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,9 +173,9 @@ _DATABASE = (
             "those.", "InvalidPoolSize", effect="none", aliases=("SMTP_DB_POOL_SIZE",)),
     Setting("SMTP_BUFFER_POOL_SIZE", "database.buffer_pool_size", integer(1, 1_000_000), (50, 10, 200, 500),
             "Buffers kept in reserve; Pillarbox keeps none. See SMTP_MEMORY_BUDGET.", "InvalidPoolSize", effect="none"),
-    Setting("SMTP_DATABASE_URL", "database.url", url("postgres", "postgresql"), None,
-            "A PostgreSQL database in place of the SQLite file.", "InvalidDatabaseUrl", effect="later", secret=True,
-            reload="restart"),
+    Setting("SMTP_DATABASE_URL", "database.url", url("postgres", "postgresql", host=False), None,
+            "A PostgreSQL database in place of the SQLite file, for one node or several. See docs/postgresql.md.",
+            "InvalidDatabaseUrl", secret=True, reload="restart"),
     Setting("SMTP_UNDELETE_DAYS", "database.undelete_days", integer(0, 3650, "days"), 14,
             "How long `pillarbox undelete` can bring back expunged messages and deleted mailboxes. Their space is "
             "given back a day after that.", "InvalidRetention"),

@@ -14,14 +14,17 @@ class MessageIds:
     """Gives ids of 14 characters that sort by time: 9 of milliseconds, 3 of this process, 2 of a counter.
 
     Unique among the workers that live at the same time (slot), across restarts within a millisecond (random), and
-    within a process (the counter; the millisecond moves on when it is used up).
+    within a process (the counter; the millisecond moves on when it is used up). Where other nodes give some too they
+    have 17: three more, random, in the name of the process.
     """
 
     __slots__ = ("_clock", "_counter", "_millisecond", "_process", "_stamp")
 
-    def __init__(self, slot: int = 0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, slot: int = 0, clock: Callable[[], float] = time.time, *, among_nodes: bool = False) -> None:
         self._clock = clock
-        self._process = _DIGITS[slot % 32] + _PAIRS[int.from_bytes(os.urandom(2), "big") % 1024]
+        self._process = _DIGITS[slot % 32] + _random_pair()
+        if among_nodes:
+            self._process += _random_pair() + _random_pair()[0]
         self._millisecond = 0
         self._counter = 0
         self._stamp = ""
@@ -37,6 +40,10 @@ class MessageIds:
         else:
             self._counter += 1
         return self._stamp + self._process + _PAIRS[self._counter]
+
+
+def _random_pair() -> str:
+    return _PAIRS[int.from_bytes(os.urandom(2), "big") % 1024]
 
 
 def _base32(number: int) -> str:

@@ -5,12 +5,17 @@ time it was started.
 from __future__ import annotations
 
 import os
+from functools import cache
 
 
-def this_process() -> str:
-    """`machine:pid:starttime` of this process, as `alive` understands it."""
-    pid = os.getpid()
-    return f"{os.uname().nodename}:{pid}:{_started(pid)}"
+def this_process(*, among_nodes: bool = False) -> str:
+    """`machine:pid:starttime` of this process, as `alive` understands it.
+
+    `among_nodes`: others have the store too, and a name is not enough to tell their machines from ours: two may have
+    the same one.
+    """
+    pid, machine = os.getpid(), os.uname().nodename
+    return f"{_among_nodes(machine) if among_nodes else machine}:{pid}:{_started(pid)}"
 
 
 def alive(owner: str) -> bool:
@@ -23,9 +28,22 @@ def alive(owner: str) -> bool:
     pid, _, started = process.partition(":")
     if not machine or not pid.isdigit() or not started:
         return False
-    if machine != os.uname().nodename:
+    here = os.uname().nodename
+    if machine not in (here, _among_nodes(here)):
         return True
     return _started(int(pid)) == started
+
+
+@cache
+def _among_nodes(machine: str) -> str:
+    """With what tells processes of one number apart: the start of the kernel, and the namespace of process numbers
+    (containers of one machine may have the same name)."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip().partition("-")[0]
+        return f"{machine}+{boot}.{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:  # nothing tells them apart, so none is ever taken for dead
+        return f"{machine}+{os.urandom(8).hex()}"
 
 
 def _started(pid: int) -> str:

@@ -26,7 +26,7 @@ from pillarbox.session.pop3 import Pop3Session
 from pillarbox.session.smtp import SmtpSession
 from pillarbox.session.smtp_local import LocalSession
 from pillarbox.store import DIRECTORY, Store, StoreError, Touched, Tx, events, migrate, open_store
-from pillarbox.store.sqlite_setup import truncate_wal
+from pillarbox.store.opening import truncate_wal
 from pillarbox.web import checks
 from pillarbox.web.figures import Figures
 from pillarbox.web.interfaces import api_interface, health_interface
@@ -36,7 +36,7 @@ from .allocator import give_back
 from .hints import Hints, Pair
 from .jobs import JOBS, Job, Jobs, keeping_jobs, warning_job
 from .parts import Parts
-from .preparation import DATABASE, check_resolver, check_writable, worker_count
+from .preparation import check_resolver, check_writable, folders, worker_count
 from .search_feeder import SearchFeeder
 from .securing import Securing
 from .sending import scheduler_of
@@ -78,7 +78,7 @@ class MailApplication:
         assert isinstance(seat.shared, HashGate)
         self._threads = ThreadPoolExecutor(THREADS, "loop")
         asyncio.get_running_loop().set_default_executor(self._threads)
-        store = await open_store(settings.db_path)
+        store = await open_store(settings.store)
         self._limiter = Limiter(self._slot)
         await self._securing.apply(settings, seat.pem, seat.clients, seat.tickets)
         await self._securing.look(store)
@@ -194,7 +194,7 @@ class MailApplication:
                 {
                     "database": checks.database(store),
                     "filesystem": checks.filesystem(
-                        str(node.settings.db_path), lambda: node.settings.disk_reserve, threads
+                        str(node.settings.disk), lambda: node.settings.disk_reserve, threads
                     ),
                 }
             ),
@@ -298,14 +298,14 @@ class MailApplication:
 
 def prepare(settings: Settings) -> None:
     """Before the workers: the database is made and brought to this version. Raises StartError, StoreError."""
-    check_writable(settings, DATABASE)
+    check_writable(settings, *folders(settings))
     check_resolver(settings)
-    migrate(settings.db_path)
+    migrate(settings.store)
 
 
 def conclude(settings: Settings) -> None:
     """After the last worker: a clean stop leaves no write-ahead log."""
-    if not truncate_wal(str(settings.db_path)):
+    if not truncate_wal(settings.store):
         log.info("Another program has the database open; its write-ahead log stays")
 
 

@@ -62,13 +62,18 @@ def make_ready(settings: Settings) -> tuple[RunAs | None, KeyPair | None]:
     raise_file_limit()
     check_folders(settings)
     if user is None:
-        check_writable(settings, DATABASE, RUNTIME)  # else the workers' account is asked, by the part that prepares
+        check_writable(settings, *folders(settings))  # else the workers' account is asked, by the part that prepares
     return user, load_pair(settings)
+
+
+def folders(settings: Settings) -> tuple[str, ...]:
+    """The settings whose folders are used: a store on PostgreSQL has none here."""
+    return (DATABASE, RUNTIME) if settings.store == settings.db_path else (RUNTIME,)
 
 
 def check_folders(settings: Settings) -> None:
     """The folders that must be there before anything is made in them. Raises StartError."""
-    for name in (DATABASE, RUNTIME):
+    for name in folders(settings):
         folder = _folder(settings, name)
         if not folder.is_dir():
             fix = "correct the path, or make the folder and give it to the account of the server"

@@ -11,14 +11,13 @@ from pillarbox.flow.sending.senders import ForwardedSenders
 from pillarbox.flow.sending.slots import Slots
 from pillarbox.session.node import Node
 from pillarbox.session.outgoing import carrier_of
-from pillarbox.store.opening import is_postgres
 
 from .preparation import worker_count
 
 
 def siblings(settings: Settings) -> int:
     """Workers that send beside this one. Of other nodes, which a store on PostgreSQL may have, nothing is known."""
-    return 0 if is_postgres(str(settings.db_path)) else worker_count(settings) - 1
+    return 0 if settings.among_nodes else worker_count(settings) - 1
 
 
 def scheduler_of(node: Node) -> Scheduler:

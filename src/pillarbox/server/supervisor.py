@@ -140,7 +140,7 @@ class Supervisor:
             listeners.extend(wanted(settings))
             for name in listeners.unused():
                 log.warning("systemd passed a socket that no setting asks for", socket=name)
-            log.info(f"Initializing database at: {settings.db_path}")
+            log.info(f"Initializing database at: {settings.store}")
             in_child(lambda: self._parts.prepare(settings), self._user)
         except BaseException:
             listeners.close()

@@ -48,6 +48,29 @@ def check_store(target: str | PathLike[str]) -> list[str]:
     return sqlite_setup.check_sqlite(name)
 
 
+def schema_version(target: str | PathLike[str]) -> int:
+    """The newest step of the schema that a store has, 0 for none; none is applied. Synchronous. Raises StoreError."""
+    name = fspath(target)
+    if is_postgres(name):
+        from pillarbox.store.postgres import version_of_postgres
+
+        return version_of_postgres(name)
+    return sqlite_setup.version_of_sqlite(name)
+
+
+def rollback(target: str | PathLike[str], to_version: int) -> list[Applied]:
+    """Take the schema back to `to_version`; what was taken back. The server must not run. Synchronous.
+
+    Raises StoreError.
+    """
+    name = fspath(target)
+    if is_postgres(name):
+        from pillarbox.store.postgres import rollback_postgres
+
+        return rollback_postgres(name, to_version)
+    return sqlite_setup.rollback(name, to_version)
+
+
 def truncate_wal(target: str | PathLike[str]) -> bool:
     """After the last process: leave nothing but the database file. See `sqlite_setup.truncate_wal`."""
     name = fspath(target)

@@ -63,6 +63,12 @@ def rollback_postgres(url: str, to_version: int, *, clock: Callable[[], float] =
         return downgrade(PostgresTx(connection, int(clock())), to_version)
 
 
+def version_of_postgres(url: str) -> int:
+    """The newest step of the schema, 0 for none. Raises StoreError."""
+    with connect(url) as connection:
+        return version_of(PostgresTx(connection, 0))
+
+
 def check_postgres(url: str) -> list[str]:
     """What is wrong with a store, all as of one moment. Raises StoreError."""
     with connect(url) as connection:

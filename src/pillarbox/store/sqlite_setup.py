@@ -81,6 +81,15 @@ def rollback(path: str, to_version: int, *, clock: Callable[[], float] = time.ti
         lock.close()
 
 
+def version_of_sqlite(path: str) -> int:
+    """The newest step of the schema, 0 for none. Raises StoreError."""
+    connection = connect(path, "reader")
+    try:
+        return version_of(SqliteTx(connection, 0))
+    finally:
+        connection.close()
+
+
 def check_sqlite(path: str) -> list[str]:
     """What is wrong with a database, all as of one moment. Raises StoreError."""
     if _has_stale_log(path):

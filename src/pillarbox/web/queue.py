@@ -22,7 +22,7 @@ MOST = 1000  # entries of one answer
 _OFFSETS = 2**62
 _PATIENCE = 2.0  # seconds for what is in transfer
 _BY_US = "api"  # who gave the order, in the story of a message
-_ENTRY = r"/api/queue/([0-9]{1,18}|[0-9A-Za-z]{14})"
+_ENTRY = r"/api/queue/([0-9]{1,18}|[0-9A-Za-z]{14}(?:[0-9A-Za-z]{3})?)"
 
 
 def routes(figures: Figures) -> dict[str, Handler]:

@@ -19,6 +19,7 @@ THROUGH = {
     "SMTP_TLS_MIN_VERSION": "exchanger_tls_min_version",
     "SMTP_ENABLE_JSON_LOGGING": "log_format",
     "SMTP_DEBUG": "log_level",
+    "SMTP_DATABASE_URL": "store",
 }
 
 

@@ -13,6 +13,13 @@ def test_ids_are_short_and_sort_by_time_even_when_the_clock_stands_or_steps_back
     assert {len(name) for name in made} == {14}
 
 
+def test_among_nodes_more_of_the_id_is_the_process():
+    ids = [MessageIds(0, lambda: 1.0, among_nodes=True)() for _ in range(20)]
+    assert {len(name) for name in ids} == {17}
+    assert len(set(ids)) == 20
+    assert len({name[:10] for name in ids}) == 1
+
+
 def test_a_burst_within_one_millisecond_stays_unique_and_sorted():
     ids = MessageIds(1, lambda: 1_700_000_000.0)
     made = [ids() for _ in range(5000)]

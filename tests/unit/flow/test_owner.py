@@ -17,5 +17,14 @@ def test_others_do_not(process):
     assert not alive(process)
 
 
+def test_a_machine_of_the_same_name_is_another():
+    ours = this_process(among_nodes=True)
+    machine, _, process = ours.partition(":")
+    assert machine.startswith(os.uname().nodename + "+")
+    assert alive(ours)
+    assert not alive(f"{machine}:{process}0")
+    assert alive(f"{machine}0:999999999:1")
+
+
 def test_of_other_machines_nobody_knows():
     assert alive("elsewhere:1:1/17")

@@ -1,0 +1,47 @@
+"""The address of a store on PostgreSQL, which can be shown without the password that may be in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+SCHEMES = ("postgresql://", "postgres://")
+# A password with a slash in it is none that libpq takes, but it is not to be seen for that.
+_OF_USER = re.compile(r"(?<=://)([^:@/?]*:)[^?]*@")
+_PARAMETER = re.compile(r"(?<=[?&])((?:ssl)?password=)[^&]*")  # libpq's connection URIs have it there too
+
+
+class PostgresUrl:
+    """A URL as libpq knows it. `os.fspath` gives it as it is, for who opens it; as text its password is hidden."""
+
+    __slots__ = ("_url",)
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __fspath__(self) -> str:
+        return self._url
+
+    def __str__(self) -> str:
+        return _PARAMETER.sub(r"\1***", _OF_USER.sub(r"\1***@", self._url))
+
+    def __repr__(self) -> str:
+        return f"PostgresUrl({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PostgresUrl) and other._url == self._url
+
+    def __hash__(self) -> int:
+        return hash(self._url)
+
+    @property
+    def has_password(self) -> bool:
+        return str(self) != self._url
+
+
+StoreName = Path | PostgresUrl
+
+
+def store_name(text: str) -> StoreName:
+    """What a word of an operator means: a URL, or the path of a file."""
+    return PostgresUrl(text) if text.startswith(SCHEMES) else Path(text)

@@ -1,0 +1,39 @@
+"""A database's address, and how it is shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pillarbox.config.postgres_url import PostgresUrl, store_name
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql:///mail", "postgresql:///mail"),
+        ("postgres://db.example:5433/mail", "postgres://db.example:5433/mail"),
+        ("postgresql://ada@db/mail", "postgresql://ada@db/mail"),
+        ("postgresql://ada:secret@db/mail?sslmode=require", "postgresql://ada:***@db/mail?sslmode=require"),
+        ("postgresql://ada:se@cr:et@db/mail", "postgresql://ada:***@db/mail"),
+        ("postgresql://a:secret@one,two/mail", "postgresql://a:***@one,two/mail"),
+        ("postgresql:///mail?user=a&password=secret&x=1", "postgresql:///mail?user=a&password=***&x=1"),
+        ("postgresql:///mail?password=secret", "postgresql:///mail?password=***"),
+        ("postgresql://db?sslpassword=secret", "postgresql://db?sslpassword=***"),
+        ("postgresql://ada:secret@db?x=/y", "postgresql://ada:***@db?x=/y"),
+    ],
+)
+def test_a_password_is_not_shown(url: str, shown: str) -> None:
+    named = PostgresUrl(url)
+    assert (str(named), f"{named}", repr(named)) == (shown, shown, f"PostgresUrl({shown!r})")
+    assert named.has_password == ("***" in shown)
+    assert os.fspath(named) == url
+
+
+def test_what_an_operator_writes() -> None:
+    assert store_name("postgresql:///mail") == PostgresUrl("postgresql:///mail")
+    assert store_name("postgres://db/mail") == PostgresUrl("postgres://db/mail")
+    assert store_name("/var/lib/smtp.db") == Path("/var/lib/smtp.db")
+    assert store_name("postgres.db") == Path("postgres.db")
