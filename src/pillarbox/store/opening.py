@@ -8,6 +8,7 @@ from os import PathLike, fspath
 
 from pillarbox.store import sqlite_setup
 from pillarbox.store.migration import Applied
+from pillarbox.store.search_sqlite import leave_no_log
 from pillarbox.store.sqlite_store import open_sqlite
 from pillarbox.store.store import Store
 
@@ -72,9 +73,12 @@ def rollback(target: str | PathLike[str], to_version: int) -> list[Applied]:
 
 
 def truncate_wal(target: str | PathLike[str]) -> bool:
-    """After the last process: leave nothing but the database file. See `sqlite_setup.truncate_wal`."""
+    """After the last process: leave no log beside the files. See `sqlite_setup.truncate_wal`."""
     name = fspath(target)
-    return True if is_postgres(name) else sqlite_setup.truncate_wal(name)
+    if is_postgres(name):
+        return True
+    leave_no_log(name)
+    return sqlite_setup.truncate_wal(name)
 
 
 def is_postgres(target: str) -> bool:

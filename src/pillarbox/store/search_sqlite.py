@@ -50,11 +50,31 @@ _TIME_TO_PASS = 120  # seconds
 _SWEEP = 2000  # entries looked at in one step
 
 
+def leave_no_log(database: str) -> None:
+    """After the last process: of several that close at the same moment SQLite may take none for the last, and leaves
+    `search.db-wal` and `-shm`."""
+    path = _beside(database)
+    if not os.path.exists(path + "-wal"):
+        return
+    try:
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        log.info("The log of the search index stays: %s", error)
+
+
+def _beside(database: str) -> str:
+    return os.path.join(os.path.dirname(os.path.abspath(database)), NAME)
+
+
 class SqliteSearch:
     """One process's access to the index. Each thread has a connection of its own."""
 
     def __init__(self, database: str) -> None:
-        self.path = os.path.join(os.path.dirname(os.path.abspath(database)), NAME)
+        self.path = _beside(database)
         self._local = threading.local()
         self._open: list[apsw.Connection] = []
         self._lock = threading.Lock()

@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import apsw
 import pytest
 from store_samples import Clock, inbox_of, message, to
 
@@ -168,6 +169,25 @@ async def test_killed_while_writing(folder: Path) -> None:
     assert said <= after.message_count <= said + 1
     assert await store.check() == []
     await store.close()
+
+
+def test_no_log_of_the_search_index_stays(folder: Path) -> None:
+    path = folder / "search.db"
+    program = (
+        "import apsw, os, sys\n"
+        "c = apsw.Connection(sys.argv[1]); c.execute('PRAGMA journal_mode=WAL'); c.execute('CREATE TABLE kept (x)')\n"
+        "os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True)
+    assert (folder / "search.db-wal").stat().st_size
+    assert truncate_wal(folder / "smtp.db")
+    assert [file.name for file in folder.iterdir()] == ["search.db"]
+    connection = apsw.Connection(str(path))
+    assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("kept",)]
+    connection.close()
+    (folder / "search.db-wal").write_bytes(b"x" * 5000)
+    path.write_bytes(b"not a database" * 1000)
+    assert truncate_wal(folder / "smtp.db")  # it is made anew when it is opened
 
 
 async def test_truncating_while_others_use_it(sqlite_store: Store, folder: Path) -> None:
