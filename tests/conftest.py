@@ -3,7 +3,10 @@
 import pytest
 from hypothesis import settings
 
+from own_postgres import postgres_server
 from running import Running
+
+__all__ = ["postgres_server"]
 
 # How long an example takes says more of what else the machine does than of the code: time is measured in bench/.
 settings.register_profile("pillarbox", deadline=None)

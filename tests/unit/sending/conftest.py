@@ -25,7 +25,6 @@ assert _SPEC is not None and _SPEC.loader is not None
 _store = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(_store)
 
-postgres_server = _store.postgres_server
 used_schema = _store.used_schema
 folder = _store.folder
 place = _store.place

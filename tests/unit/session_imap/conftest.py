@@ -3,11 +3,8 @@
 import pytest
 
 from house import certificate, house
-from unit.store import conftest as stores
 
 __all__ = ["certificate", "house"]
-
-postgres_server = stores.postgres_server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -15,4 +12,4 @@ def make_house(request, house):
     if request.param == "sqlite":
         return house
     server = request.getfixturevalue("postgres_server")
-    return lambda: house(database=stores.new_schema(server))
+    return lambda: house(database=server.new_schema())

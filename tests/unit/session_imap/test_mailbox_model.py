@@ -18,7 +18,6 @@ from pillarbox.imap.sequence import parse
 from pillarbox.session.imap_views import Views
 from pillarbox.store import view_blocks
 from unit.session_imap.model_client import ModelClient, UidOnlyClient
-from unit.store import conftest as stores
 
 BY_NUMBER = (b"FETCH", b"STORE", b"SEARCH")
 FLAGS = (b"\\Answered", b"\\Flagged", b"\\Deleted", b"\\Seen", b"todo")
@@ -383,8 +382,7 @@ def new_database(request, tmp_path_factory):
     """Gives the place of an empty database, as often as it is called."""
     if request.param == "sqlite":
         return lambda: str(tmp_path_factory.mktemp("model") / "smtp.db")
-    server = request.getfixturevalue("postgres_server")
-    return lambda: stores.new_schema(server)
+    return request.getfixturevalue("postgres_server").new_schema
 
 
 def test_three_sessions_on_two_workers_and_the_model_agree(house, new_database, monkeypatch):
