@@ -1,0 +1,198 @@
+"""Two real servers on one PostgreSQL: mail of the one is mail of the other, and what is sent on is sent once."""
+
+import poplib
+import threading
+import time
+from collections import Counter
+
+import psycopg
+import pytest
+
+from crash.recording_sink import RecordingSink
+from nodes import ADA, PASSWORD, Database, Node, nodes
+
+SOON = 10.0  # seconds in which a session is told of what another node did
+SENDERS = 4  # sessions of a client at each node
+EACH = 25  # messages of a session
+JUST_BEFORE = 3.0  # seconds between a 250 and the commit that notes it, on a machine that has other work
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server, tmp_path_factory):
+    return Database(postgres_server.new_schema(), tmp_path_factory.mktemp("nodes"))
+
+
+@pytest.fixture(scope="module")
+def pair(database):
+    with nodes(database, "one", "two") as two:
+        yield two
+
+
+@pytest.fixture
+def sink(request):
+    one = RecordingSink(getattr(request, "param", 0.02))
+    yield one
+    one.close()
+
+
+def soon(happened, what):
+    end = time.monotonic() + SOON
+    while not (found := happened()):
+        assert time.monotonic() < end, f"{what}: not within {SOON:g} s"
+        time.sleep(0.05)
+    return found
+
+
+def deliver(node, subject, text="hello"):
+    """A stranger's message to Ada."""
+    with node.smtp() as client:
+        client.sendmail("eve@elsewhere.test", ADA, f"Subject: {subject}\r\n\r\n{text}\r\n")
+
+
+def found(client, *criteria):
+    return client.uid("SEARCH", *criteria)[1][0].split()
+
+
+def test_mail_of_one_node_is_read_at_the_other(pair):
+    one, two = pair
+    deliver(one, "first", "there is a xylophone in it")
+    here, there = one.imap(), two.imap()
+    assert here.select("INBOX") == there.select("INBOX")
+    assert here.response("UIDVALIDITY") == there.response("UIDVALIDITY") != ("UIDVALIDITY", [None])
+    (uid,) = found(there, "TEXT", "xylophone")
+    assert found(there, "TEXT", "trombone") == []
+    assert found(here, "TEXT", "xylophone") == [uid]
+    assert here.uid("FETCH", uid, "(BODY.PEEK[])") == there.uid("FETCH", uid, "(BODY.PEEK[])")
+    there.uid("STORE", uid, "+FLAGS", r"(\Flagged todo)")
+    soon(lambda: here.noop() and found(here, "FLAGGED", "KEYWORD", "todo") == [uid], "the flags of the other node")
+    there.create('"From two"')
+    there.uid("MOVE", uid, '"From two"')
+    soon(lambda: here.noop() and found(here, "ALL") == [], "the message has moved")
+    assert here.select('"From two"') == ("OK", [b"1"])
+    for client in (here, there):
+        client.logout()
+
+
+def test_idle_is_told_of_a_delivery_at_the_other_node(pair):
+    one, two = pair
+    client = two.imap()
+    count = int(client.select("INBOX")[1][0])
+    client.send(b"i IDLE\r\n")
+    assert client.readline().startswith(b"+")
+    deliver(one, "news")
+    client.sock.settimeout(SOON)
+    assert client.readline() == b"* %d EXISTS\r\n" % (count + 1)
+    client.send(b"DONE\r\n")
+    while not (line := client.readline()).startswith(b"i OK"):
+        assert line.startswith(b"* ")
+    client.logout()
+
+
+def test_pop3_at_the_other_node(pair):
+    one, two = pair
+    deliver(one, "for POP3", "trombone")
+    client = poplib.POP3("127.0.0.1", two.ports["pop3"], timeout=30)
+    client.stls(two.tls())
+    client.user(ADA)
+    client.pass_(PASSWORD)
+    number = client.stat()[0]
+    assert b"trombone" in client.retr(number)[1]
+    client.dele(number)
+    client.quit()
+    reader = one.imap()
+    reader.select("INBOX")
+    assert found(reader, "TEXT", "trombone") == []
+    reader.logout()
+
+
+class Client(threading.Thread):
+    """Submits to one node until it has sent so many, it is `over`, or the node is gone, which `cut` it.
+
+    `promised`: what was answered 250.
+    """
+
+    def __init__(self, node: Node, name: str, most: int) -> None:
+        super().__init__()
+        self.node, self.over, self.cut = node, False, False
+        self.promised: list[str] = []
+        self._names = [f"{name}-{number}" for number in range(most)]
+        self.start()
+
+    def run(self):
+        try:
+            with self.node.submission() as client:
+                for name in self._names:
+                    text = f"From: {ADA}\r\nSubject: {name}\r\n\r\nhello\r\n"
+                    assert client.sendmail(ADA, f"{name}@elsewhere.test", text) == {}
+                    self.promised.append(name)
+                    if self.over:
+                        return
+        except OSError:  # smtplib's errors are some too
+            self.cut = True
+
+
+def submit(nodes, most):
+    return [Client(node, f"{node.data.name}-{number}", most) for node in nodes for number in range(SENDERS)]
+
+
+def promised(clients):
+    for client in clients:
+        client.join()
+    return {name for client in clients for name in client.promised}
+
+
+def arrived(sink, names, seconds=45):
+    """How often each did, once all have."""
+    end = time.monotonic() + seconds
+    while not names <= {name for _, name in sink.taken}:
+        assert time.monotonic() < end, f"{len(names - {name for _, name in sink.taken})} of {len(names)} did not arrive"
+        time.sleep(0.05)
+    return Counter(name for _, name in sink.taken)
+
+
+def waiting(database):
+    return len(database.pillarbox("queue", "list", "--json")) > len("[]\n")
+
+
+def test_what_both_take_on_is_sent_once(pair, database, sink):
+    database.add_route(sink.port)
+    names = promised(submit(pair, EACH))
+    assert len(names) == 2 * SENDERS * EACH
+    arrived(sink, names)
+    soon(lambda: not waiting(database), "the queue is empty")
+    assert arrived(sink, names) == Counter(names)
+
+
+@pytest.mark.parametrize("sink", [0.05], indirect=True)
+def test_kill_of_a_node_that_is_sending(postgres_server, tmp_path, sink):
+    database = Database(postgres_server.new_schema(), tmp_path)
+    with nodes(database, "one", "two") as pair:
+        database.add_route(sink.port)
+        clients = submit(pair, 10_000)
+        soon(lambda: len(sink.taken) >= 20, "some are sent")
+        victim = who_has_most(pair, database)
+        victim.kill()
+        killed = time.monotonic()
+        for client in clients:
+            client.over = client.node is not victim
+        names = promised(clients)
+        pair.append(Node(database, "three"))
+        pair[-1].start()  # what the dead one had is free at once when one starts
+        times = arrived(sink, names)
+        soon(lambda: not waiting(database), "the queue is empty")
+    twice = [name for name, count in times.items() if count == 2]
+    print(f"{len(names)} promised, none lost, {len(twice)} twice")
+    assert [client.cut for client in clients] == [client.node is victim for client in clients]
+    assert max(times.values()) <= 2
+    for name in twice:
+        first = min(at for at, taken in sink.taken if taken == name)
+        assert -1 < killed - first < JUST_BEFORE, f"{name} came twice without a kill"
+
+
+def who_has_most(pair, database):
+    """The node that has most of the queue in hand."""
+    with psycopg.connect(database.url) as connection:
+        rows = connection.execute("SELECT claimed_by FROM message_queue WHERE status = 'processing'").fetchall()
+    had = Counter(int(owner.split(":")[1]) for (owner,) in rows)
+    assert had
+    return max(pair, key=lambda node: sum(had[pid] for pid in node.workers()))
