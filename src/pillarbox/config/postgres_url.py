@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 SCHEMES = ("postgresql://", "postgres://")
-# A password with a slash in it is none that libpq takes, but it is not to be seen for that.
-_OF_USER = re.compile(r"(?<=://)([^:@/?]*:)[^?]*@")
+# libpq looks for the @ before the first slash, whatever is between. A password with a slash in it is none that it
+# takes, but it is not to be seen for that.
+_OF_USER = re.compile(r"(?<=://)([^:@/]*:)(?:(?:[^/]*|[^?]*)@)+")
 _PARAMETER = re.compile(r"(?<=[?&])((?:ssl)?password=)[^&]*")  # libpq's connection URIs have it there too
 
 

@@ -23,6 +23,10 @@ from pillarbox.config.postgres_url import PostgresUrl, store_name
         ("postgresql:///mail?password=secret", "postgresql:///mail?password=***"),
         ("postgresql://db?sslpassword=secret", "postgresql://db?sslpassword=***"),
         ("postgresql://ada:secret@db?x=/y", "postgresql://ada:***@db?x=/y"),
+        ("postgresql://ada:se?cr?et@db/mail?x=y", "postgresql://ada:***@db/mail?x=y"),
+        ("postgresql://ada:se?cr:et@db?x=y", "postgresql://ada:***@db?x=y"),
+        ("postgresql://ada:s@ec/ret@db/mail", "postgresql://ada:***@db/mail"),
+        ("postgresql://db:5432/mail?user=ada@example.com", "postgresql://db:5432/mail?user=ada@example.com"),
     ],
 )
 def test_a_password_is_not_shown(url: str, shown: str) -> None:
