@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from types import TracebackType
@@ -118,7 +119,7 @@ class PostgresSavepoint:
 
 def translated(error: psycopg.Error) -> Exception:
     """The store's class for a driver's error."""
-    text = str(error).strip()
+    text = _line(error)
     match error:
         case pg.SerializationFailure() | pg.DeadlockDetected():
             return Again(text)
@@ -141,9 +142,22 @@ def connect(url: str, **options: Any) -> psycopg.Connection[Row]:
     try:
         connection: psycopg.Connection[Row] = psycopg.connect(url, connect_timeout=10, **options)
     except psycopg.Error as error:
-        raise IoFault(str(error).strip()) from error
+        raise IoFault(_without_url(_line(error))) from None
     connection.adapters.register_loader("numeric", _IntLoader)
     return connection
+
+
+_QUOTED = re.compile(r"""(['"]).*\1""")
+_OF_URL = re.compile(r"URI|percent|%20|@|invalid integer")
+
+
+def _line(error: psycopg.Error) -> str:
+    return " ".join(str(error).split())
+
+
+def _without_url(said: str) -> str:
+    """libpq quotes what it cannot read of a URL, or takes for the host, where a password may be written wrongly."""
+    return _QUOTED.sub(r"\1...\1", said) if _OF_URL.search(said) else said
 
 
 class _IntLoader(psycopg.adapt.Loader):

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from store_samples import Clock, inbox_of, message, to
@@ -21,6 +22,7 @@ from pillarbox.store import (
     messages,
     open_store,
 )
+from pillarbox.store.postgres_tx import connect
 
 
 @pytest.fixture
@@ -128,3 +130,24 @@ async def test_closed(postgres_url: str) -> None:
     with pytest.raises(Closed):
         await store.read(directory.user, "x")
     assert store.notice_changes([1]) == frozenset()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ada:secret%zz@/db",
+        "postgresql://ada:secret word@/db",
+        "postgresql://ada:secret@[::1/db",
+        "postgresql://ada:x@secret@127.0.0.1/db",
+        "postgresql://127.0.0.1:secret/x@db/db",
+    ],
+)
+def test_what_is_wrong_with_a_url_is_said_without_its_password(url: str) -> None:
+    with pytest.raises(IoFault) as refused:
+        connect(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_why_there_is_no_connection_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(IoFault, match=rf'socket "{tmp_path}/\S+" failed: No such file or directory Is the server'):
+        connect(f"postgresql:///db?host={tmp_path}")
