@@ -36,7 +36,7 @@ from .allocator import give_back
 from .hints import Hints, Pair
 from .jobs import JOBS, Job, Jobs, keeping_jobs, warning_job
 from .parts import Parts
-from .preparation import check_resolver, check_writable, folders, worker_count
+from .preparation import StartError, check_resolver, check_writable, folders, worker_count
 from .search_feeder import SearchFeeder
 from .securing import Securing
 from .sending import scheduler_of
@@ -300,7 +300,14 @@ def prepare(settings: Settings) -> None:
     """Before the workers: the database is made and brought to this version. Raises StartError, StoreError."""
     check_writable(settings, *folders(settings))
     check_resolver(settings)
-    migrate(settings.store)
+    try:
+        migrate(settings.store)
+    except StoreError as error:
+        if settings.database_url is None:
+            raise
+        where = settings.source("SMTP_DATABASE_URL")
+        fix = "start the database, or correct the URL"
+        raise StartError(f"SMTP_DATABASE_URL ({where}): the database cannot be used: {error}. Fix: {fix}") from error
 
 
 def conclude(settings: Settings) -> None:

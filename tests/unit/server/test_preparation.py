@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pillarbox.config import Settings
+from pillarbox.server.application import prepare
 from pillarbox.server.preparation import DATABASE, RUNTIME, StartError, check_folders, check_writable
 
 
@@ -40,3 +41,11 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: 
         check_writable(settings, DATABASE, RUNTIME)
     with pytest.raises(StartError, match=r"SMTP_DB_PATH \(code\): .* cannot be written\. Fix: `chown`"):
         check_writable(settings.replace(db_path=tmp_path / "data" / "smtp.db"), DATABASE)
+
+
+def test_a_database_that_is_not_there_is_named_by_its_setting_and_not_by_its_password(tmp_path: Path) -> None:
+    url = f"postgresql://ada:secret@/db?host={tmp_path}"
+    settings = Settings.of(database_url=url, runtime_dir=tmp_path)
+    with pytest.raises(StartError, match=r"SMTP_DATABASE_URL \(code\): .*No such file.*Fix: start the da") as refused:
+        prepare(settings)
+    assert "secret" not in str(refused.value)
