@@ -133,6 +133,7 @@ class Webmail:
         """What is selected, by the menu."""
         self.more("#messagemenulink", "message-menu", "move")
         self.browser.click(f"//*[contains(@class, 'popover')]//a[normalize-space()={_quoted(mailbox)}]")
+        self.browser.gone(".popover")  # while it fades Roundcube cannot tell entries of menus that they are enabled
         self.idle()
 
     def refresh(self) -> None:
