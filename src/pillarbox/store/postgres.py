@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from queue import Empty, LifoQueue
 from typing import Any, TypeVar
 
@@ -193,13 +194,19 @@ class _Lane:
             connection.rollback()
         except psycopg.Error:
             connection.close()
-        if not connection.closed:
+        if connection.closed:
+            self._close_idle()  # whatever ended this one has probably ended them too, and they would only fail
+        else:
             self._idle.put(connection)
+
+    def _close_idle(self) -> None:
+        with suppress(Empty):
+            while True:
+                self._idle.get_nowait().close()
 
     def close(self) -> None:
         self.pool.shutdown()
-        while not self._idle.empty():
-            self._idle.get_nowait().close()
+        self._close_idle()
 
 
 async def open_postgres(url: str, clock: Callable[[], float] = time.time) -> PostgresStore:

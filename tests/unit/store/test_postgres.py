@@ -106,6 +106,21 @@ async def test_a_savepoint_brings_a_failed_transaction_back(server: Store) -> No
     assert await server.write(half) == "alice"
 
 
+async def test_one_broken_connection_is_enough_when_all_are(server: Store, postgres_url: str) -> None:
+    meeting = threading.Barrier(4)
+    await asyncio.gather(*[server.write(lambda tx: meeting.wait(10)) for _ in range(4)])  # four connections are open
+    with connect(postgres_url) as operator:
+        others = operator.execute(
+            "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datid > 0"
+        )
+        for (pid,) in others.fetchall():
+            operator.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    with pytest.raises(IoFault):
+        await server.write(directory.create_user, "alice", "alice@example.com", "h")
+    for number in range(4):
+        await server.write(directory.create_user, f"user{number}", f"user{number}@example.com", "h")
+
+
 async def test_news_of_another_process(server: Store, postgres_url: str, clock: Clock) -> None:
     alice = await server.write(directory.create_user, "alice", "alice@example.com", "h")
     inbox = await inbox_of(server, alice)
