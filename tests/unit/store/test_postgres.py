@@ -110,9 +110,7 @@ async def test_one_broken_connection_is_enough_when_all_are(server: Store, postg
     meeting = threading.Barrier(4)
     await asyncio.gather(*[server.write(lambda tx: meeting.wait(10)) for _ in range(4)])  # four connections are open
     with connect(postgres_url) as operator:
-        others = operator.execute(
-            "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datid > 0"
-        )
+        others = operator.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datid > 0")
         for (pid,) in others.fetchall():
             operator.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
     with pytest.raises(IoFault):
