@@ -131,7 +131,7 @@ def translated(error: psycopg.Error) -> Exception:
             return Busy(text)
         case pg.DataCorrupted() | pg.IndexCorrupted():
             return Corrupt(text)
-        case psycopg.OperationalError() | psycopg.InterfaceError():
+        case psycopg.OperationalError() | psycopg.InterfaceError() | pg.ReadOnlySqlTransaction():  # the last: a standby
             return IoFault(text)
         case _:
             return StoreError(text)

@@ -22,7 +22,7 @@ from pillarbox.store import (
     messages,
     open_store,
 )
-from pillarbox.store.postgres_tx import connect
+from pillarbox.store.postgres_tx import PostgresTx, connect
 
 
 @pytest.fixture
@@ -143,6 +143,14 @@ async def test_closed(postgres_url: str) -> None:
     with pytest.raises(Closed):
         await store.read(directory.user, "x")
     assert store.notice_changes([1]) == frozenset()
+
+
+async def test_a_standby_is_no_mistake_of_ours(postgres_url: str) -> None:
+    await (await open_store(postgres_url)).close()
+    with connect(postgres_url) as connection:
+        connection.read_only = True
+        with pytest.raises(IoFault, match="read-only"):
+            PostgresTx(connection, 0).run("UPDATE users SET modseq = 0")
 
 
 @pytest.mark.parametrize(
