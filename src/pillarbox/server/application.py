@@ -306,8 +306,8 @@ def prepare(settings: Settings) -> None:
         if settings.database_url is None:
             raise
         where = settings.source("SMTP_DATABASE_URL")
-        fix = "start the database, or correct the URL"
-        raise StartError(f"SMTP_DATABASE_URL ({where}): the database cannot be used: {error}. Fix: {fix}") from error
+        why, fix = str(error).rstrip(".?"), "start the database, or correct the URL"
+        raise StartError(f"SMTP_DATABASE_URL ({where}): the database cannot be used: {why}. Fix: {fix}") from error
 
 
 def conclude(settings: Settings) -> None:
