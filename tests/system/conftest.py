@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dns_servers import DnsServers, missing
+from nodes import Database, nodes
 from running import Running
 
 
@@ -26,3 +27,15 @@ def dns(tmp_path_factory):
         pytest.skip(reason)
     with DnsServers(tmp_path_factory.mktemp("dns")) as servers:
         yield servers
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server, tmp_path_factory):
+    """Of nodes on PostgreSQL."""
+    return Database(postgres_server.new_schema(), tmp_path_factory.mktemp("nodes"))
+
+
+@pytest.fixture(scope="module")
+def pair(database):
+    with nodes(database, "one", "two") as two:
+        yield two

@@ -3,32 +3,12 @@
 import imaplib
 import json
 import signal
-import time
 
 import pytest
 
-from nodes import ADA, PASSWORD, SECRET, Database, nodes
+from nodes import ADA, PASSWORD, SECRET, soon
 
-SOON = 20.0  # seconds in which a node heeds what a command has changed
 EVE = "eve@example.com"
-
-
-@pytest.fixture(scope="module")
-def database(postgres_server, tmp_path_factory):
-    return Database(postgres_server.new_schema(), tmp_path_factory.mktemp("nodes"))
-
-
-@pytest.fixture(scope="module")
-def pair(database):
-    with nodes(database, "one", "two") as two:
-        yield two
-
-
-def soon(happened, what):
-    end = time.monotonic() + SOON
-    while not happened():
-        assert time.monotonic() < end, f"{what}: not within {SOON:g} s"
-        time.sleep(0.1)
 
 
 def takes(node, password):
@@ -60,7 +40,7 @@ def test_accounts(pair, database):
 
 def test_a_session_at_the_other_node_ends_with_its_account(pair, database):
     database.add_account(EVE)
-    client = imaplib.IMAP4_SSL("127.0.0.1", pair[1].ports["imaps"], ssl_context=pair[1].tls(), timeout=SOON)
+    client = imaplib.IMAP4_SSL("127.0.0.1", pair[1].ports["imaps"], ssl_context=pair[1].tls(), timeout=20)
     client.login(EVE, PASSWORD)
     assert database.run("user_cli", "delete", EVE).returncode == 0
     assert client.readline().startswith(b"* BYE")

@@ -12,22 +12,16 @@ import urllib.request
 
 import pytest
 
-from nodes import ADA, PASSWORD, Database, Node, nodes
+from nodes import ADA, PASSWORD, Node, soon
 
 BOB = "bob@example.com"  # whose password no worker remembers
-SOON = 20.0  # seconds in which everything is as before when the database is back
-
-
-@pytest.fixture
-def database(postgres_server, tmp_path):
-    return Database(postgres_server.new_schema(), tmp_path)
 
 
 class Stranger(threading.Thread):
     """Sends to Ada again and again. `codes`: all that it was answered; `promised`: what was answered 250."""
 
     def __init__(self, node: Node) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.node, self.over = node, False
         self.codes, self.promised = set(), set()
         self.start()
@@ -70,40 +64,32 @@ def health(node):
             return error.code, json.load(error)
 
 
-def soon(happened, what):
-    end = time.monotonic() + SOON
-    while not happened():
-        assert time.monotonic() < end, f"{what}: not within {SOON:g} s"
-        time.sleep(0.1)
-
-
-def test_it_goes_down_and_comes_back(postgres_server, database):
-    with nodes(database, "one", "two") as pair:
-        database.add_account(BOB)
-        sessions = [node.imap() for node in pair]
-        workers = [node.workers() for node in pair]
-        for session in sessions:
-            session.select("INBOX")
-        strangers = [Stranger(node) for node in pair]
-        soon(lambda: all(len(stranger.promised) > 10 for stranger in strangers), "mail before")
-        with postgres_server.down():
-            for node in pair:
-                refused(node)
-        soon(lambda: [health(node)[1]["status"] for node in pair] == ["healthy"] * 2, "health is well again")
-        came_back = [len(stranger.promised) for stranger in strangers]
-        soon(lambda: all(len(s.promised) > n + 10 for s, n in zip(strangers, came_back, strict=True)), "mail after")
-        promised = set.union(*[stranger.end() for stranger in strangers])
-        codes = set.union(*[stranger.codes for stranger in strangers])
-        assert {250, 451} <= codes <= {250, 421, 451, 452}
-        for node, session in zip(pair, sessions, strict=True):
-            assert session.noop()[0] == "OK", "a session from before goes on"
-            subjects = session.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")[1]
-            assert promised <= {item[1].decode().split()[1] for item in subjects if isinstance(item, tuple)}
-            session.logout()
-            node.submission().quit()
-        assert [node.workers() for node in pair] == workers
+def test_it_goes_down_and_comes_back(postgres_server, database, pair):
+    database.add_account(BOB)
+    sessions = [node.imap() for node in pair]
+    workers = [node.workers() for node in pair]
+    for session in sessions:
+        session.select("INBOX")
+    strangers = [Stranger(node) for node in pair]
+    soon(lambda: all(len(stranger.promised) > 10 for stranger in strangers), "mail before")
+    with postgres_server.down():
         for node in pair:
-            assert "Traceback" not in node.log.read_text()
+            refused(node)
+    soon(lambda: [health(node)[1]["status"] for node in pair] == ["healthy"] * 2, "health is well again")
+    came_back = [len(stranger.promised) for stranger in strangers]
+    soon(lambda: all(len(s.promised) > n + 10 for s, n in zip(strangers, came_back, strict=True)), "mail after")
+    promised = set.union(*[stranger.end() for stranger in strangers])
+    codes = set.union(*[stranger.codes for stranger in strangers])
+    assert {250, 451} <= codes <= {250, 421, 451, 452}
+    for node, session in zip(pair, sessions, strict=True):
+        soon(lambda session=session: session.noop()[0] == "OK", "a session from before goes on")
+        subjects = session.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")[1]
+        assert promised <= {item[1].decode().split()[1] for item in subjects if isinstance(item, tuple)}
+        session.logout()
+        node.submission().quit()
+    assert [node.workers() for node in pair] == workers
+    for node in pair:
+        assert "Traceback" not in node.log.read_text()
 
 
 def refused(node):

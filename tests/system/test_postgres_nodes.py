@@ -9,23 +9,11 @@ import psycopg
 import pytest
 
 from crash.recording_sink import RecordingSink
-from nodes import ADA, PASSWORD, Database, Node, nodes
+from nodes import ADA, PASSWORD, Database, Node, nodes, soon
 
-SOON = 10.0  # seconds in which a session is told of what another node did
 SENDERS = 4  # sessions of a client at each node
 EACH = 25  # messages of a session
 JUST_BEFORE = 3.0  # seconds between a 250 and the commit that notes it, on a machine that has other work
-
-
-@pytest.fixture(scope="module")
-def database(postgres_server, tmp_path_factory):
-    return Database(postgres_server.new_schema(), tmp_path_factory.mktemp("nodes"))
-
-
-@pytest.fixture(scope="module")
-def pair(database):
-    with nodes(database, "one", "two") as two:
-        yield two
 
 
 @pytest.fixture
@@ -33,14 +21,6 @@ def sink(request):
     one = RecordingSink(getattr(request, "param", 0.02))
     yield one
     one.close()
-
-
-def soon(happened, what):
-    end = time.monotonic() + SOON
-    while not (found := happened()):
-        assert time.monotonic() < end, f"{what}: not within {SOON:g} s"
-        time.sleep(0.05)
-    return found
 
 
 def deliver(node, subject, text="hello"):
@@ -80,7 +60,7 @@ def test_idle_is_told_of_a_delivery_at_the_other_node(pair):
     client.send(b"i IDLE\r\n")
     assert client.readline().startswith(b"+")
     deliver(one, "news")
-    client.sock.settimeout(SOON)
+    client.sock.settimeout(20)
     assert client.readline() == b"* %d EXISTS\r\n" % (count + 1)
     client.send(b"DONE\r\n")
     while not (line := client.readline()).startswith(b"i OK"):
@@ -112,7 +92,7 @@ class Client(threading.Thread):
     """
 
     def __init__(self, node: Node, name: str, most: int) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.node, self.over, self.cut = node, False, False
         self.promised: list[str] = []
         self._names = [f"{name}-{number}" for number in range(most)]
