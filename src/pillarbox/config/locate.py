@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pillarbox.config.postgres_url import PostgresUrl, StoreName
-from pillarbox.config.sources import CONFIG_ENV, CONFIG_TOML, read_environment_file, read_toml
+from pillarbox.config.postgres_url import SCHEMES, PostgresUrl, StoreName, is_url
+from pillarbox.config.sources import CONFIG_ENV, CONFIG_TOML, FileError, read_environment_file, read_toml
 
 FILE, URL, RUNTIME, CONFIG = "SMTP_DB_PATH", "SMTP_DATABASE_URL", "SMTP_RUNTIME_DIR", "SMTP_CONFIG_FILE"
 DEFAULT = "smtp.db"  # in the current folder
@@ -58,16 +58,18 @@ class Sources:
 
     def file(self) -> tuple[Path, str]:
         """The SQLite file, whether it is the store or not, and who names it."""
-        path, source = self.first(FILE) or (DEFAULT, "default")
-        return Path(path), source
+        if path := self.environ.get(FILE, "").strip():
+            return Path(path), "environment"
+        found = ((given.get(FILE, "").strip(), source) for source, given in self.files())
+        return next(((Path(path), source) for path, source in found if path), (Path(DEFAULT), "default"))
 
-    def first(self, name: str) -> tuple[str, str] | None:
-        if said := self.environ.get(name):
-            return said, "environment"
-        return self.in_files(name)
-
-    def in_files(self, name: str) -> tuple[str, str] | None:
-        return next(((given[name], source) for source, given in self.files() if given.get(name)), None)
+    def nearest(self, name: str) -> tuple[str, str] | None:
+        """What the nearest source says that names it; an empty text there is none, whatever the others say."""
+        if name in self.environ:
+            found = self.environ[name], "environment"
+        else:
+            found = next(((given[name], source) for source, given in self.files() if name in given), ("", ""))
+        return (found[0].strip(), found[1]) if found[0].strip() else None
 
 
 def store_place(sources: Sources | None = None) -> Place:
@@ -77,17 +79,18 @@ def store_place(sources: Sources | None = None) -> Place:
     path the URL counts.
     """
     sources = sources or Sources()
-    if url := sources.environ.get(URL):
-        return Place(PostgresUrl(url), "environment")
-    if path := sources.environ.get(FILE):
-        return Place(Path(path), "environment")
-    if found := sources.in_files(URL):
-        return Place(PostgresUrl(found[0]), found[1])
+    if not sources.environ.get(URL, "").strip() and sources.environ.get(FILE, "").strip():
+        return Place(*sources.file())
+    if found := sources.nearest(URL):
+        url, source = found
+        if not is_url(url):
+            raise FileError(source, None, f"{URL} is not what it should be", f"begin it with {SCHEMES[0]}")
+        return Place(PostgresUrl(url), source)
     return Place(*sources.file())
 
 
 def runtime_folder(sources: Sources | None = None) -> Path:
     """The folder in which the server of this machine keeps what is not mail. Raises FileError."""
     sources = sources or Sources()
-    found = sources.first(RUNTIME)
+    found = sources.nearest(RUNTIME)
     return sources.file()[0].parent if found is None else Path(found[0])

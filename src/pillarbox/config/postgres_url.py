@@ -13,12 +13,16 @@ _PARAMETER = re.compile(r"(?<=[?&])((?:ssl)?password=)[^&]*")  # libpq's connect
 
 
 class PostgresUrl:
-    """A URL as libpq knows it. `os.fspath` gives it as it is, for who opens it; as text its password is hidden."""
+    """A URL as libpq knows it. `os.fspath` gives it as it is, for who opens it; as text its password is hidden.
+
+    libpq takes a scheme in small letters only.
+    """
 
     __slots__ = ("_url",)
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        scheme, colon, rest = url.strip().partition(":")
+        self._url = scheme.lower() + colon + rest
 
     def __fspath__(self) -> str:
         return self._url
@@ -45,4 +49,8 @@ StoreName = Path | PostgresUrl
 
 def store_name(text: str) -> StoreName:
     """What a word of an operator means: a URL, or the path of a file."""
-    return PostgresUrl(text) if text.startswith(SCHEMES) else Path(text)
+    return PostgresUrl(text) if is_url(text) else Path(text)
+
+
+def is_url(text: str) -> bool:
+    return text.lstrip().lower().startswith(SCHEMES)

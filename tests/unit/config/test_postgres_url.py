@@ -39,5 +39,6 @@ def test_a_password_is_not_shown(url: str, shown: str) -> None:
 def test_what_an_operator_writes() -> None:
     assert store_name("postgresql:///mail") == PostgresUrl("postgresql:///mail")
     assert store_name("postgres://db/mail") == PostgresUrl("postgres://db/mail")
+    assert os.fspath(store_name(" PostgreSQL://Ada:x@DB/Mail ")) == "postgresql://Ada:x@DB/Mail"
     assert store_name("/var/lib/smtp.db") == Path("/var/lib/smtp.db")
     assert store_name("postgres.db") == Path("postgres.db")
