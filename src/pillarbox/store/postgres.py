@@ -22,7 +22,7 @@ import structlog
 from psycopg import IsolationLevel
 
 from pillarbox.store.check import check
-from pillarbox.store.errors import Busy, Closed, IoFault
+from pillarbox.store.errors import Busy, Closed, IoFault, StoreError
 from pillarbox.store.migration import Applied, downgrade, upgrade, version_of
 from pillarbox.store.postgres_tx import Again, PostgresTx, connect, translated
 from pillarbox.store.search_postgres import PostgresSearch
@@ -45,6 +45,10 @@ T = TypeVar("T")
 def migrate_postgres(url: str, *, clock: Callable[[], float] = time.time) -> list[Applied]:
     """Apply what is missing of the schema. Safe in several processes at once. Raises StoreError."""
     with connect(url) as connection:
+        if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
+            raise StoreError(
+                f"the database has the encoding {encoding}, in which not every text can be kept; make it anew with UTF8"
+            )
         tx = PostgresTx(connection, int(clock()))
         tx.rows("SELECT pg_advisory_xact_lock(?)", (_MIGRATION_LOCK,))
         applied = upgrade(tx)
@@ -61,7 +65,9 @@ def migrate_postgres(url: str, *, clock: Callable[[], float] = time.time) -> lis
 def rollback_postgres(url: str, to_version: int, *, clock: Callable[[], float] = time.time) -> list[Applied]:
     """Take the schema back to `to_version`. The server must not run. Raises StoreError."""
     with connect(url) as connection:
-        return downgrade(PostgresTx(connection, int(clock())), to_version)
+        tx = PostgresTx(connection, int(clock()))
+        tx.rows("SELECT pg_advisory_xact_lock(?)", (_MIGRATION_LOCK,))
+        return downgrade(tx, to_version)
 
 
 def version_of_postgres(url: str) -> int:

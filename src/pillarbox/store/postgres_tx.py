@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import psycopg
 from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict
 
 from pillarbox.store.errors import Busy, Conflict, Corrupt, Full, IoFault, NotFound, StoreError
 from pillarbox.store.tx import Params, Row, Touched
@@ -131,16 +132,32 @@ def translated(error: psycopg.Error) -> Exception:
             return Busy(text)
         case pg.DataCorrupted() | pg.IndexCorrupted():
             return Corrupt(text)
-        case psycopg.OperationalError() | psycopg.InterfaceError() | pg.ReadOnlySqlTransaction():  # the last: a standby
+        case psycopg.OperationalError() | psycopg.InterfaceError() | pg.IdleInTransactionSessionTimeout():
+            return IoFault(text)
+        case pg.ReadOnlySqlTransaction():  # a standby
             return IoFault(text)
         case _:
             return StoreError(text)
 
 
+# Unless the URL says it. A server that is gone without a word (its machine, the network to it) is given up within half
+# a minute; without this a thread may wait for its answer for two hours, while another has taken its place.
+_USUAL = {
+    "connect_timeout": 10,  # seconds, as those of keepalives
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds
+    "fallback_application_name": "pillarbox",
+}
+
+
 def connect(url: str, **options: Any) -> psycopg.Connection[Row]:
     """A connection as the store wants it. Raises StoreError."""
     try:
-        connection: psycopg.Connection[Row] = psycopg.connect(url, connect_timeout=10, **options)
+        given = conninfo_to_dict(url)
+        options |= {name: value for name, value in _USUAL.items() if name not in given}
+        connection: psycopg.Connection[Row] = psycopg.connect(url, client_encoding="UTF8", **options)
     except psycopg.Error as error:
         raise IoFault(_without_url(_line(error))) from None
     connection.adapters.register_loader("numeric", _IntLoader)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pillarbox.store import (
     Tx,
     directory,
     messages,
+    migrate,
     open_store,
 )
 from pillarbox.store.postgres_tx import PostgresTx, connect
@@ -93,6 +95,14 @@ async def test_errors_have_our_classes(server: Store) -> None:
         await server.read(lambda tx: tx.run("UPDATE users SET enabled = 0"))
     with pytest.raises(Busy):
         server.peek(directory.user, "alice")
+
+    def slow(tx: Tx) -> None:
+        tx.rows("SET idle_in_transaction_session_timeout = 1")
+        time.sleep(0.2)
+        tx.rows("SELECT 1")
+
+    with pytest.raises(IoFault):
+        await server.write(slow)
     with pytest.raises(StoreError):
         await open_store("postgresql:///nothing?host=/nowhere")
 
@@ -167,6 +177,29 @@ def test_what_is_wrong_with_a_url_is_said_without_its_password(url: str) -> None
     with pytest.raises(IoFault) as refused:
         connect(url)
     assert "secret" not in str(refused.value)
+
+
+def test_a_server_that_is_gone_without_a_word_is_not_waited_for(postgres_url: str) -> None:
+    """What libpq does with these is its own matter; that the URL goes first is ours."""
+    with connect(f"{postgres_url}&keepalives_idle=77&application_name=mine") as connection:
+        said = connection.info.get_parameters()
+    assert (said["keepalives_idle"], said["tcp_user_timeout"], said["connect_timeout"]) == ("77", "25000", "10")
+    assert (said["application_name"], said["fallback_application_name"]) == ("mine", "pillarbox")
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_keep_every_text_is_refused(postgres_url: str, encoding: str) -> None:
+    name = f"in_{encoding.lower()}"
+    with connect(postgres_url, autocommit=True) as operator:
+        operator.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LOCALE 'C'".encode())
+    with pytest.raises(StoreError, match=f"has the encoding {encoding}"):
+        migrate(postgres_url.replace("/postgres?", f"/{name}?"))
+
+
+def test_the_texts_are_utf_8_whatever_the_environment_says(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with connect(postgres_url) as connection:
+        assert connection.execute("SELECT '→'::text").fetchone() == ("→",)
 
 
 def test_why_there_is_no_connection_is_one_line(tmp_path: Path) -> None:
