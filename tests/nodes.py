@@ -74,6 +74,7 @@ class Node(Running):
             "SMTP_ENABLE_TLS": "true",
             "SMTP_REQUIRE_TLS": "false",
             "SMTP_RATE_LIMIT_PER_USER": "100000",
+            "SMTP_RETRY_SCHEDULE": "2s",
         }
 
     def launch(self) -> None:
@@ -119,7 +120,7 @@ class Node(Running):
         return client
 
 
-def soon(happened: Callable[[], object], what: str, seconds: float = 20) -> None:
+def soon(happened: Callable[[], object], what: str, seconds: float = 30) -> None:
     """Wait until it has `happened`. Raises AssertionError that says `what` has not."""
     end = time.monotonic() + seconds
     while not happened():
