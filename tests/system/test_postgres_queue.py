@@ -1,5 +1,7 @@
-"""The queue of two real servers on one PostgreSQL: what both take on is sent once, also when the database goes down. When
-a node is killed nothing is lost, and little comes twice."""
+"""The queue of two real servers on one PostgreSQL: what both take on is sent once, also when the database goes down.
+
+When a node is killed nothing is lost, and little comes twice.
+"""
 
 import threading
 import time
