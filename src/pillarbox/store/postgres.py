@@ -50,7 +50,7 @@ def migrate_postgres(url: str, *, clock: Callable[[], float] = time.time) -> lis
                 f"the database has the encoding {encoding}, in which not every text can be kept; make it anew with UTF8"
             )
         tx = PostgresTx(connection, int(clock()))
-        tx.rows("SELECT pg_advisory_xact_lock(?)", (_MIGRATION_LOCK,))
+        _lock_schema(tx)
         applied = upgrade(tx)
         if tx.row("SELECT 1 FROM store_meta WHERE key = 'id'") is None:
             tx.many(
@@ -62,11 +62,16 @@ def migrate_postgres(url: str, *, clock: Callable[[], float] = time.time) -> lis
     return applied
 
 
+def _lock_schema(tx: PostgresTx) -> None:
+    tx.run("SET LOCAL lock_timeout = 0")  # another one's steps may take their time
+    tx.rows("SELECT pg_advisory_xact_lock(?)", (_MIGRATION_LOCK,))
+
+
 def rollback_postgres(url: str, to_version: int, *, clock: Callable[[], float] = time.time) -> list[Applied]:
     """Take the schema back to `to_version`. The server must not run. Raises StoreError."""
     with connect(url) as connection:
         tx = PostgresTx(connection, int(clock()))
-        tx.rows("SELECT pg_advisory_xact_lock(?)", (_MIGRATION_LOCK,))
+        _lock_schema(tx)
         return downgrade(tx, to_version)
 
 

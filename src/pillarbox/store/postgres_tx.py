@@ -151,6 +151,15 @@ _USUAL = {
     "fallback_application_name": "pillarbox",
 }
 
+# The same for the other end, unless somebody said it there: when a node's machine is gone in the middle of a
+# transaction, what that has locked is free again in half a minute, not after two hours. Who waits for a lock is
+# answered as by SQLite.
+_AT_THE_SERVER = """
+    SELECT set_config(name, ours.value, false)
+    FROM (VALUES ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'),
+                 ('tcp_user_timeout', '25000'), ('lock_timeout', '60s')) AS ours (name, value)
+    JOIN pg_settings USING (name) WHERE source IN ('default', 'override')"""
+
 
 def connect(url: str, **options: Any) -> psycopg.Connection[Row]:
     """A connection as the store wants it. Raises StoreError."""
@@ -158,6 +167,8 @@ def connect(url: str, **options: Any) -> psycopg.Connection[Row]:
         given = conninfo_to_dict(url)
         options |= {name: value for name, value in _USUAL.items() if name not in given}
         connection: psycopg.Connection[Row] = psycopg.connect(url, client_encoding="UTF8", **options)
+        connection.execute(_AT_THE_SERVER)
+        connection.commit()
     except psycopg.Error as error:
         raise IoFault(_without_url(_line(error))) from None
     connection.adapters.register_loader("numeric", _IntLoader)

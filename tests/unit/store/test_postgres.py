@@ -24,6 +24,7 @@ from pillarbox.store import (
     migrate,
     open_store,
 )
+from pillarbox.store.postgres import _MIGRATION_LOCK
 from pillarbox.store.postgres_tx import PostgresTx, connect
 
 
@@ -185,6 +186,33 @@ def test_a_server_that_is_gone_without_a_word_is_not_waited_for(postgres_url: st
         said = connection.info.get_parameters()
     assert (said["keepalives_idle"], said["tcp_user_timeout"], said["connect_timeout"]) == ("77", "25000", "10")
     assert (said["application_name"], said["fallback_application_name"]) == ("mine", "pillarbox")
+
+
+def test_the_server_gives_up_a_node_that_is_gone(postgres_url: str) -> None:
+    """Else what the transaction of a dead machine has locked stays so for hours."""
+    ask = "SELECT setting FROM pg_settings WHERE name IN ('lock_timeout', 'tcp_keepalives_idle') ORDER BY name"
+    with connect(postgres_url) as connection:
+        connection.rollback()
+        assert connection.execute(ask).fetchone() == ("60000",)  # of a socket there is nothing to keep alive
+    with connect(f"{postgres_url}%20-clock_timeout%3D7") as connection:
+        assert connection.execute(ask).fetchone() == ("7",)
+
+
+async def test_a_lock_is_not_waited_for_without_end_but_that_of_the_schema(postgres_url: str) -> None:
+    impatient = f"{postgres_url}%20-clock_timeout%3D50"
+    store = await open_store(impatient)
+    await store.write(directory.create_user, "alice", "alice@example.com", "h")
+    with connect(postgres_url) as other:
+        other.execute("SELECT id FROM users FOR UPDATE")
+        with pytest.raises(Busy):
+            await store.write(lambda tx: tx.next_modseq(1))
+        other.rollback()
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+        opening = asyncio.ensure_future(open_store(impatient))
+        await asyncio.sleep(0.3)
+        assert not opening.done()
+    await (await opening).close()
+    await store.close()
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
