@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+
+import structlog
 
 from pillarbox.mime.downgrade import (
     SLICE,
@@ -18,11 +21,15 @@ from pillarbox.mime.downgrade import (
 )
 from pillarbox.mime.encoder import encoder_for
 from pillarbox.store import blobs
-from pillarbox.store.errors import Corrupt
+from pillarbox.store.errors import Corrupt, Temporary
 from pillarbox.store.store import Store
 from pillarbox.store.tx import Tx
 
 from .outgoing_timeouts import BLOCK
+
+log = structlog.get_logger()
+
+PAUSES = (0.1, 0.4, 1.0, 2.0, 4.0, 4.0)  # seconds between two tries to read what the store cannot give just now
 
 
 class Content:
@@ -44,6 +51,17 @@ class Content:
         if self._first is None:
             length = min(SLICE, self._stored_size - len(self._prefix))
             self._first = self._prefix + (await self._slice(0, length) if length > 0 else b"")
+
+    async def begin_in_time(self) -> None:
+        """`begin`, and wait for a store that is away for a moment: to put the message off would take far longer.
+        Raises StoreError."""
+        for pause in PAUSES:
+            try:
+                return await self.begin()
+            except Temporary as error:
+                log.debug("A queued message cannot be read yet", error=str(error))
+            await asyncio.sleep(pause)
+        return await self.begin()
 
     @property
     def head(self) -> bytes:

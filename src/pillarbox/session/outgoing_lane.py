@@ -112,7 +112,7 @@ class OutgoingLane:
     async def _send(self, parcel: Parcel, replies: dict[int, tuple[Result, Reply]]) -> None:
         """Fill `replies`, by number of the recipient."""
         content = Content(self._store, parcel.prefix, parcel.blob_id, parcel.size, parcel.content)
-        await content.begin()
+        await content.begin_in_time()
         self._look_for_goodbye()
         if not self._alive:
             await self._renew()

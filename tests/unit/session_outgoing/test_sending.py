@@ -6,6 +6,7 @@ import pytest
 
 from going_out import MESSAGE, PREFIX, SHORT, Shelf, carrier, hop, parcel, told
 from pillarbox.session.outgoing_timeouts import Timeouts
+from pillarbox.store.errors import Corrupt, IoFault
 from scripted_peer import OFFER, Peer
 
 
@@ -200,8 +201,6 @@ async def test_a_server_that_does_not_read():
 
 
 async def test_a_blob_that_cannot_be_read():
-    from pillarbox.store.errors import Corrupt
-
     class Broken(Shelf):
         async def read(self, fn, blob_id, start, length):
             if start >= 262_144:
@@ -212,6 +211,25 @@ async def test_a_blob_that_cannot_be_read():
         outcomes = await sent(peer, parcel(size=1_000_000), store=Broken())
     assert told(outcomes) == [("deferred", "POLICY", 451)] * 2
     assert peer.messages == []
+
+
+@pytest.mark.parametrize(("failures", "result"), [(2, "delivered"), (3, "deferred")])
+async def test_a_store_that_is_away_for_a_moment_is_waited_for(monkeypatch, failures, result):
+    monkeypatch.setattr("pillarbox.session.outgoing_content.PAUSES", (0.01, 0.01))
+
+    class Away(Shelf):
+        tries = 0
+
+        async def read(self, fn, *words):
+            self.tries += 1
+            if self.tries <= failures:
+                raise IoFault("the server closed the connection")
+            return await super().read(fn, *words)
+
+    async with Peer() as peer:
+        outcomes = await sent(peer, parcel(), store=Away())
+    assert [outcome.result for outcome in outcomes] == [result] * 2
+    assert len(peer.messages) == (result == "delivered")
 
 
 async def test_a_blob_that_is_shorter_than_it_should_be():
