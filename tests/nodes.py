@@ -74,7 +74,6 @@ class Node(Running):
             "SMTP_ENABLE_TLS": "true",
             "SMTP_REQUIRE_TLS": "false",
             "SMTP_RATE_LIMIT_PER_USER": "100000",
-            "SMTP_RETRY_SCHEDULE": "2s",
         }
 
     def launch(self) -> None:
