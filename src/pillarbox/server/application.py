@@ -25,7 +25,7 @@ from pillarbox.session.outgoing_self import listeners_of
 from pillarbox.session.pop3 import Pop3Session
 from pillarbox.session.smtp import SmtpSession
 from pillarbox.session.smtp_local import LocalSession
-from pillarbox.store import DIRECTORY, Store, StoreError, Touched, Tx, events, migrate, open_store
+from pillarbox.store import DIRECTORY, IoFault, Store, StoreError, Touched, Tx, events, migrate, open_store
 from pillarbox.store.opening import truncate_wal
 from pillarbox.web import checks
 from pillarbox.web.figures import Figures
@@ -306,8 +306,9 @@ def prepare(settings: Settings) -> None:
         if settings.database_url is None:
             raise
         where = settings.source("SMTP_DATABASE_URL")
-        why, fix = str(error).rstrip(".?"), "start the database, or correct the URL"
-        raise StartError(f"SMTP_DATABASE_URL ({where}): the database cannot be used: {why}. Fix: {fix}") from error
+        why = f"SMTP_DATABASE_URL ({where}): the database cannot be used: {str(error).rstrip('.?')}"
+        fix = ". Fix: start the database, or correct the URL" if isinstance(error, IoFault) else ""
+        raise StartError(why + fix) from error
 
 
 def conclude(settings: Settings) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from pillarbox.config import Settings
+from pillarbox.server import application
 from pillarbox.server.application import prepare
 from pillarbox.server.preparation import DATABASE, RUNTIME, StartError, check_folders, check_writable
+from pillarbox.store import StoreError
 
 
 def test_folders_that_are_there_are_good(tmp_path: Path) -> None:
@@ -49,3 +51,14 @@ def test_a_database_that_is_not_there_is_named_by_its_setting_and_not_by_its_pas
     with pytest.raises(StartError, match=r"SMTP_DATABASE_URL \(code\): .*No such file.*Fix: start the da") as refused:
         prepare(settings)
     assert "secret" not in str(refused.value)
+
+
+def test_of_a_database_that_is_there_but_not_usable_only_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_new(_: object) -> None:
+        raise StoreError("the schema is too new. Start the newer program again")
+
+    monkeypatch.setattr(application, "migrate", too_new)
+    with pytest.raises(StartError, match=r"SMTP_DATABASE_URL \(code\): .*: the schema is too new\. Start .* again$"):
+        prepare(Settings.of(database_url="postgresql:///db", runtime_dir=tmp_path))
