@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,8 @@ READERS = 2
 ATTEMPTS = 10  # at one function, when PostgreSQL asks to begin again
 APART = 0.01  # seconds, at most, before the second attempt; twice as many before each one after it
 FAR_APART = 0.5  # ... and never more
+PATIENCE = 5.0  # seconds for another thread's connection, when the server gives no more of them
+LOOK = 0.05  # seconds between two looks whether there are any
 
 _MIGRATION_LOCK = 0x50426F78  # pg_advisory_xact_lock: one process at a time changes the schema
 
@@ -163,6 +166,8 @@ class _Lane:
         self._url = url
         self._read_only = read_only
         self._idle: LifoQueue[psycopg.Connection[Row]] = LifoQueue()
+        self._open = 0  # connections, idle ones too, and those that are being opened
+        self._counting = threading.Lock()
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="store-pg")
 
     def run(
@@ -194,11 +199,30 @@ class _Lane:
         try:
             return self._idle.get_nowait()
         except Empty:
+            pass
+        self._count(1)
+        try:
             connection = connect(self._url)
-            if self._read_only:
-                connection.isolation_level = IsolationLevel.REPEATABLE_READ  # a read sees one moment
-                connection.read_only = True
-            return connection
+        except IoFault as fault:
+            self._count(-1)
+            return self._next_idle(fault)
+        if self._read_only:
+            connection.isolation_level = IsolationLevel.REPEATABLE_READ  # a read sees one moment
+            connection.read_only = True
+        return connection
+
+    def _next_idle(self, fault: IoFault) -> psycopg.Connection[Row]:
+        """A server that gives no more connections has given us some: one of these will do. Raises `fault` when none
+        comes free in time, or there is none any more."""
+        end = time.monotonic() + PATIENCE
+        while self._open and time.monotonic() < end:
+            with suppress(Empty):
+                return self._idle.get(timeout=LOOK)
+        raise fault
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._open += more
 
     def _give_back(self, connection: psycopg.Connection[Row]) -> None:
         try:
@@ -206,6 +230,7 @@ class _Lane:
         except psycopg.Error:
             connection.close()
         if connection.closed:
+            self._count(-1)
             self._close_idle()  # whatever ended this one has probably ended them too, and they would only fail
         else:
             self._idle.put(connection)
@@ -214,6 +239,7 @@ class _Lane:
         with suppress(Empty):
             while True:
                 self._idle.get_nowait().close()
+                self._count(-1)
 
     def close(self) -> None:
         self.pool.shutdown()

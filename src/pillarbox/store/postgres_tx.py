@@ -153,12 +153,14 @@ _USUAL = {
 
 # The same for the other end, unless somebody said it there: when a node's machine is gone in the middle of a
 # transaction, what that has locked is free again in half a minute, not after two hours. Who waits for a lock is
-# answered as by SQLite.
+# answered as by SQLite. And whoever said that commits need not wait for the disk: ours do, they are promises.
 _AT_THE_SERVER = """
     SELECT set_config(name, ours.value, false)
     FROM (VALUES ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'),
-                 ('tcp_user_timeout', '25000'), ('lock_timeout', '60s')) AS ours (name, value)
-    JOIN pg_settings USING (name) WHERE source IN ('default', 'override')"""
+                 ('tcp_user_timeout', '25000'), ('lock_timeout', '60s'), ('synchronous_commit', 'on'))
+        AS ours (name, value)
+    JOIN pg_settings USING (name)
+    WHERE source IN ('default', 'override') OR (name = 'synchronous_commit' AND setting = 'off')"""
 
 
 def connect(url: str, **options: Any) -> psycopg.Connection[Row]:

@@ -17,6 +17,7 @@ from pillarbox.store import (
     IoFault,
     Store,
     StoreError,
+    Temporary,
     Touched,
     Tx,
     directory,
@@ -196,6 +197,34 @@ def test_the_server_gives_up_a_node_that_is_gone(postgres_url: str) -> None:
         assert connection.execute(ask).fetchone() == ("60000",)  # of a socket there is nothing to keep alive
     with connect(f"{postgres_url}%20-clock_timeout%3D7") as connection:
         assert connection.execute(ask).fetchone() == ("7",)
+
+
+@pytest.mark.parametrize(("said", "holds"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])
+def test_a_commit_waits_for_the_disk(postgres_url: str, said: str, holds: str) -> None:
+    with connect(f"{postgres_url}%20-csynchronous_commit%3D{said}") as connection:
+        assert connection.execute("SHOW synchronous_commit").fetchone() == (holds,)
+
+
+async def test_where_the_server_gives_few_connections_they_are_shared(postgres_url: str) -> None:
+    schema = postgres_url.rpartition("%3D")[2]
+    with connect(postgres_url) as operator:
+        operator.execute(f"CREATE ROLE few_{schema} LOGIN CONNECTION LIMIT 3".encode())
+        operator.execute(f"GRANT ALL ON SCHEMA {schema} TO few_{schema}".encode())
+    store = await open_store(postgres_url.replace("user=postgres", f"user=few_{schema}"))
+    with connect(postgres_url.replace("user=postgres", f"user=few_{schema}")):
+        slow = [store.write(lambda tx: tx.row("SELECT 1 FROM pg_sleep(0.1)")) for _ in range(12)]
+        assert await asyncio.gather(*slow) == [(1,)] * 12
+        with connect(postgres_url) as operator:
+            operator.execute(f"ALTER ROLE few_{schema} CONNECTION LIMIT 0".encode())
+            operator.commit()
+            operator.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (f"few_{schema}",)
+            )
+        with pytest.raises(Temporary):
+            await store.write(lambda tx: tx.row("SELECT 1"))
+        with pytest.raises(IoFault, match="too many connections"):
+            await store.write(lambda tx: tx.row("SELECT 1"))
+    await store.close()
 
 
 async def test_a_lock_is_not_waited_for_without_end_but_that_of_the_schema(postgres_url: str) -> None:
