@@ -199,10 +199,12 @@ def _exposure(found: _Findings, values: Mapping[str, Value]) -> None:
         return
     if values["accept_all"]:
         found.warnings.append("SMTP_ACCEPT_ALL is on: whoever sends mail here makes mailboxes")
-    if isinstance(db_path, Path) and not db_path.is_absolute():
+    name, path, such = "SMTP_DB_PATH", db_path, "/var/lib/smtp-server/smtp.db"
+    if values["database_url"] is not None:
+        name, path, such = "SMTP_RUNTIME_DIR", values["runtime_dir"], "/var/lib/smtp-server"
+    if isinstance(path, Path) and not path.is_absolute():
         found.warnings.append(
-            f"SMTP_DB_PATH is {db_path}, in whatever folder the server is started from; set an absolute path such as "
-            "/var/lib/smtp-server/smtp.db"
+            f"{name} is {path}, in whatever folder the server is started from; set an absolute path such as {such}"
         )
 
 

@@ -140,3 +140,15 @@ def test_networks_and_addresses() -> None:
 def test_names_that_no_host_has(name: str) -> None:
     (problem,) = loaded(HOSTNAME=name).errors
     assert problem.kind == "InvalidHostname"
+
+
+def test_a_folder_that_depends_on_where_the_server_is_started(tmp_path: Path) -> None:
+    def told(**environ: object) -> list[str]:
+        warnings = loaded(PROFILE="production", **environ).warnings
+        return [warning.split(" ", 1)[0] for warning in warnings if "in whatever folder" in warning]
+
+    assert told() == ["SMTP_DB_PATH"]
+    assert told(DB_PATH=tmp_path / "smtp.db") == []
+    assert told(DATABASE_URL="postgresql:///mail") == ["SMTP_RUNTIME_DIR"]
+    assert told(DATABASE_URL="postgresql:///mail", RUNTIME_DIR=tmp_path) == []
+    assert told(DATABASE_URL="postgresql:///mail", DB_PATH=tmp_path / "smtp.db") == []  # its folder is that one then
