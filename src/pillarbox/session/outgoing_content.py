@@ -29,7 +29,9 @@ from .outgoing_timeouts import BLOCK
 
 log = structlog.get_logger()
 
-PAUSES = (0.1, 0.4, 1.0, 2.0, 4.0, 4.0)  # seconds between two tries to read what the store cannot give just now
+# Seconds between two tries to read what the store cannot give just now: half a minute in all, as a database takes that
+# is started again, and well within the time for which a claim holds without a word to the store.
+PAUSES = (0.1, 0.4, 1.0, 2.0, *[3.0] * 9)
 
 
 class Content:
