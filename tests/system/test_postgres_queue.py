@@ -6,6 +6,7 @@ When a node is killed nothing is lost, and little comes twice.
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -74,6 +75,17 @@ def waiting(database):
     return len(database.pillarbox("queue", "list", "--json")) > len("[]\n")
 
 
+@contextmanager
+def sending(postgres_server, tmp_path, sink):
+    """A database, two nodes on it, and clients of both that go on, once some of their mail has arrived."""
+    database = Database(postgres_server.new_schema(), tmp_path)
+    with nodes(database, "one", "two") as pair:
+        database.add_route(sink.port)
+        clients = submit(pair, 10_000)
+        soon(lambda: len(sink.taken) >= 20, "some are sent")
+        yield database, pair, clients
+
+
 def test_what_both_take_on_is_sent_once(pair, database, sink):
     database.add_route(sink.port)
     names = promised(submit(pair, EACH))
@@ -84,11 +96,7 @@ def test_what_both_take_on_is_sent_once(pair, database, sink):
 
 
 def test_kill_of_a_node_that_is_sending(postgres_server, tmp_path, sink):
-    database = Database(postgres_server.new_schema(), tmp_path)
-    with nodes(database, "one", "two") as pair:
-        database.add_route(sink.port)
-        clients = submit(pair, 10_000)
-        soon(lambda: len(sink.taken) >= 20, "some are sent")
+    with sending(postgres_server, tmp_path, sink) as (database, pair, clients):
         victim = who_has_most(pair, database)
         victim.kill()
         killed = time.monotonic()
@@ -109,11 +117,7 @@ def test_kill_of_a_node_that_is_sending(postgres_server, tmp_path, sink):
 
 
 def test_the_database_goes_down_while_they_send(postgres_server, tmp_path, sink):
-    database = Database(postgres_server.new_schema(), tmp_path)
-    with nodes(database, "one", "two") as pair:
-        database.add_route(sink.port)
-        clients = submit(pair, 10_000)
-        soon(lambda: len(sink.taken) >= 20, "some are sent")
+    with sending(postgres_server, tmp_path, sink) as (database, _, clients):
         with postgres_server.down():
             names = promised(clients)
         times = arrived(sink, names)
