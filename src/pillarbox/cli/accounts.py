@@ -47,6 +47,7 @@ def on_store(name: StoreName, work: Callable[[Store], Awaitable[T]], *, create: 
     """
     if not create:
         require(name)
+    _must_be_ours(name)
     _require_folder(name)
     _quiet()
 
@@ -69,23 +70,26 @@ def make_ready(name: StoreName) -> list[Applied]:
 
 def is_there(name: StoreName) -> bool:
     """Whether there is something to open. A server for databases says so itself. Raises NotOurs."""
-    return isinstance(name, PostgresUrl) or _file_is_there(name)
+    return isinstance(name, PostgresUrl) or _exists(name)
 
 
 def require(name: StoreName) -> None:
     """Raises NoDatabase and NotOurs."""
-    if isinstance(name, Path) and not _file_is_there(name):
+    if isinstance(name, Path) and not _exists(name):
         raise NoDatabase(name)
 
 
-def _file_is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
-        there = path.exists()
+        return path.exists()
     except PermissionError:
         raise NotOurs(path) from None
-    if there and not os.access(path, os.R_OK | os.W_OK):
-        raise NotOurs(path)
-    return there
+
+
+def _must_be_ours(name: StoreName) -> None:
+    """A file that is there can be written; who only looks needs less."""
+    if isinstance(name, Path) and _exists(name) and not os.access(name, os.R_OK | os.W_OK):
+        raise NotOurs(name)
 
 
 def _require_folder(name: StoreName) -> None:

@@ -10,8 +10,9 @@ import typer
 
 from pillarbox.cli import accounts
 from pillarbox.cli.administer_users import Username, find
-from pillarbox.cli.command_line import AsJson, Database, Refused, group, store_of
+from pillarbox.cli.command_line import AsJson, Database, Refused, group
 from pillarbox.cli.flags import EXIT_FAILED, complain
+from pillarbox.cli.store_option import store_of
 from pillarbox.cli.tables import print_done, print_rows
 from pillarbox.cli.transfer_progress import progress
 from pillarbox.store import mailboxes

@@ -11,11 +11,12 @@ import typer
 from pillarbox.cli import accounts
 from pillarbox.cli.administer_import import Into, tell
 from pillarbox.cli.administer_users import Username, find
-from pillarbox.cli.command_line import AsJson, Database, PasswordStdin, store_of
+from pillarbox.cli.command_line import AsJson, Database, PasswordStdin
 from pillarbox.cli.command_line import Refused as Failed
 from pillarbox.cli.flags import UsageError, complain
 from pillarbox.cli.moments import span
 from pillarbox.cli.secrets_input import obtain_password
+from pillarbox.cli.store_option import store_of
 from pillarbox.cli.transfer_progress import progress
 from pillarbox.store.store import Store
 from pillarbox.transfer.folder_names import fitting

@@ -9,8 +9,9 @@ import typer
 
 from pillarbox.cli import accounts
 from pillarbox.cli.administer_addresses import note_foreign
-from pillarbox.cli.command_line import AsJson, Database, Refused, group, read, store_of, write
+from pillarbox.cli.command_line import AsJson, Database, Refused, group, read, write
 from pillarbox.cli.flags import UsageError
+from pillarbox.cli.store_option import store_of
 from pillarbox.cli.tables import print_done, print_one, print_rows
 from pillarbox.store import list_lookup, lists
 from pillarbox.store.records import ListRow

@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from pillarbox.cli import accounts, mailq
-from pillarbox.cli.command_line import AsJson, Database, Refused, group, read, store_of
+from pillarbox.cli.command_line import AsJson, Database, Refused, group, read
 from pillarbox.cli.flags import EXIT_FAILED, complain
 from pillarbox.cli.queue_selection import (
     Account,
@@ -27,6 +27,7 @@ from pillarbox.cli.queue_selection import (
     Sender,
     Status,
 )
+from pillarbox.cli.store_option import store_of
 from pillarbox.cli.tables import Listing, print_done, print_one, print_rows
 from pillarbox.config import load
 from pillarbox.flow import queue_orders

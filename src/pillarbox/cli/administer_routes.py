@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from pillarbox.cli import accounts
-from pillarbox.cli.command_line import AsJson, Database, PasswordStdin, Refused, group, read, store_of, write
+from pillarbox.cli.command_line import AsJson, Database, PasswordStdin, Refused, group, read, write
 from pillarbox.cli.flags import UsageError
 from pillarbox.cli.secrets_input import obtain_password
+from pillarbox.cli.store_option import store_of
 from pillarbox.cli.tables import print_done, print_one, print_rows
 from pillarbox.store import queue, routes
 from pillarbox.store.records import QueueFilter, RouteRow, RouteRule

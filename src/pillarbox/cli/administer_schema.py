@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from pillarbox.cli import accounts
-from pillarbox.cli.command_line import AsJson, Database, Refused, group, store_of
+from pillarbox.cli.command_line import AsJson, Database, Refused, group
+from pillarbox.cli.store_option import store_of
 from pillarbox.cli.tables import print_rows
 from pillarbox.store.migration import CURRENT
 from pillarbox.store.migrations import ALL

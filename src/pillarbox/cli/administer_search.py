@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pillarbox.cli import accounts
-from pillarbox.cli.command_line import AsJson, Database, group, store_of
+from pillarbox.cli.command_line import AsJson, Database, group
+from pillarbox.cli.store_option import store_of
 from pillarbox.cli.tables import print_done, print_one
 from pillarbox.store.search_index import Status
 from pillarbox.store.store import Store

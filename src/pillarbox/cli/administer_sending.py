@@ -9,7 +9,8 @@ import typer
 from pillarbox.cli import accounts
 from pillarbox.cli.administer_queue import operator
 from pillarbox.cli.administer_users import Username, find
-from pillarbox.cli.command_line import AsJson, Database, read, store_of, write
+from pillarbox.cli.command_line import AsJson, Database, read, write
+from pillarbox.cli.store_option import store_of
 from pillarbox.cli.tables import print_done, print_rows
 from pillarbox.flow import queue_orders
 from pillarbox.flow.queue_orders import Carried

@@ -11,9 +11,10 @@ import msgspec
 import typer
 
 from pillarbox.cli import accounts
-from pillarbox.cli.command_line import AsJson, Database, Refused, store_of
+from pillarbox.cli.command_line import AsJson, Database, Refused
 from pillarbox.cli.flags import UsageError
 from pillarbox.cli.moments import moment
+from pillarbox.cli.store_option import store_of
 from pillarbox.cli.tables import print_rows
 from pillarbox.flow import telling
 from pillarbox.store import events as stories

@@ -31,8 +31,9 @@ from pillarbox.cli import (
     explain_route,
 )
 from pillarbox.cli.accounts import NoDatabase
-from pillarbox.cli.command_line import AsJson, Database, Refused, group, store_of
+from pillarbox.cli.command_line import AsJson, Database, Refused, group
 from pillarbox.cli.flags import EXIT_FAILED, EXIT_OK, UsageError, complain, print_in_any_locale, require_text
+from pillarbox.cli.store_option import store_of
 from pillarbox.cli.tables import print_done
 from pillarbox.config.sources import FileError
 from pillarbox.store.errors import Busy, StoreError

@@ -9,9 +9,8 @@ from typing import Annotated, TypeVar
 import typer
 
 from pillarbox.cli import accounts
-from pillarbox.cli.flags import UsageError
-from pillarbox.config.locate import store_place
-from pillarbox.config.postgres_url import PostgresUrl, StoreName, store_name
+from pillarbox.cli.store_option import store_of
+from pillarbox.config.postgres_url import PostgresUrl
 from pillarbox.store.tx import Tx
 
 T = TypeVar("T")
@@ -36,16 +35,6 @@ def group(help: str) -> typer.Typer:
     return typer.Typer(
         help=help, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
     )
-
-
-def store_of(db: str | None) -> StoreName:
-    """The store meant. Raises FileError and UsageError."""
-    if db is None:
-        return store_place().store
-    name = store_name(db)
-    if isinstance(name, PostgresUrl) and name.has_password:
-        raise UsageError("Everybody sees a password on a command line: set SMTP_DATABASE_URL, or use a .pgpass file")
-    return name
 
 
 def file_of(db: str | None, instead: str) -> Path:

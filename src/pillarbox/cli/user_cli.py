@@ -106,19 +106,15 @@ def _answered(argv: Sequence[str]) -> int:
 
 
 def _run(work: Work, parsed: Parsed, words: list[str]) -> int:
-    from pillarbox.config.locate import store_place
-    from pillarbox.config.postgres_url import PostgresUrl, store_name
+    from pillarbox.cli.store_option import store_of
     from pillarbox.config.sources import FileError
 
+    given = parsed.value("--db") or None
     try:
-        given = parsed.value("--db")
-        name = store_name(given) if given else store_place().store
+        name = store_of(given)
     except FileError as error:
         complain(f"Error: {error}")
         return EXIT_FAILED
-    if given and isinstance(name, PostgresUrl) and name.has_password:
-        complain("Error: everybody sees a password on a command line: set SMTP_DATABASE_URL, or use a .pgpass file")
-        return EXIT_USAGE
     if not given and name == Path("smtp.db") and not Path("smtp.db").exists():
         complain(f"Note: the database is {Path('smtp.db').absolute()}; set SMTP_DB_PATH or use --db for another")
 

@@ -192,7 +192,7 @@ class Settings:
     @property
     def disk(self) -> Path:
         """Something on the disk that mail may fill."""
-        return self.db_path if self.database_url is None else self.runtime_dir
+        return self.runtime_dir if self.among_nodes else self.db_path
 
     @property
     def refuse_cleartext_strangers(self) -> bool:

@@ -68,7 +68,7 @@ def make_ready(settings: Settings) -> tuple[RunAs | None, KeyPair | None]:
 
 def folders(settings: Settings) -> tuple[str, ...]:
     """The settings whose folders are used: a store on PostgreSQL has none here."""
-    return (DATABASE, RUNTIME) if settings.store == settings.db_path else (RUNTIME,)
+    return (RUNTIME,) if settings.among_nodes else (DATABASE, RUNTIME)
 
 
 def check_folders(settings: Settings) -> None:
