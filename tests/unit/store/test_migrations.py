@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from store_samples import Clock, inbox_of, message, to
 
-from pillarbox.store import IoFault, StoreError, Tx, directory, messages, migrate, open_store
+from pillarbox.store import IoFault, StoreError, Tx, check_store, directory, messages, migrate, open_store
 from pillarbox.store.migration import CURRENT, Applied, downgrade, upgrade, version_of
 from pillarbox.store.migrations import ALL, Migration
 from pillarbox.store.opening import is_postgres
@@ -146,6 +146,44 @@ async def test_what_waits_for_its_time_still_does_after_step_17(target: str, clo
     take_back(target, 15)
     claimed = "SELECT status, next_retry_at, claimed_by FROM message_queue WHERE to_address = 'claimed'"
     run(target, lambda tx: _same(tx.rows(claimed), [("held", None, "x:1:1")]))
+
+
+async def test_texts_go_with_their_summary_in_a_store_whose_step_18_made_no_trigger(target: str, clock: Clock) -> None:
+    migrate(target, clock=clock)
+    take_back(target, 18)
+    summary = (
+        "INSERT INTO summaries (id, mailbox_id, form, first_uid, last_uid, messages, ids, header, bodystructure, "
+        "envelope) "
+        "SELECT ?, id, 1, 1, ?, 1, ?, ?, ?, ? FROM mailboxes WHERE name = 'INBOX'"
+    )
+    texts = "INSERT INTO summary_texts (summary_id, form, texts) VALUES (?, 'x', ?)"
+
+    def as_it_was(tx: Tx) -> None:
+        directory.create_user(tx, "alice", "alice@example.com", "h")
+        for number in (1, 2):
+            tx.run(summary, (number, number, *[b""] * 4))
+            tx.run(texts, (number, b""))
+        if tx.engine == "sqlite":
+            tx.run("DROP TRIGGER summary_texts_go")
+            tx.run("PRAGMA foreign_keys=OFF")  # as the system's sqlite3
+        tx.run("DELETE FROM summaries WHERE id = 1")
+
+    def delete(tx: Tx) -> None:
+        _same(tx.rows("SELECT summary_id FROM summary_texts"), [(2,)])
+        if tx.engine == "sqlite":
+            tx.run("PRAGMA foreign_keys=OFF")
+        tx.run("DELETE FROM summaries")
+        _same(tx.rows("SELECT summary_id FROM summary_texts"), [])
+
+    run(target, as_it_was)
+    for below in (18, 17):
+        assert [step.version for step in migrate(target, clock=clock)][-1] == CURRENT
+        if below == 18:
+            run(target, delete)
+        assert check_store(target) == []
+        take_back(target, below)
+    assert [step.version for step in migrate(target, clock=clock)] == [18, 19]
+    assert check_store(target) == []
 
 
 def _same(found: list[Any], expected: list[Any]) -> None:

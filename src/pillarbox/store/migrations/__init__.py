@@ -28,6 +28,7 @@ from pillarbox.store.migrations import (
     m0016_wishes,
     m0017_not_before,
     m0018_summary_texts,
+    m0019_summary_texts_go,
 )
 
 Words = Mapping[str, str]
@@ -78,4 +79,5 @@ ALL: tuple[Migration, ...] = (
     Migration(16, "wishes", m0016_wishes.up, m0016_wishes.down),
     Migration(17, "not_before", m0017_not_before.up, m0017_not_before.down),
     Migration(18, "summary_texts", m0018_summary_texts.up, m0018_summary_texts.down),
+    Migration(19, "summary_texts_go", m0019_summary_texts_go.up, m0019_summary_texts_go.down),
 )

@@ -14,14 +14,14 @@ _TABLE = """CREATE TABLE summary_texts (
     )"""
 
 
-_GONE = (
+GONE = (
     "CREATE TRIGGER summary_texts_go AFTER DELETE ON summaries "
     "BEGIN DELETE FROM summary_texts WHERE summary_id = old.id; END"
 )
 
 
 def up(words: Mapping[str, str]) -> list[str]:
-    return [_TABLE.format(**words), *([_GONE] if words["blob"] == "BLOB" else [])]
+    return [_TABLE.format(**words), *([GONE] if words["blob"] == "BLOB" else [])]
 
 
 def down(words: Mapping[str, str]) -> list[str]:
