@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from pillarbox.imap.fetch import Section
 from pillarbox.imap.fetch_grammar import section_of
@@ -54,8 +54,10 @@ class MessageUrl:
     rump: str
 
 
-def parse(text: str) -> MessageUrl:
-    """The URL in its parts. Raises BadUrl."""
+def parse(text: str, selected: str = "") -> MessageUrl:
+    """The URL in its parts; one like ;UID=20 is about a message of the `selected` mailbox. Raises BadUrl."""
+    if selected and text.startswith(";"):  # the base of relative URLs, RFC 4469 section 3
+        text = f"/{quote(selected)}/{text}"
     found = _URL.match(text) if len(text) <= MAX_URL else None
     if found is None:
         raise BadUrl("this is no URL of a message, RFC 5092")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 from itertools import zip_longest
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from pillarbox.imap.body_structure import decoded_structure, part_structure
 from pillarbox.imap.commands import Mailbox, UrlAuth
@@ -42,7 +43,8 @@ async def generate(session: ImapSession, command: Command) -> Answer:
         if not url.access or url.token:
             raise bad("A URL to authorize ends in ;URLAUTH= and who may use it")
         if url.user.lower() != session.username.lower() or url.host != session.core.hostname.lower():
-            raise bad(f"A URL to authorize begins with imap://{session.username}@{session.core.hostname}/")
+            user = quote(session.username, safe="")
+            raise bad(f"A URL to authorize begins with imap://{user}@{session.core.hostname}/")
         key = await session.store.write(_key_for, session.user_id, url.mailbox)
         if key is None:
             raise no_mailbox(url.mailbox)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def octets_of(session: ImapSession, text: str) -> AsyncIterator[bytes]:
     """The octets of a URL for CATENATE: of the client's own mailboxes. Raises Refuse with BADURL (RFC 4469)."""
     try:
-        url = parse(text)
+        url = parse(text, session.selected.name if session.selected is not None else "")
         if url.access:
             raise BadUrl("URLs with an authorization are for URLFETCH")
         if url.user and url.user.lower() != session.username.lower():

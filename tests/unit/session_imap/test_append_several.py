@@ -117,6 +117,25 @@ async def test_a_message_is_put_together(house):
         assert five.endswith(b"{18}\r\nSubject: Lunch\r\n\r\n)")
 
 
+async def test_a_part_is_a_message_of_the_selected_mailbox(house):
+    """RFC 4469 section 3: the base of relative URLs."""
+    async with house() as h:
+        await h.put(MESSAGE)
+        ada, bob = await h.login(), await h.login(user="bob@example.com")
+        assert b'NO [BADURL ";UID=1"]' in await ada.refused("APPEND INBOX CATENATE (URL ;UID=1)")
+        await ada.ok('CREATE "&AOQ-b/c;d"')
+        await ada.ok("SELECT INBOX")
+        await ada.ok('COPY 1 "&AOQ-b/c;d"')
+        await ada.ok('SELECT "&AOQ-b/c;d"')
+        await ada.ok("APPEND INBOX CATENATE (URL ;UID=1/;SECTION=TEXT)")
+        await ada.ok("SELECT INBOX")
+        (two,) = await ada.ok("FETCH 2 BODY.PEEK[]")
+        assert two.endswith(b"\r\nHow about lunch?\r\n)")
+        await ada.ok("SETACL INBOX bob@example.com lr")
+        await bob.ok('SELECT "Other Users/ada@example.com/INBOX"')
+        await bob.ok("APPEND INBOX CATENATE (URL ;UID=1)")
+
+
 @pytest.mark.parametrize(
     "url",
     [

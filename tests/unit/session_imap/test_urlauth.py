@@ -52,6 +52,8 @@ async def test_what_cannot_be_authorized(house):
         for url in (BASE, "/INBOX/;UID=1;URLAUTH=anonymous", BASE.replace("ada", "bob") + ";URLAUTH=anonymous"):
             assert (await c.refused(f'GENURLAUTH "{url}" INTERNAL')).startswith(b"BAD")
         assert (await c.refused(f'GENURLAUTH "{BASE};URLAUTH=anonymous" ROT13')).startswith(b"BAD")
+        told = await c.refused(f'GENURLAUTH "{BASE.replace("mx", "mail")};URLAUTH=anonymous" INTERNAL')
+        assert told.endswith(b" begins with imap://ada%40example.com@mx.example.com/")
         elsewhere = BASE.replace("INBOX", "Nowhere") + ";URLAUTH=anonymous"
         assert b"[NONEXISTENT]" in await c.refused(f'GENURLAUTH "{elsewhere}" INTERNAL')
         assert b"[NONEXISTENT]" in await c.refused("RESETKEY Nowhere")
