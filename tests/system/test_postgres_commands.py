@@ -62,6 +62,10 @@ def test_the_queue(pair, database):
 def test_the_schema(pair, database):
     assert "pending" not in database.pillarbox("migrate", "status")
     assert database.pillarbox("migrate", "up") == "nothing to apply\n"
+    refused = database.run("pillarbox", "migrate", "down")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "is in use: stop the server (on every node)" in refused.stderr
+    assert "pending" not in database.pillarbox("migrate", "status")
     assert database.pillarbox("check")
 
 

@@ -29,13 +29,13 @@ def up(db: Database = None) -> None:
 
 @app.command()
 def down(db: Database = None) -> None:
-    """Take the last step back. Stop the server first; what only that step knows is lost."""
+    """Take the last step back. Not while the server runs; what only that step knows is lost."""
     _roll_back(db, max(0, _version(db) - 1))
 
 
 @app.command()
 def to(version: Annotated[int, typer.Argument(min=0, max=CURRENT)], db: Database = None) -> None:
-    """Go down to a version, or up to the newest. Stop the server first to go down."""
+    """Go down to a version, or up to the newest. Down not while the server runs."""
     current = _version(db) if accounts.is_there(store_of(db)) else 0
     if version < current:
         _roll_back(db, version)

@@ -35,6 +35,13 @@ class Conflict(StoreError):
     """The name exists already, or the change contradicts what is there."""
 
 
+class InUse(StoreError):
+    """A server or a command has the store open, and it is wanted by one alone."""
+
+    def __init__(self, store: str) -> None:
+        super().__init__(f"{store} is in use: stop the server (on every node) and wait for other commands to end")
+
+
 class NotFound(StoreError):
     """No such user, mailbox, message or blob (any more)."""
 

@@ -60,9 +60,9 @@ def schema_version(target: str | PathLike[str]) -> int:
 
 
 def rollback(target: str | PathLike[str], to_version: int) -> list[Applied]:
-    """Take the schema back to `to_version`; what was taken back. The server must not run. Synchronous.
+    """Take the schema back to `to_version`; what was taken back. Synchronous.
 
-    Raises StoreError.
+    Raises InUse while a server runs, StoreError.
     """
     name = fspath(target)
     if is_postgres(name):

@@ -25,6 +25,7 @@ from psycopg import IsolationLevel
 from pillarbox.store.check import check
 from pillarbox.store.errors import Busy, Closed, IoFault, StoreError
 from pillarbox.store.migration import Applied, downgrade, upgrade, version_of
+from pillarbox.store.postgres_open import have_alone, say_open
 from pillarbox.store.postgres_tx import Again, PostgresTx, connect, translated
 from pillarbox.store.search_postgres import PostgresSearch
 from pillarbox.store.store import Store
@@ -71,8 +72,9 @@ def _lock_schema(tx: PostgresTx) -> None:
 
 
 def rollback_postgres(url: str, to_version: int, *, clock: Callable[[], float] = time.time) -> list[Applied]:
-    """Take the schema back to `to_version`. The server must not run. Raises StoreError."""
+    """Take the schema back to `to_version`. Raises InUse while a server runs, StoreError."""
     with connect(url) as connection:
+        have_alone(connection)
         tx = PostgresTx(connection, int(clock()))
         _lock_schema(tx)
         return downgrade(tx, to_version)
@@ -203,6 +205,7 @@ class _Lane:
         self._count(1)
         try:
             connection = connect(self._url)
+            say_open(connection)
         except IoFault as fault:
             self._count(-1)
             return self._next_idle(fault)

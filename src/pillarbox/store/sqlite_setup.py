@@ -17,7 +17,7 @@ import structlog
 from pillarbox.store import stale_log
 from pillarbox.store.check import check, check_file
 from pillarbox.store.check_schema import missing
-from pillarbox.store.errors import Corrupt, IoFault
+from pillarbox.store.errors import Corrupt, InUse, IoFault
 from pillarbox.store.files import create_database
 from pillarbox.store.mark import COMMITS, UIDVALIDITY, Mark, Verdict, judge
 from pillarbox.store.migration import Applied, downgrade, upgrade, version_of
@@ -63,10 +63,12 @@ def migrate(path: str, *, clock: Callable[[], float] = time.time) -> list[Applie
 
 
 def rollback(path: str, to_version: int, *, clock: Callable[[], float] = time.time) -> list[Applied]:
-    """Take the schema back to `to_version`. The server must not run. Raises StoreError."""
+    """Take the schema back to `to_version`. Raises InUse while a server runs, StoreError."""
     lock = WriteLock(path)
     try:
         with lock:
+            if not lock.have_alone():
+                raise InUse(path)
             connection = connect(path, "writer")
             try:
                 connection.execute("PRAGMA foreign_keys=OFF")

@@ -70,11 +70,17 @@ class WriteLock:
         """The store is open here, until `close` or death."""
         fcntl.fcntl(self._fd, fcntl.F_OFD_SETLKW, _SHARE_OPEN)
 
-    def nobody_has_it_open(self) -> bool:
-        """Whether no process says that it has the store open. Not to be asked by one that says so."""
+    def have_alone(self) -> bool:
+        """True when nobody says that he has the store open. Who wants to say so waits until `close` or death."""
         try:
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _LOCK_OPEN)
         except OSError:
+            return False
+        return True
+
+    def nobody_has_it_open(self) -> bool:
+        """Whether no process says that it has the store open. Not to be asked by one that says so."""
+        if not self.have_alone():
             return False
         fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _FREE_OPEN)
         return True

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from store_samples import Clock, inbox_of, message, to
 
-from pillarbox.store import IoFault, StoreError, Tx, check_store, directory, messages, migrate, open_store
+from pillarbox.store import InUse, IoFault, StoreError, Tx, check_store, directory, messages, migrate, open_store
 from pillarbox.store.migration import CURRENT, Applied, downgrade, upgrade, version_of
 from pillarbox.store.migrations import ALL, Migration
 from pillarbox.store.opening import is_postgres
@@ -184,6 +184,16 @@ async def test_texts_go_with_their_summary_in_a_store_whose_step_18_made_no_trig
         take_back(target, below)
     assert [step.version for step in migrate(target, clock=clock)] == [18, 19]
     assert check_store(target) == []
+
+
+async def test_no_way_back_while_somebody_has_the_store_open(target: str, clock: Clock) -> None:
+    store = await open_store(target, clock=clock)
+    await store.write(directory.create_user, "alice", "alice@example.com", "h")
+    with pytest.raises(InUse, match="in use: stop the server"):
+        take_back(target, 1)
+    assert await store.read(version_of) == CURRENT
+    await store.close()
+    assert take_back(target, CURRENT - 1) == [(CURRENT, ALL[-1].name)]
 
 
 def _same(found: list[Any], expected: list[Any]) -> None:

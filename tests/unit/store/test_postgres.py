@@ -14,6 +14,7 @@ from pillarbox.store import (
     Busy,
     Closed,
     Conflict,
+    InUse,
     IoFault,
     Store,
     StoreError,
@@ -26,6 +27,7 @@ from pillarbox.store import (
     open_store,
 )
 from pillarbox.store.postgres import _MIGRATION_LOCK
+from pillarbox.store.postgres_open import have_alone
 from pillarbox.store.postgres_tx import PostgresTx, connect
 
 
@@ -241,6 +243,18 @@ async def test_a_lock_is_not_waited_for_without_end_but_that_of_the_schema(postg
         await asyncio.sleep(0.3)
         assert not opening.done()
     await (await opening).close()
+    await store.close()
+
+
+async def test_who_has_a_store_alone_keeps_others_out_until_it_is_gone(postgres_url: str) -> None:
+    store = await open_store(postgres_url)
+    with connect(postgres_url) as alone:
+        have_alone(alone)
+        with pytest.raises(IoFault, match="just being copied"):
+            await store.write(directory.create_user, "alice", "alice@example.com", "h")
+    await store.write(directory.create_user, "alice", "alice@example.com", "h")
+    with connect(postgres_url) as late, pytest.raises(InUse):
+        have_alone(late)
     await store.close()
 
 
