@@ -65,7 +65,7 @@ async def list_rights(session: ImapSession, command: Command) -> Answer:
     assert isinstance(args, Acl)
     box, owner = await session.store.read(_owner, session.user_id, args.mailbox)
     mine = args.identifier.lower() == owner.lower()
-    required, optional = (rights.ALL, "") if mine else ("", rights.ALL)
+    required, optional = (rights.ALL, "") if mine else ("", rights.ALL + "cd")  # RFC 4314 section 2.1.1
     session.core.untagged(acl_grammar.list_rights(box.name, args.identifier, required, optional, session.utf8))
     return Answer("LISTRIGHTS completed")
 

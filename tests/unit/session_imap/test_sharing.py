@@ -37,7 +37,7 @@ async def test_the_owner_has_every_right(house):
         assert await ada.ok("GETACL INBOX") == [b"ACL INBOX ada@example.com lrswipkxtencda"]
         assert await ada.ok("LISTRIGHTS INBOX ada@example.com") == [b"LISTRIGHTS INBOX ada@example.com lrswipkxtencda"]
         assert await ada.ok(f"LISTRIGHTS INBOX {BOB}") == [
-            b'LISTRIGHTS INBOX bob@example.com "" l r s w i p k x t e n a'
+            b'LISTRIGHTS INBOX bob@example.com "" l r s w i p k x t e n a c d'
         ]
         assert (await ada.refused("SETACL INBOX ada@example.com l")).startswith(b"NO [CANNOT]")
         assert (await ada.refused("SETACL INBOX nobody l")).startswith(b"NO [NONEXISTENT]")
