@@ -16,8 +16,13 @@ from pillarbox.store.tx import Params, Row, Touched
 
 INLINE_ROWS = 200
 INLINE_OCTETS = 64 * 1024
+RANGE = 1000  # numbers from which on their range is worth a statement of its own
 
 _NEXT_MODSEQ = "UPDATE users SET modseq = modseq + 1 WHERE id = ? RETURNING modseq"
+
+
+def _json(values: Iterable[int]) -> str:
+    return "[" + ",".join(map(str, values)) + "]"
 
 
 class Elsewhere(Exception):
@@ -95,7 +100,15 @@ class SqliteTx:
     def among(self, column: str, values: Sequence[int]) -> tuple[str, object]:
         if len(values) == 1:
             return f"{column} = ?", values[0]
-        return f"{column} IN (SELECT value FROM json_each(?))", "[" + ",".join(map(str, values)) + "]"
+        if len(values) >= RANGE:  # to walk over a range is half the work of looking each of them up
+            first, last = min(values), max(values)
+            if last - first < len(values) * 9 // 8:
+                gaps = set(range(first, last + 1)).difference(values)
+                if not gaps:
+                    return f"{column} BETWEEN ? AND {last}", first
+                but = f"{column} NOT IN (SELECT value FROM json_each(?))"
+                return f"({column} BETWEEN {first} AND {last} AND {but})", _json(gaps)
+        return f"{column} IN (SELECT value FROM json_each(?))", _json(values)
 
     def touch(self, user_id: int, mailbox_id: int) -> None:
         self.touched.append(Touched(user_id, mailbox_id))

@@ -58,7 +58,7 @@ class Tx(Protocol):
     def among(self, column: str, values: Sequence[int]) -> tuple[str, object]:
         """A condition "column is one of values" with one placeholder, and the parameter for it.
 
-        The text does not depend on the values (but on whether it is one), so that the prepared statement is found
+        For one value, and for up to some hundreds, the text is always the same, so that the prepared statement is found
         again.
         """
 
