@@ -281,7 +281,11 @@ class Pop3Core:
 
 
 class Stuffer:
-    """A multi-line response: lines that begin with a dot get another (RFC 1939 section 3), a lone dot ends it."""
+    """A multi-line response: lines that begin with a dot get another (RFC 1939 section 3), a lone dot ends it.
+
+    Many clients take a bare LF for the end of a line. A message may hold one (BDAT, APPEND), and with a lone dot behind
+    it could end there and go on as an answer of ours. So such a line gets its dot too.
+    """
 
     __slots__ = ("_tail",)
 
@@ -291,7 +295,7 @@ class Stuffer:
     def piece(self, piece: bytes) -> bytes:
         joined = self._tail + piece
         self._tail = joined[-2:]
-        return joined.replace(b"\r\n.", b"\r\n..")[2:]
+        return joined[1:].replace(b"\n.", b"\n..")[1:]
 
     def end(self) -> bytes:
         return b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n"
