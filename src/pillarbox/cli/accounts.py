@@ -15,6 +15,7 @@ from pillarbox.store.migration import Applied
 from pillarbox.store.opening import migrate, open_store
 from pillarbox.store.store import Store
 from pillarbox.store.tx import Tx
+from pillarbox.store.whole_copy import Copied, Progress, copy_store
 
 T = TypeVar("T")
 
@@ -66,6 +67,15 @@ def make_ready(name: StoreName) -> list[Applied]:
     _require_folder(name)
     _quiet()
     return migrate(name)
+
+
+def copy(source: StoreName, target: StoreName, progress: Progress) -> Copied:
+    """The whole store into another database. Raises NoDatabase, NoFolder, StoreError."""
+    require(source)
+    _must_be_ours(source)
+    _require_folder(target)
+    _quiet()
+    return copy_store(source, target, progress)
 
 
 def is_there(name: StoreName) -> bool:

@@ -12,6 +12,7 @@ from pillarbox.cli import (
     administer_backup,
     administer_bans,
     administer_certificates,
+    administer_copy,
     administer_export,
     administer_import,
     administer_import_imap,
@@ -61,6 +62,7 @@ app.add_typer(administer_schema.app, name="migrate")
 app.add_typer(administer_search.app, name="search")
 administer_trace.register(app)
 administer_backup.register(app)
+administer_copy.register(app)
 administer_upgrade.register(app)
 
 

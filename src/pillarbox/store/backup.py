@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import apsw
 
-from pillarbox.store.errors import Conflict, Corrupt, IoFault, StoreError
-from pillarbox.store.files import create_database, sync_directory
+from pillarbox.store.errors import Corrupt, IoFault, StoreError
+from pillarbox.store.files import appearing
 from pillarbox.store.migration import version_of
 from pillarbox.store.sqlite_connection import connect, translated
 from pillarbox.store.sqlite_tx import SqliteTx
 from pillarbox.store.write_lock import WriteLock
 
 LONGEST_PAUSE = 50.0  # seconds; after 60 the server would answer 451
-PARTIAL = ".partial"  # what a copy is called until it is whole and verified
 _STEP = 2048  # pages between two looks for an interrupt
 
 
@@ -33,26 +32,10 @@ def backup(path: str, target: str) -> int:
     Writers go on meanwhile; the log (`-wal`) grows until the copy is made. `target` is there only once it is good.
     Raises Conflict when it exists, Corrupt when the copy is not sound, other StoreError.
     """
-    if os.path.exists(target):
-        raise Conflict(f"{target} exists")
-    partial = target + PARTIAL
-    try:
-        if not create_database(partial):
-            raise Conflict(f"{partial} exists: another backup is being made, or one was killed (then remove it)")
-        try:
-            _copy(path, partial)
-            _verify(partial)
-            size = os.stat(partial).st_size
-            os.rename(partial, target)
-        except BaseException:
-            for suffix in ("", "-journal"):
-                with suppress(OSError):
-                    os.unlink(partial + suffix)
-            raise
-        sync_directory(target)
-    except OSError as error:
-        raise IoFault(f"{error.filename or target}: {error.strerror}") from error
-    return size
+    with appearing(target) as partial:
+        _copy(path, partial)
+        _verify(partial)
+        return os.stat(partial).st_size
 
 
 def _copy(path: str, target: str) -> None:

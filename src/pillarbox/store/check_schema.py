@@ -5,6 +5,9 @@ They are made once more, in memory, and the names compared. What somebody added 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import apsw
 
 from pillarbox.store.migration import upgrade
@@ -16,15 +19,18 @@ _NAMES = "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' OR
 
 def missing(tx: Tx) -> list[str]:
     """A sentence for each that is not there. `tx` is on SQLite and has the newest schema."""
-    there = {(kind, name) for kind, name in tx.rows(_NAMES)}
-    return [f"The {kind} {name} is missing." for kind, name in _expected() if (kind, name) not in there]
+    there = set(tx.rows(_NAMES))
+    with newest() as fresh:
+        return [f"The {kind} {name} is missing." for kind, name in fresh.rows(_NAMES) if (kind, name) not in there]
 
 
-def _expected() -> list[tuple[str, str]]:
+@contextmanager
+def newest() -> Iterator[Tx]:
+    """An empty store in memory, of SQLite, that has the newest schema."""
     connection = apsw.Connection(":memory:")
     try:
         fresh = SqliteTx(connection, 0)
         upgrade(fresh)
-        return [(kind, name) for kind, name in fresh.rows(_NAMES)]
+        yield fresh
     finally:
         connection.close()

@@ -49,12 +49,9 @@ T = TypeVar("T")
 def migrate_postgres(url: str, *, clock: Callable[[], float] = time.time) -> list[Applied]:
     """Apply what is missing of the schema. Safe in several processes at once. Raises StoreError."""
     with connect(url) as connection:
-        if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
-            raise StoreError(
-                f"the database has the encoding {encoding}, in which not every text can be kept; make it anew with UTF8"
-            )
+        require_utf8(connection)
         tx = PostgresTx(connection, int(clock()))
-        _lock_schema(tx)
+        lock_schema(tx)
         applied = upgrade(tx)
         if tx.row("SELECT 1 FROM store_meta WHERE key = 'id'") is None:
             tx.many(
@@ -66,7 +63,14 @@ def migrate_postgres(url: str, *, clock: Callable[[], float] = time.time) -> lis
     return applied
 
 
-def _lock_schema(tx: PostgresTx) -> None:
+def require_utf8(connection: psycopg.Connection[Row]) -> None:
+    if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
+        raise StoreError(
+            f"the database has the encoding {encoding}, in which not every text can be kept; make it anew with UTF8"
+        )
+
+
+def lock_schema(tx: PostgresTx) -> None:
     tx.run("SET LOCAL lock_timeout = 0")  # another one's steps may take their time
     tx.rows("SELECT pg_advisory_xact_lock(?)", (_MIGRATION_LOCK,))
 
@@ -76,7 +80,7 @@ def rollback_postgres(url: str, to_version: int, *, clock: Callable[[], float] =
     with connect(url) as connection:
         have_alone(connection)
         tx = PostgresTx(connection, int(clock()))
-        _lock_schema(tx)
+        lock_schema(tx)
         return downgrade(tx, to_version)
 
 
