@@ -5,10 +5,15 @@ It is of the session, so it ends with the connection, however that ends. Each sc
 
 from __future__ import annotations
 
+import time
+
 import psycopg
 
 from pillarbox.store.errors import InUse, IoFault
 from pillarbox.store.tx import Row
+
+LINGERING = 2.0  # seconds that the server may take to notice that somebody has gone
+LOOK = 0.05  # seconds between two looks
 
 _OPEN = 0x5042  # as the first of two keys: those of one key (the migrations') are others
 _KEYS = f"({_OPEN}, hashtext(coalesce(current_schema(), '')))"
@@ -26,8 +31,11 @@ def say_open(connection: psycopg.Connection[Row]) -> None:
 
 def have_alone(connection: psycopg.Connection[Row]) -> None:
     """Nobody else has the store open nor can open it until the connection ends. Raises InUse, IoFault."""
-    if not _locked(connection, "pg_try_advisory_lock"):
-        raise InUse("the database")
+    end = time.monotonic() + LINGERING
+    while not _locked(connection, "pg_try_advisory_lock"):
+        if time.monotonic() > end:
+            raise InUse("the database")
+        time.sleep(LOOK)
 
 
 def _locked(connection: psycopg.Connection[Row], function: str) -> bool:

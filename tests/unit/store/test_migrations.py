@@ -182,7 +182,32 @@ async def test_texts_go_with_their_summary_in_a_store_whose_step_18_made_no_trig
             run(target, delete)
         assert check_store(target) == []
         take_back(target, below)
-    assert [step.version for step in migrate(target, clock=clock)] == [18, 19]
+    assert [step.version for step in migrate(target, clock=clock)] == [*range(18, CURRENT + 1)]
+    assert check_store(target) == []
+
+
+async def test_only_a_program_from_before_step_20_has_blobs_looked_up_for_messages(target: str, clock: Clock) -> None:
+    store = await open_store(target, clock=clock)
+    alice = await store.write(directory.create_user, "alice", "alice@example.com", "h")
+    await store.write(messages.deliver, message(), [to(alice, flags=8), to(alice)])
+    await store.write(messages.expunge, (await inbox_of(store, alice)).id)
+    await store.close()
+
+    def references(tx: Tx) -> set[str]:
+        if tx.engine == "sqlite":
+            return {row[2] for row in tx.rows("PRAGMA foreign_key_list(messages)")}
+        constraints = (
+            "SELECT confrelid::regclass::text FROM pg_constraint WHERE contype = 'f' AND conrelid = ?::regclass"
+        )
+        return {row[0] for row in tx.rows(constraints, ("messages",))}
+
+    seen: list[set[str]] = []
+    for _ in range(2):
+        run(target, lambda tx: seen.append(references(tx)))
+        take_back(target, 19)
+        run(target, lambda tx: seen.append(references(tx)))
+        migrate(target, clock=clock)
+    assert seen == [{"mailboxes"}, {"mailboxes", "blobs"}] * 2
     assert check_store(target) == []
 
 
