@@ -19,6 +19,7 @@ from pillarbox.store.records import NewMessage
 from pillarbox.store.tx import Tx
 
 FILES = "files"
+HIGHEST_UID = 1 << 31  # that is kept: UIDs have 32 bits, and mail that comes later has some too
 
 
 class Attached(msgspec.Struct, frozen=True):
@@ -133,6 +134,7 @@ def finish(tx: Tx, folder: Attached, uidvalidity: int, uidnext: int, *, keep_uid
     """Remember what the source said at the end of a run. With `keep_uids` the next UID here is at least `uidnext`:
     what the source gave to messages that are gone is not given again.
     """
+    uidnext = min(uidnext, HIGHEST_UID)
     tx.run(
         "UPDATE import_folders SET uidvalidity = ?, uidnext = ?, updated_at = ? WHERE id = ?",
         (uidvalidity, uidnext, tx.now, folder.id),
@@ -195,8 +197,10 @@ def take(tx: Tx, folder: Attached, incoming: Sequence[Incoming]) -> list[int]:
 
 
 def _raise_uidnext(tx: Tx, mailbox_id: int, uid: int) -> bool:
-    """Let the next message have this UID; False when it is given already."""
-    return bool(tx.run("UPDATE mailboxes SET uidnext = ? WHERE id = ? AND uidnext <= ?", (uid, mailbox_id, uid)))
+    """Let the next message have this UID; False when it is given already, or leaves too few for those that come."""
+    return 0 < uid <= HIGHEST_UID and bool(
+        tx.run("UPDATE mailboxes SET uidnext = ? WHERE id = ? AND uidnext <= ?", (uid, mailbox_id, uid))
+    )
 
 
 def forget_uids(tx: Tx, folder_id: int) -> None:

@@ -9,7 +9,16 @@ from pathlib import Path
 from pillarbox.imap.flags import SEEN
 from pillarbox.store.mailbox_names import DELIMITER, INBOX
 from pillarbox.transfer.arrival import arrival
-from pillarbox.transfer.found import LARGEST, TOO_LARGE, Found, FoundFolder, FoundMessage, NoSource, Unreadable
+from pillarbox.transfer.found import (
+    LARGEST,
+    TOO_LARGE,
+    Found,
+    FoundFolder,
+    FoundMessage,
+    NoSource,
+    Unreadable,
+    no_file,
+)
 from pillarbox.transfer.line_ends import to_mail
 
 SUFFIXES = (".eml", ".msg.txt")
@@ -34,7 +43,7 @@ def files(root: Path) -> list[tuple[str, list[Path]]]:
 
 
 def size(root: Path) -> int:
-    return sum(path.stat().st_size for _, paths in files(root) for path in paths)
+    return sum(path.lstat().st_size for _, paths in files(root) for path in paths)
 
 
 def read(root: Path) -> Iterator[Found]:
@@ -44,6 +53,9 @@ def read(root: Path) -> Iterator[Found]:
         yield FoundFolder(name)
         for path in paths:
             try:
+                if path != root and (reason := no_file(path)):
+                    yield Unreadable(str(path), reason, octets)
+                    continue
                 info = path.stat()
                 octets += info.st_size
                 if info.st_size > LARGEST:
@@ -52,8 +64,5 @@ def read(root: Path) -> Iterator[Found]:
                 data = to_mail(path.read_bytes())
             except OSError as error:
                 yield Unreadable(str(path), error.strerror or str(error), octets)
-                continue
-            if not data:
-                yield Unreadable(str(path), "it is empty", octets)
                 continue
             yield FoundMessage(name, str(path), data, SEEN, (), arrival(data, int(info.st_mtime)), None, octets)

@@ -7,6 +7,7 @@ import unicodedata
 
 from pillarbox.imap import mailbox_name
 from pillarbox.store.mailbox_names import DELIMITER, INBOX, MAX_LEVEL_OCTETS, MAX_LEVELS
+from pillarbox.store.sharing import OTHERS
 
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff%*]")
 
@@ -18,6 +19,8 @@ def fitting(name: str) -> str:
         return INBOX
     if levels[0].upper() == INBOX:
         levels[0] = INBOX
+    if levels[0] == OTHERS:  # what others share is there
+        levels[0] += "_"
     if len(levels) > MAX_LEVELS:
         levels[MAX_LEVELS - 1 :] = [" ".join(levels[MAX_LEVELS - 1 :])[:60]]
     return DELIMITER.join(levels)

@@ -209,7 +209,9 @@ def _next_group(found: Iterator[Found]) -> list[tuple[Found, Piece | None]]:
     group: list[tuple[Found, Piece | None]] = []
     weight = 0
     for one in found:
-        if isinstance(one, FoundMessage):
+        if isinstance(one, FoundMessage) and not one.data:
+            group.append((Unreadable(one.origin, "it is empty", one.read), None))
+        elif isinstance(one, FoundMessage):
             weight += len(one.data)
             group.append((msgspec.structs.replace(one, data=b""), prepare(one.data, shared=bool(one.also))))
         else:

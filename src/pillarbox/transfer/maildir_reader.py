@@ -12,21 +12,33 @@ from pathlib import Path
 from pillarbox.store.mailbox_names import DELIMITER, INBOX
 from pillarbox.transfer import maildir_flags
 from pillarbox.transfer.folder_names import from_disk
-from pillarbox.transfer.found import LARGEST, TOO_LARGE, Found, FoundFolder, FoundMessage, NoSource, Unreadable
+from pillarbox.transfer.found import (
+    LARGEST,
+    LINK,
+    TOO_LARGE,
+    Found,
+    FoundFolder,
+    FoundMessage,
+    NoSource,
+    Unreadable,
+    no_file,
+    number,
+)
 from pillarbox.transfer.line_ends import to_mail
 
-_UIDLIST_HEADER = re.compile(r"3 (?:.*?)V(\d+)\b(?:.*? N(\d+))?")
-_NOT_FOLDERS = {"cur", "new", "tmp"}
+_UIDLIST_HEADER = re.compile(r"3 (?:.*?)V([0-9]{1,10})\b(?:.*? N([0-9]{1,10})\b)?")
+_PARTS = ("cur", "new")
+_NOT_FOLDERS = {*_PARTS, "tmp"}
 
 
 def size(root: Path) -> int:
     """Octets in the files of all folders. Raises NoSource."""
     total = 0
     for _, folder in folders(root):
-        for part in ("cur", "new"):
+        for part in _PARTS:
             try:
                 with os.scandir(folder / part) as entries:
-                    total += sum(entry.stat().st_size for entry in entries if entry.is_file())
+                    total += sum(entry.stat().st_size for entry in entries if entry.is_file(follow_symlinks=False))
             except OSError:
                 continue
     return total
@@ -49,22 +61,19 @@ def folders(root: Path) -> list[tuple[str, Path]]:
 def _nested(folder: Path, above: str) -> list[tuple[str, Path]]:
     found = []
     for path in sorted(folder.iterdir()):
-        if (
-            path.name in _NOT_FOLDERS
-            or path.name.startswith(("dovecot", "."))
-            or not path.is_dir()
-            or path.is_symlink()
-        ):
+        if path.name in _NOT_FOLDERS or path.name.startswith(("dovecot", ".")) or not path.is_dir():
             continue
         name = above + from_disk(path.name)
         if _is_maildir(path):
             found.append((name, path))
-        found += _nested(path, name + DELIMITER)
+        if not path.is_symlink():
+            found += _nested(path, name + DELIMITER)
     return found
 
 
 def _is_maildir(path: Path) -> bool:
-    return (path / "cur").is_dir() and (path / "new").is_dir()
+    """Also without the empty one of the two, which many a backup leaves out."""
+    return any((path / part).is_dir() for part in _PARTS)
 
 
 def subscriptions(root: Path) -> list[str]:
@@ -86,13 +95,19 @@ def read(root: Path) -> Iterator[Found]:
     """Every folder with its messages, by UID where there are any, else in order of arrival. Raises NoSource."""
     octets = 0
     for name, folder in folders(root):
+        if folder != root and folder.is_symlink():
+            yield Unreadable(str(folder), LINK, octets)
+            continue
         uidvalidity, uidnext, uids = _uidlist(folder)
         yield FoundFolder(name, uidvalidity, uidnext)
         keywords = _keywords(folder)
         for path, info in _messages(folder, uids):
             unique, flags, words = maildir_flags.read(path.name, keywords)
+            octets += info.st_size
             try:
-                octets += info.st_size
+                if reason := no_file(path):
+                    yield Unreadable(str(path), reason, octets)
+                    continue
                 if info.st_size > LARGEST:
                     yield Unreadable(str(path), TOO_LARGE, octets)
                     continue
@@ -106,11 +121,13 @@ def read(root: Path) -> Iterator[Found]:
 
 def _messages(folder: Path, uids: dict[str, int]) -> list[tuple[Path, os.stat_result]]:
     found = []
-    for part in ("cur", "new"):
+    for part in _PARTS:
+        if not (folder / part).is_dir():
+            continue
         with os.scandir(folder / part) as entries:
             for entry in entries:
-                if not entry.name.startswith(".") and entry.is_file():
-                    found.append((folder / part / entry.name, entry.stat()))
+                if not entry.name.startswith(".") and not entry.is_dir(follow_symlinks=False):
+                    found.append((folder / part / entry.name, entry.stat(follow_symlinks=False)))
     last = max(uids.values(), default=0) + 1
     return sorted(
         found, key=lambda one: (uids.get(one[0].name.partition(":2,")[0], last), one[1].st_mtime, one[0].name)
@@ -129,9 +146,9 @@ def _uidlist(folder: Path) -> tuple[int, int, dict[str, int]]:
     uids = {}
     for line in lines[1:]:
         before, _, name = line.partition(" :")
-        uid = before.split(" ", 1)[0]
-        if name and uid.isdigit():
-            uids[name.partition(":2,")[0]] = int(uid)
+        uid = number(before.split(" ", 1)[0])
+        if name and uid is not None:
+            uids[name.partition(":2,")[0]] = uid
     return int(header[1]), int(header[2] or 0), uids
 
 
@@ -140,9 +157,10 @@ def _keywords(folder: Path) -> list[str]:
     found: dict[int, str] = {}
     try:
         for line in (folder / "dovecot-keywords").read_text("utf-8", "replace").splitlines():
-            number, _, word = line.partition(" ")
-            if number.isdigit() and int(number) < maildir_flags.MOST_KEYWORDS:
-                found[int(number)] = word
+            before, _, word = line.partition(" ")
+            position = number(before)
+            if position is not None and position < maildir_flags.MOST_KEYWORDS:
+                found[position] = word
     except OSError:
         return []
-    return [found.get(number, "") for number in range(max(found, default=-1) + 1)]
+    return [found.get(position, "") for position in range(max(found, default=-1) + 1)]

@@ -11,6 +11,7 @@ import re
 import msgspec
 
 from pillarbox.imap.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, canonical_keyword
+from pillarbox.transfer.found import number
 from pillarbox.transfer.maildir_flags import FORWARDED
 
 _NAMES = rb"Status|X-Status|X-Keywords|X-UID|X-IMAP|X-IMAPbase|Content-Length|X-Mozilla-Status2?|X-Mozilla-Keys"
@@ -48,15 +49,15 @@ def take_out(data: bytes) -> tuple[bytes, Marks]:
         elif name in ("x-keywords", "x-mozilla-keys"):
             words.extend(value.split())
         elif name == "x-uid":
-            marks.uid = int(value) if value.isdecimal() and 0 < int(value) < 1 << 32 else None
+            marks.uid = number(value)
         elif name in ("x-imap", "x-imapbase"):
-            numbers = value.split()[:2]
-            if len(numbers) == 2 and all(number.isdecimal() for number in numbers):
-                marks.uidvalidity, marks.uidnext = int(numbers[0]), int(numbers[1]) + 1
+            match [number(word) for word in value.split()[:2]]:
+                case [int(uidvalidity), int(last)]:
+                    marks.uidvalidity, marks.uidnext = uidvalidity, last + 1
         elif name == "x-mozilla-status":
             _mozilla(marks, words, value)
         elif name == "content-length" and not (
-            value.isdecimal() and longest - lines - 4 <= int(value) <= longest + data.count(b"From ")
+            (length := number(value)) is not None and longest - lines - 4 <= length <= longest + data.count(b"From ")
         ):
             return match[0]  # the sender's own; else counted with LF or CRLF, quoted or not
         return b""

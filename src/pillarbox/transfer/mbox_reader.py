@@ -9,7 +9,7 @@ from typing import IO
 from pillarbox.store.mailbox_names import DELIMITER, INBOX
 from pillarbox.transfer import mbox_marks, mbox_stream
 from pillarbox.transfer.arrival import arrival
-from pillarbox.transfer.found import TOO_LARGE, Found, FoundFolder, FoundMessage, NoSource, Unreadable
+from pillarbox.transfer.found import TOO_LARGE, Found, FoundFolder, FoundMessage, NoSource, Unreadable, no_file
 from pillarbox.transfer.line_ends import to_mail
 
 _SUFFIXES = (".mbox", ".mbx")
@@ -30,7 +30,7 @@ def folders(root: Path) -> list[tuple[str, Path]]:
 
 def size(root: Path) -> int:
     """Octets of all files. Raises NoSource."""
-    return sum(path.stat().st_size for _, path in folders(root))
+    return sum(path.lstat().st_size for _, path in folders(root))
 
 
 def _below(folder: Path, above: str) -> list[tuple[str, Path]]:
@@ -38,7 +38,10 @@ def _below(folder: Path, above: str) -> list[tuple[str, Path]]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        if path.is_dir():
+        if path.is_symlink():
+            if path.is_dir() or _looks_like_one(path):
+                found.append((above + _name(path.name), path))
+        elif path.is_dir():
             if (path / "mbox").is_file():  # Apple Mail's export
                 found.append((above + _name(path.name), path / "mbox"))
             else:
@@ -55,6 +58,8 @@ def _name(file: str) -> str:
 
 
 def _looks_like_one(path: Path) -> bool:
+    if not path.is_file():
+        return False  # opening a named pipe would wait for its other end
     try:
         with path.open("rb") as file:
             first = file.read(64).lstrip(b"\r\n")
@@ -68,6 +73,9 @@ def read(root: Path) -> Iterator[Found]:
     before = 0
     for name, path in folders(root):
         try:
+            if path != root and (reason := no_file(path)):
+                yield Unreadable(str(path), reason)
+                continue
             with path.open("rb") as stream:
                 yield from _file(name, path, stream, before)
             before += path.stat().st_size

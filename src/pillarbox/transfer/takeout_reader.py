@@ -8,8 +8,10 @@ language of the account: English and German are known here, of others they becom
 from __future__ import annotations
 
 import csv
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -23,6 +25,8 @@ from pillarbox.transfer.found import TOO_LARGE, Found, FoundFolder, FoundMessage
 from pillarbox.transfer.line_ends import to_mail
 
 ARCHIVE = "Archive"
+# RuntimeError: an encrypted member of a .zip
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 _PLACES = {  # the first that is there says where the message lies
     "trash": "Trash", "papierkorb": "Trash",
     "spam": "Junk",
@@ -41,20 +45,23 @@ def read(root: Path) -> Iterator[Found]:
     """Every message of every mbox of a Takeout. Raises NoSource."""
     seen: set[str] = set()
     before = 0
-    for origin, stream in _open(root):
-        end = 0
-        try:
-            for number, piece in enumerate(mbox_stream.cut(stream), 1):
-                end = piece.end
-                found = _message(f"{origin}, message {number}", piece, before)
-                if isinstance(found, FoundMessage):
-                    for folder in {found.folder, *found.also} - seen:
-                        seen.add(folder)
-                        yield FoundFolder(folder)
-                yield found
-        except mbox_stream.NoMbox as error:
-            yield Unreadable(origin, f"it is no mbox: {error}")
-        before += end
+    try:
+        for origin, stream in _open(root):
+            end = 0
+            try:
+                for number, piece in enumerate(mbox_stream.cut(stream), 1):
+                    end = piece.end
+                    found = _message(f"{origin}, message {number}", piece, before)
+                    if isinstance(found, FoundMessage):
+                        for folder in {found.folder, *found.also} - seen:
+                            seen.add(folder)
+                            yield FoundFolder(folder)
+                    yield found
+            except mbox_stream.NoMbox as error:
+                yield Unreadable(origin, f"it is no mbox: {error}")
+            before += end
+    except _BROKEN as error:
+        yield Unreadable(str(root), f"the archive is broken: {error}")
 
 
 def size(root: Path) -> int:
@@ -111,7 +118,7 @@ def _message(origin: str, piece: mbox_stream.Cut, before: int) -> Found:
 
 
 def _mboxes(root: Path) -> list[Path]:
-    return sorted(path for path in root.rglob("*.mbox") if path.is_file())
+    return sorted(path for path in root.rglob("*.mbox") if path.is_file() and not path.is_symlink())
 
 
 def _open(root: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -146,4 +153,4 @@ def _open(root: Path) -> Iterator[tuple[str, IO[bytes]]]:
         with root.open("rb") as stream:
             yield str(root), stream
     else:
-        raise NoSource(f"{root} is no folder, .zip, .tgz or .mbox")
+        raise NoSource(f"{root} is no folder, .mbox, or whole .zip or .tgz")

@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 from transfer_account import ADA, Account
+from transfer_samples import lf, maildir, put, raw
 
 from pillarbox.store import mailboxes, messages, undelete
-
-
-def raw(subject: str, body: str = "text\r\n") -> bytes:
-    return f"Subject: {subject}\r\nMessage-ID: <{subject}@example.org>\r\n\r\n{body}".encode()
-
-
-def lf(data: bytes) -> bytes:
-    return data.replace(b"\r\n", b"\n")
-
-
-def maildir(root: Path) -> Path:
-    for part in ("cur", "new", "tmp"):
-        (root / part).mkdir(parents=True)
-    return root
-
-
-def put(folder: Path, name: str, data: bytes, at: int = 1_700_000_000) -> None:
-    path = folder / ("cur" if ":2," in name else "new") / name
-    path.write_bytes(data)
-    os.utime(path, (at, at))
 
 
 @pytest.fixture
