@@ -20,6 +20,7 @@ from pillarbox.access.ledger import Field, Slot
 from pillarbox.flow import quota_warning
 from pillarbox.flow.owner import alive
 from pillarbox.store import (
+    Away,
     Store,
     StoreError,
     Tx,
@@ -86,6 +87,7 @@ def put_listed(tx: Tx, one: unlisted.Fields | summaries.Summary) -> int:
 JOBS = (
     Job("free-unreferenced-blobs", 60.0, free_unreferenced),
     Job("free-unfinished-blobs", 300.0, free_unfinished),
+    Job("settle-expunged", 300.0, messages.settle),
     Job("trim-expunge-history", 3600.0, messages.trim_history, messages.long_histories),
     Job("trim-past", 3600.0, past.trim, past.restless),
     Job("drop-past-annotations", 24 * 3600.0, past_annotations.drop, past_annotations.orphans),
@@ -170,7 +172,8 @@ class Jobs:
                 rest = job.every if await self.once(job) else LOOK
             except Temporary as error:
                 rest = LOOK
-                log.info("A job is put off", job=job.name, error=str(error))
+                if not isinstance(error, Away):
+                    log.info("A job is put off", job=job.name, error=str(error))
             except Exception:
                 rest = LOOK
                 self._slot.add(Field.ERRORS)

@@ -33,11 +33,13 @@ KEEP = 24 * 3600  # seconds an unreferenced blob stays
 
 _MAX_REFERENCES = 8192  # characters of message ids kept for threads
 
+FRESH_OR_NOT = "expunged.fresh IN (0, 1)"  # true of all, and needed to find them by their blob
 # A condition on `blobs`.
 UNREFERENCED = (
     "complete = 1 AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.blob_id = blobs.id) "
     "AND NOT EXISTS (SELECT 1 FROM message_queue WHERE message_queue.blob_id = blobs.id) "
-    "AND NOT EXISTS (SELECT 1 FROM expunged WHERE expunged.blob_id = blobs.id AND expunged.expunged_at IS NOT NULL)"
+    f"AND NOT EXISTS (SELECT 1 FROM expunged WHERE expunged.blob_id = blobs.id AND {FRESH_OR_NOT} "
+    "AND expunged.expunged_at IS NOT NULL)"
 )
 
 
@@ -244,6 +246,6 @@ def _delete(tx: Tx, ids: list[int]) -> None:
         return
     condition, values = tx.among("blob_id", ids)
     tx.run(f"DELETE FROM blob_chunks WHERE {condition}", (values,))
-    tx.run(f"UPDATE expunged SET blob_id = NULL, prefix = ? WHERE {condition}", (b"", values))
+    tx.run(f"UPDATE expunged SET blob_id = NULL, prefix = ? WHERE {condition} AND {FRESH_OR_NOT}", (b"", values))
     condition, values = tx.among("id", ids)
     tx.run(f"DELETE FROM blobs WHERE {condition}", (values,))

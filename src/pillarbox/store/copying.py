@@ -22,6 +22,7 @@ _COPY = (
     "FROM messages WHERE "
 )
 _DELETED = "mailbox_id = ? AND (flags & 8) <> 0"
+_FRESH = "SELECT id FROM expunged WHERE fresh = 1 AND blob_id IS NOT NULL"
 _SUMS = (
     "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(CASE WHEN flags & 1 = 0 THEN 1 ELSE 0 END), 0), "
     "coalesce(sum(CASE WHEN flags & 8 <> 0 THEN 1 ELSE 0 END), 0) FROM messages WHERE "
@@ -82,6 +83,14 @@ def trim_history(tx: Tx, mailbox_id: int, keep: int = HISTORY) -> int:
     return tx.run(
         "DELETE FROM expunged WHERE mailbox_id = ? AND modseq <= ? AND expunged_at IS NULL", (mailbox_id, row[0])
     )
+
+
+def settle(tx: Tx, limit: int = 1000) -> int:
+    """Put what was expunged of late among the rest, in the index by blob; at most so many, and how many.
+
+    There each touches a page of its own, in a store that keeps many: nobody's EXPUNGE waits for that.
+    """
+    return tx.run(f"UPDATE expunged SET fresh = 0 WHERE id IN ({_FRESH} LIMIT ?)", (limit,))
 
 
 def long_histories(tx: Tx, keep: int = HISTORY) -> list[int]:
@@ -145,8 +154,8 @@ def _remove(
     modseq = tx.next_modseq(mailbox.user_id)
     tx.run(
         "INSERT INTO expunged (id, mailbox_id, uid, modseq, blob_id, size, prefix, flags, keywords, internal_date, "
-        "save_date, expunged_at, moved) SELECT id, mailbox_id, uid, ?, blob_id, size, prefix, flags, keywords, "
-        f"internal_date, save_date, ?, ? FROM messages WHERE {where}",
+        "save_date, expunged_at, moved, fresh) SELECT id, mailbox_id, uid, ?, blob_id, size, prefix, flags, keywords, "
+        f"internal_date, save_date, ?, ?, 1 FROM messages WHERE {where}",
         (modseq, tx.now, int(moved), *params),
     )
     annotating.remove(tx, mailbox.id, mailbox.user_id, where, params)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pillarbox.store.copying import copy, expunge, long_histories, move, trim_history
+from pillarbox.store.copying import copy, expunge, long_histories, move, settle, trim_history
 from pillarbox.store.delivery import append, deliver
 from pillarbox.store.flagging import store_flags
 from pillarbox.store.flagging import unchanged as unchanged_flags
@@ -28,6 +28,7 @@ __all__ = [
     "move",
     "open_view",
     "rendered",
+    "settle",
     "store_flags",
     "trim_history",
     "unchanged_flags",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import structlog
 
-from pillarbox.store.blobs import UNREFERENCED
+from pillarbox.store.blobs import FRESH_OR_NOT, UNREFERENCED
 from pillarbox.store.errors import StoreError
 from pillarbox.store.files import create_database
 from pillarbox.store.search_index import VERSION, Document, Found, Sought, Status, bounded, read_document, rows_of
@@ -41,7 +41,7 @@ _SCHEMA = (
 _STEP = 200  # blobs looked at in one step
 _IN_MAILBOX = (
     "(EXISTS (SELECT 1 FROM messages WHERE messages.blob_id = blobs.id) "
-    "OR EXISTS (SELECT 1 FROM expunged WHERE expunged.blob_id = blobs.id))"
+    f"OR EXISTS (SELECT 1 FROM expunged WHERE expunged.blob_id = blobs.id AND {FRESH_OR_NOT}))"
 )
 # Mail on its way through is gone before anybody could search it: it has the time for that.
 _PASSING = f"complete = 1 AND created_at > ? AND NOT {_IN_MAILBOX}"

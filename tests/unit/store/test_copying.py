@@ -98,3 +98,14 @@ async def test_ten_thousand_at_once(store: Store, alice: User) -> None:
     assert len((await store.write(messages.store_flags, inbox.id, uids, "add", 8, ["all"])).changed) == len(uids)
     assert len((await store.write(messages.move, inbox.id, uids, archive.id)).uids) == len(uids)
     assert (await store.write(messages.expunge, archive.id)).uids == uids
+
+
+async def test_what_was_expunged_of_late_is_settled_once(store: Store, alice: User) -> None:
+    inbox, archive = await five(store, alice)
+    await store.write(messages.expunge, inbox.id)
+    await store.write(messages.move, inbox.id, [1, 2], archive.id)
+    done = [await store.write(messages.settle, 3) for _ in range(3)]
+    assert done == [3, 1, 0]
+    view = await store.read(messages.open_view, inbox.id)
+    assert list(view.uids) == [5]
+    assert (await store.read(messages.changes, inbox.id, inbox.highestmodseq, 6)).vanished == [1, 2, 3, 4]

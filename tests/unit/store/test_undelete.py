@@ -316,8 +316,11 @@ async def test_mailboxes_are_found_by_the_names_they_had(store: Store, alice: Us
     assert await named(START) == {"Old/2024": box.id}
 
 
-async def test_blobs_stay_for_the_time_and_go_after_it(store: Store, alice: User, clock: Clock) -> None:
+@pytest.mark.parametrize("settled", [False, True])
+async def test_blobs_stay_for_the_time_and_go_after_it(store: Store, alice: User, clock: Clock, settled: bool) -> None:
     await expunge(store, alice, await put(store, alice, "one"))
+    if settled:
+        assert await store.write(messages.settle) == 1
     await store.write(mailboxes.create, alice.id, "Work")
     await put(store, alice, "two", "Work")
     await store.write(mailboxes.delete, alice.id, "Work")

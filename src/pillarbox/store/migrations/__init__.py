@@ -29,6 +29,7 @@ from pillarbox.store.migrations import (
     m0017_not_before,
     m0018_summary_texts,
     m0019_summary_texts_go,
+    m0020_fresh_expunges,
 )
 
 Words = Mapping[str, str]
@@ -80,4 +81,5 @@ ALL: tuple[Migration, ...] = (
     Migration(17, "not_before", m0017_not_before.up, m0017_not_before.down),
     Migration(18, "summary_texts", m0018_summary_texts.up, m0018_summary_texts.down),
     Migration(19, "summary_texts_go", m0019_summary_texts_go.up, m0019_summary_texts_go.down),
+    Migration(20, "fresh_expunges", m0020_fresh_expunges.up, m0020_fresh_expunges.down),
 )
