@@ -73,8 +73,10 @@ def test_it_goes_down_and_comes_back(postgres_server, database, pair):
     strangers = [Stranger(node) for node in pair]
     soon(lambda: all(len(stranger.promised) > 10 for stranger in strangers), "mail before")
     with postgres_server.down():
-        for node in pair:
+        for node, session in zip(pair, sessions, strict=True):
             refused(node)
+            for _ in range(5):
+                assert session.noop()[0] == "OK"
     soon(lambda: [health(node)[1]["status"] for node in pair] == ["healthy"] * 2, "health is well again")
     came_back = [len(stranger.promised) for stranger in strangers]
     soon(lambda: all(len(s.promised) > n + 10 for s, n in zip(strangers, came_back, strict=True)), "mail after")
@@ -89,7 +91,12 @@ def test_it_goes_down_and_comes_back(postgres_server, database, pair):
         node.submission().quit()
     assert [node.workers() for node in pair] == workers
     for node in pair:
-        assert "Traceback" not in node.log.read_text()
+        said = node.log.read_text()
+        assert "Traceback" not in said
+        # Once by each worker; and once more where one finds a connection of before only when all is well again.
+        assert 1 <= said.count("The database is away") <= 2 * len(workers[0])
+        assert said.count("The database is back") == said.count("The database is away")
+        assert "News of a mailbox could not be read" not in said
 
 
 def refused(node):

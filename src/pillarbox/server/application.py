@@ -25,7 +25,7 @@ from pillarbox.session.outgoing_self import listeners_of
 from pillarbox.session.pop3 import Pop3Session
 from pillarbox.session.smtp import SmtpSession
 from pillarbox.session.smtp_local import LocalSession
-from pillarbox.store import DIRECTORY, IoFault, Store, StoreError, Touched, Tx, events, migrate, open_store
+from pillarbox.store import DIRECTORY, Away, IoFault, Store, StoreError, Touched, Tx, events, migrate, open_store
 from pillarbox.store.opening import truncate_wal
 from pillarbox.web import checks
 from pillarbox.web.figures import Figures
@@ -289,7 +289,8 @@ class MailApplication:
                     await node.logins.check()
                     await self._securing.look(store)
             except StoreError as error:
-                log.warning("The store cannot be looked at", error=str(error))
+                if not isinstance(error, Away):
+                    log.warning("The store cannot be looked at", error=str(error))
                 await asyncio.sleep(MINDING)
             except Exception:
                 log.exception("Minding the store failed")

@@ -10,7 +10,7 @@ import structlog
 
 from pillarbox.access.ledger import Field, Slot
 from pillarbox.flow.owner import alive
-from pillarbox.store import Store, StoreError, Tx, leases
+from pillarbox.store import Away, Store, StoreError, Tx, leases
 from pillarbox.store.errors import Temporary
 from pillarbox.store.tx import Touched
 
@@ -66,7 +66,8 @@ class SearchFeeder:
             try:
                 await self.once()
             except Temporary as error:
-                log.info("Feeding the search index is put off", error=str(error))
+                if not isinstance(error, Away):
+                    log.info("Feeding the search index is put off", error=str(error))
             except Exception:
                 self._slot.add(Field.ERRORS)
                 log.exception("Feeding the search index failed")

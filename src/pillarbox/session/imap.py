@@ -21,7 +21,7 @@ from pillarbox.imap.extensions import Offer
 from pillarbox.imap.limits import Limits
 from pillarbox.imap.sequence import SequenceSet
 from pillarbox.store import Store
-from pillarbox.store.errors import NotFound, StoreError
+from pillarbox.store.errors import Away, NotFound, StoreError
 from pillarbox.store.records import Mailbox
 
 from . import imap_append, imap_events, imap_news, imap_notify
@@ -305,14 +305,16 @@ class ImapSession(Connection[ImapCore]):
             self.gone()
         except StoreError as error:
             self.dirty = False  # the next change, or the end of IDLE, looks again
-            log.warning("News of a mailbox could not be read", error=str(error))
+            if not isinstance(error, Away):
+                log.warning("News of a mailbox could not be read", error=str(error))
         if following is not None and following.waiting:
             try:
                 await imap_notify.push(self, following)
             except StoreError as error:
                 self._held = True
                 self._loop.call_later(RETRY, self._retry)
-                log.warning("News of mailboxes could not be told", error=str(error))
+                if not isinstance(error, Away):
+                    log.warning("News of mailboxes could not be told", error=str(error))
         self.flush()
 
     def _retry(self) -> None:

@@ -27,7 +27,7 @@ from pillarbox.imap.events import (
     Logout,
     StartTls,
 )
-from pillarbox.store.errors import NotFound, StoreError
+from pillarbox.store.errors import Away, NotFound, StoreError
 
 from . import imap_append, imap_login, imap_news
 from .compression import Compression
@@ -141,6 +141,8 @@ async def _finish(session: ImapSession, tag: bytes, answer: Answer, *, expunge: 
             await imap_news.tell(session, expunge=expunge or session.any_time)
         except NotFound:
             session.gone()
+        except Away:
+            pass  # the next command looks again
         except StoreError as error:
             log.warning("News of a mailbox could not be read", error=str(error))
         if answer.expunged and session.qresync and session.selected is not None:

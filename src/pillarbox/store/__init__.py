@@ -13,6 +13,7 @@ sources.
 from __future__ import annotations
 
 from pillarbox.store.errors import (
+    Away,
     Busy,
     Closed,
     Conflict,
@@ -33,6 +34,7 @@ from pillarbox.store.tx import DIRECTORY, QUEUE, Touched, Tx
 __all__ = [
     "DIRECTORY",
     "QUEUE",
+    "Away",
     "Busy",
     "Closed",
     "Conflict",

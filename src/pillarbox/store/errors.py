@@ -27,6 +27,10 @@ class IoFault(Temporary):
     """The operating system refused a read, a write or a sync; the log has its words."""
 
 
+class Away(IoFault):
+    """The server of the database cannot be reached. The store has said so in the log, once for all who meet it."""
+
+
 class Closed(Temporary):
     """The store is closing or closed."""
 

@@ -23,9 +23,10 @@ import structlog
 from psycopg import IsolationLevel
 
 from pillarbox.store.check import check
-from pillarbox.store.errors import Busy, Closed, IoFault, StoreError
+from pillarbox.store.errors import Away, Busy, Closed, IoFault, StoreError
 from pillarbox.store.migration import Applied, downgrade, upgrade, version_of
 from pillarbox.store.postgres_open import have_alone, say_open
+from pillarbox.store.postgres_outage import Outage
 from pillarbox.store.postgres_tx import Again, PostgresTx, connect, translated
 from pillarbox.store.search_postgres import PostgresSearch
 from pillarbox.store.store import Store
@@ -106,8 +107,9 @@ class PostgresStore(Store):
         super().__init__()
         self._loop = asyncio.get_running_loop()
         self._clock = clock
-        self._writers = _Lane(url, WRITERS, read_only=False)
-        self._readers = _Lane(url, READERS, read_only=True)
+        outage = Outage()
+        self._writers = _Lane(url, WRITERS, outage, read_only=False)
+        self._readers = _Lane(url, READERS, outage, read_only=True)
         self._closed = False
         self.search = PostgresSearch()
         self._looking: asyncio.Future[None] | None = None
@@ -150,6 +152,8 @@ class PostgresStore(Store):
     async def _look(self, watched: list[int]) -> None:
         try:
             self._tell(self._watchers, await self._scan(self._news, (watched,), {}))
+        except Away:
+            pass
         except (Busy, IoFault, Closed) as error:
             log.warning("Looking for changes failed", error=str(error))
 
@@ -168,8 +172,9 @@ class PostgresStore(Store):
 class _Lane:
     """Threads and connections for one kind of work. Connections are opened when needed and dropped when broken."""
 
-    def __init__(self, url: str, threads: int, *, read_only: bool) -> None:
+    def __init__(self, url: str, threads: int, outage: Outage, *, read_only: bool) -> None:
         self._url = url
+        self._outage = outage
         self._read_only = read_only
         self._idle: LifoQueue[psycopg.Connection[Row]] = LifoQueue()
         self._open = 0  # connections, idle ones too, and those that are being opened
@@ -189,15 +194,20 @@ class _Lane:
                 connection.commit()
             except Again:
                 continue
+            except IoFault as fault:
+                if connection.closed:
+                    raise self._outage.met(fault) from fault
+                raise
             except StopIteration as error:  # no future can carry it (PEP 479)
                 raise RuntimeError("a store function raised StopIteration") from error
             except psycopg.Error as error:  # of the commit; of statements they are translated already
                 problem = translated(error)
                 if isinstance(problem, Again):
                     continue
-                raise problem from error
+                raise self._outage.met(problem) if connection.closed else problem from error
             finally:
                 self._give_back(connection)
+            self._outage.over()
             return value, tx.touched
         raise Busy(f"PostgreSQL asked {ATTEMPTS} times to begin again")
 
@@ -219,13 +229,13 @@ class _Lane:
         return connection
 
     def _next_idle(self, fault: IoFault) -> psycopg.Connection[Row]:
-        """A server that gives no more connections has given us some: one of these will do. Raises `fault` when none
-        comes free in time, or there is none any more."""
+        """A server that gives no more connections has given us some: one of these will do. Raises Away when none comes
+        free in time, or there is none any more."""
         end = time.monotonic() + PATIENCE
         while self._open and time.monotonic() < end:
             with suppress(Empty):
                 return self._idle.get(timeout=LOOK)
-        raise fault
+        raise self._outage.met(fault) from fault
 
     def _count(self, more: int) -> None:
         with self._counting:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from store_samples import Clock, inbox_of, message, to
+from structlog.testing import capture_logs
 
 from pillarbox.store import (
     DIRECTORY,
+    Away,
     Busy,
     Closed,
     Conflict,
@@ -81,12 +83,15 @@ async def test_a_broken_connection_is_replaced(server: Store) -> None:
     def end_it(tx: Tx) -> None:
         tx.rows("SELECT pg_terminate_backend(pg_backend_pid())")
 
-    with pytest.raises(IoFault):
-        await server.write(end_it)
-    with pytest.raises(IoFault):
-        await server.read(end_it)
-    user = await server.write(directory.create_user, "alice", "alice@example.com", "h")
-    assert await server.read(directory.user, "alice") == user
+    with capture_logs() as said:
+        with pytest.raises(Away):
+            await server.write(end_it)
+        with pytest.raises(Away):
+            await server.read(end_it)
+        assert [line["event"] for line in said] == ["The database is away"]
+        user = await server.write(directory.create_user, "alice", "alice@example.com", "h")
+        assert await server.read(directory.user, "alice") == user
+    assert [line["event"] for line in said] == ["The database is away", "The database is back"]
 
 
 async def test_errors_have_our_classes(server: Store) -> None:

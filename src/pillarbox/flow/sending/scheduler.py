@@ -16,7 +16,7 @@ import structlog
 
 from pillarbox.access.ledger import Field
 from pillarbox.store import DIRECTORY, QUEUE, StoreError, Touched, Tx, queue_claim, queue_upkeep, queue_wishes
-from pillarbox.store.errors import Temporary
+from pillarbox.store.errors import Away, Temporary
 from pillarbox.store.records import Destination
 
 from ..destination import adopt
@@ -134,7 +134,8 @@ class Scheduler:
                     pause = min(pause, due - parts.clock())
                 pause = min(pause, await self._recall())
             except Temporary as error:
-                log.warning("The queue cannot be looked at: %s", error)
+                if not isinstance(error, Away):
+                    log.warning("The queue cannot be looked at: %s", error)
                 pause = PAUSE
             except Exception:
                 parts.counters.add(Field.ERRORS)
