@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pillarbox.config.kinds import Value
+from pillarbox.config.postgres_url import PostgresUrl, refusal
 from pillarbox.config.problem import Problem
 from pillarbox.config.sources import Given
 from pillarbox.config.table import BY_NAME
@@ -58,6 +59,7 @@ def check_together(
     _dns(found, values)
     _authorities(found, values)
     _webhook(found, values)
+    _database(found, values)
     _exposure(found, values)
     _secrets_in_the_open(found, files)
     return found.errors, found.warnings
@@ -191,6 +193,13 @@ def _webhook(found: _Findings, values: Mapping[str, Value]) -> None:
         enable = "SMTP_WEBHOOK_ENABLED"
         allowed = "set while webhooks are enabled"
         found.error("InvalidWebhookConfiguration", "SMTP_WEBHOOK_URL", None, allowed, fix, enable)
+
+
+def _database(found: _Findings, values: Mapping[str, Value]) -> None:
+    name, url = "SMTP_DATABASE_URL", values["database_url"]
+    if isinstance(url, str) and found.knows(name) and (reason := refusal(PostgresUrl(url))):
+        fix = "correct it; docs/postgresql.md shows one, and in a password @ : / ? % are written %40 %3A %2F %3F %25"
+        found.error("InvalidDatabaseUrl", name, None, f"a URL that PostgreSQL's libpq takes ({reason})", fix)
 
 
 def _exposure(found: _Findings, values: Mapping[str, Value]) -> None:

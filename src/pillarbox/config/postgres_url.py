@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from os import fspath
 from pathlib import Path
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -10,6 +11,8 @@ SCHEMES = ("postgresql://", "postgres://")
 # takes, but it is not to be seen for that.
 _OF_USER = re.compile(r"(?<=://)([^:@/]*:)(?:(?:[^/]*|[^?]*)@)+")
 _PARAMETER = re.compile(r"(?<=[?&])((?:ssl)?password=)[^&]*")  # libpq's connection URIs have it there too
+_NOWHERE = "/nonexistent"
+_QUOTED = re.compile(r"""(['"]).*\1""")
 
 
 class PostgresUrl:
@@ -42,6 +45,23 @@ class PostgresUrl:
     @property
     def has_password(self) -> bool:
         return str(self) != self._url
+
+
+def refusal(url: PostgresUrl) -> str:
+    """Why libpq does not take it, "" when it does. Asks no server, and quotes nothing of it.
+
+    libpq looks at the values when it begins to connect: it is given a socket that is not there, for each host one.
+    """
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        hosts = str(conninfo_to_dict(fspath(url)).get("host") or "").split(",")
+        psycopg.connect(fspath(url), host=",".join(_NOWHERE for _ in hosts), hostaddr="").close()
+    except psycopg.Error as error:
+        said = " ".join(str(error).split()).removeprefix("connection is bad: ")
+        return "" if f'socket "{_NOWHERE}/' in said else _QUOTED.sub(r"\1...\1", said.partition(" Multiple ")[0])
+    return ""
 
 
 StoreName = Path | PostgresUrl

@@ -142,6 +142,14 @@ def test_names_that_no_host_has(name: str) -> None:
     assert problem.kind == "InvalidHostname"
 
 
+def test_an_address_of_a_database_that_libpq_does_not_take() -> None:
+    assert not loaded(DATABASE_URL="postgresql://ada:secret@db/mail").errors
+    (problem,) = loaded(DATABASE_URL="postgresql://ada:sec%ret@db/mail").errors
+    assert (problem.kind, problem.name) == ("InvalidDatabaseUrl", "SMTP_DATABASE_URL")
+    assert "percent-encoded" in str(problem) and "%25" in problem.fix
+    assert "sec" not in str(problem)
+
+
 def test_a_folder_that_depends_on_where_the_server_is_started(tmp_path: Path) -> None:
     def told(**environ: object) -> list[str]:
         warnings = loaded(PROFILE="production", **environ).warnings

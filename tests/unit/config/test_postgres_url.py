@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pillarbox.config.postgres_url import PostgresUrl, store_name
+from pillarbox.config.postgres_url import PostgresUrl, refusal, store_name
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,25 @@ def test_a_password_is_not_shown(url: str, shown: str) -> None:
     assert (str(named), f"{named}", repr(named)) == (shown, shown, f"PostgresUrl({shown!r})")
     assert named.has_password == ("***" in shown)
     assert os.fspath(named) == url
+
+
+@pytest.mark.parametrize(
+    ("rest", "why"),
+    [
+        ("ada@db/mail?sslmode=verify-full&sslrootcert=system", ""),
+        ("ada@one:5432,two:5433/mail?target_session_attrs=read-write", ""),
+        ("/mail?host=/run/postgresql&connect_timeout=3", ""),
+        ("ada@db/mail?hostaddr=127.0.0.1", ""),
+        ("ada@db/mail?nonsense=1", 'invalid URI query parameter: "..."'),
+        ("ada@db:port/mail", 'invalid integer value "..."'),
+        ("ada@db:99999/mail", 'invalid port number: "..."'),
+        ("ada:50%zz@db/mail", 'invalid percent-encoded token: "..."'),
+        ("ada@one,two/mail?sslmode=verify-fool", 'invalid sslmode value: "..."'),
+        ("ada@db/mail?connect_timeout=soon", "bad value for connect_timeout: '...'"),
+    ],
+)
+def test_what_libpq_does_not_take(rest: str, why: str) -> None:
+    assert refusal(PostgresUrl(f"postgresql://{rest}")) == why
 
 
 def test_what_an_operator_writes() -> None:
