@@ -1,4 +1,4 @@
-"""Whether what mail needs is there: the database answers, the disk has room.
+"""Whether what mail needs is there: the database answers and takes writes, the disk has room.
 
 Each check runs in a thread and has a deadline, and its outcome is kept for a moment, so that neither a stuck disk nor
 a curious client holds anything up.
@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from pillarbox.store import Store, StoreError
-from pillarbox.store.migration import version_of
+from pillarbox.store.readiness import trouble
 
 KEPT = 1.0  # seconds
 DEADLINE = 2.0  # seconds
@@ -76,7 +76,7 @@ def database(store: Store) -> Callable[[], Awaitable[str]]:
     """Reads something small, in a thread."""
 
     async def check() -> str:
-        return "" if await store.scan(version_of) else "the database has no schema"
+        return await store.scan(trouble)
 
     return check
 

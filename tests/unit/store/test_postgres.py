@@ -31,6 +31,7 @@ from pillarbox.store import (
 from pillarbox.store.postgres import _MIGRATION_LOCK
 from pillarbox.store.postgres_open import have_alone
 from pillarbox.store.postgres_tx import PostgresTx, connect
+from pillarbox.store.readiness import trouble
 
 
 @pytest.fixture
@@ -210,6 +211,15 @@ def test_the_server_gives_up_a_node_that_is_gone(postgres_url: str) -> None:
 def test_a_commit_waits_for_the_disk(postgres_url: str, said: str, holds: str) -> None:
     with connect(f"{postgres_url}%20-csynchronous_commit%3D{said}") as connection:
         assert connection.execute("SHOW synchronous_commit").fetchone() == (holds,)
+
+
+async def test_a_database_that_takes_no_writes_says_so(server: Store, postgres_url: str) -> None:
+    assert await server.scan(trouble) == ""
+    store = await open_store(f"{postgres_url}%20-cdefault_transaction_read_only%3Don")
+    assert "take no writes" in await store.scan(trouble)
+    with pytest.raises(IoFault, match="read-only"):
+        await store.write(directory.create_user, "alice", "alice@example.com", "h")
+    await store.close()
 
 
 async def test_where_the_server_gives_few_connections_they_are_shared(postgres_url: str) -> None:

@@ -63,6 +63,15 @@ async def test_unhealthy_without_database(server: Any) -> None:
     assert health["dependencies"][0]["error"] == "locked by somebody"
 
 
+async def test_unhealthy_and_not_ready_on_a_database_that_takes_no_writes(server: Any) -> None:
+    serve(server)
+    server.store.trouble = "the database is a standby, which takes no writes"
+    status, health = await server.json("/health")
+    assert status == 503 and "standby" in health["dependencies"][0]["error"]
+    status, ready = await server.json("/ready")
+    assert status == 503 and ready["checks"]["database_accessible"] is False
+
+
 async def test_unhealthy_when_the_database_does_not_answer(server: Any) -> None:
     serve(server)
     server.store.stuck = True
