@@ -8,11 +8,11 @@ import typer
 
 from pillarbox.cli.administer_users import Username, find
 from pillarbox.cli.command_line import AsJson, Database, Refused, group, read, write
-from pillarbox.cli.flags import UsageError
+from pillarbox.cli.flags import UsageError, complain
 from pillarbox.cli.moments import moment
 from pillarbox.cli.tables import print_done, print_rows, shown
 from pillarbox.store import mailbox_lookup, mailboxes, past, undelete
-from pillarbox.store.mailbox_names import DELIMITER
+from pillarbox.store.mailbox_names import DELIMITER, normalised
 from pillarbox.store.past import Named
 from pillarbox.store.records import DeletedMailbox, Gone, Mailbox
 from pillarbox.store.tx import Tx
@@ -127,10 +127,14 @@ def restore_mailbox(
     if flags and (into or not at):
         raise UsageError("Error: --flags goes with --at, without --into")
     after, then = moment(since), moment(at) if at else None
+    namesakes: list[DeletedMailbox] = []
 
     def work(tx: Tx) -> tuple[Mailbox, int, int]:
+        namesakes.clear()
         user = find(tx, username)
         mailbox_id, deleted = undelete.mailbox_at(tx, user.id, mailbox, then)
+        if then is None and not deleted:
+            namesakes.extend(box for box in undelete.deleted_mailboxes(tx, user.id) if box.name == normalised(mailbox))
         if then is not None and into:
             target = _new(tx, user.id, into)
             return mailbox_lookup.get(tx, target.id), undelete.copy_state(tx, mailbox_id, then, target), 0
@@ -154,6 +158,11 @@ def restore_mailbox(
     if flags:
         told += f", {_messages(flagged)} there got the flags of then"
     print_done(told, row, as_json=as_json)
+    for gone in namesakes:
+        complain(
+            f"Note: another {gone.name} with {_messages(gone.message_count)} was deleted at "
+            f"{shown('deleted_at', gone.deleted_at)}: --at a moment before, with --into, copies what was in it"
+        )
 
 
 @app.command("account")

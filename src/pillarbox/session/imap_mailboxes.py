@@ -10,7 +10,7 @@ from pillarbox.imap.events import Command
 from pillarbox.session.imap_answers import Answer, Refuse, no_mailbox, refusal
 from pillarbox.store import mailboxes, object_ids, sharing
 from pillarbox.store.errors import Conflict, Invalid, NotFound
-from pillarbox.store.mailbox_names import normalised
+from pillarbox.store.mailbox_names import PREFIX, normalised
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
@@ -89,5 +89,5 @@ async def subscribe(session: ImapSession, command: Command) -> Answer:
 
 async def namespace(session: ImapSession, command: Command) -> Answer:
     """One's own mailboxes, and what others share (RFC 2342)."""
-    session.core.untagged(responses.namespace(others=(sharing.PREFIX,)))
+    session.core.untagged(responses.namespace(others=(PREFIX,)))
     return Answer("NAMESPACE completed")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pillarbox.store import Store, sharing
 from pillarbox.store.errors import NotFound
 from pillarbox.store.folders import Folder
+from pillarbox.store.mailbox_names import PREFIX
 from pillarbox.store.metadata import Changed
 from pillarbox.store.sharing import Access
 
@@ -222,7 +223,7 @@ class Following:
                     self.untold.note_messages(news, folder, folder, new=True, flags=False)
 
     def _subscribed(self, news: News, name: str) -> None:
-        own = not name.startswith(sharing.PREFIX)
+        own = not name.startswith(PREFIX)
         subscribed = self.mine.subscribed | {name}  # so that the end of a subscription is an event of it too
         if self.interest.events(name, subscribed, own=own) & Event.SUBSCRIPTION:
             self.untold.note_name(news, name)

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from pillarbox.imap.commands import EventGroup
 from pillarbox.store.errors import Invalid
-from pillarbox.store.mailbox_names import DELIMITER, INBOX, normalised, parents
-from pillarbox.store.sharing import OTHERS, PREFIX
+from pillarbox.store.mailbox_names import DELIMITER, INBOX, OTHERS, PREFIX, normalised, parents
 
 
 class Event(IntFlag):

@@ -9,6 +9,8 @@ from pillarbox.store.errors import Invalid
 
 DELIMITER = "/"
 INBOX = "INBOX"
+OTHERS = "Other Users"  # below it are the mailboxes that others share (RFC 2342)
+PREFIX = OTHERS + DELIMITER
 
 MAX_LEVELS = 30
 MAX_LEVEL_OCTETS = 255
@@ -43,6 +45,14 @@ def normalised(name: str) -> str:
     if octets > MAX_LEVEL_OCTETS and any(len(level.encode()) > MAX_LEVEL_OCTETS for level in levels):
         raise Invalid("a level of a mailbox name is too long")
     return DELIMITER.join(levels)
+
+
+def new_name(name: str) -> str:
+    """As `normalised`, of a mailbox that is to be made: not where those of others are. Raises Invalid."""
+    name = normalised(name)
+    if name == OTHERS or name.startswith(PREFIX):
+        raise Invalid(f"below {OTHERS} is what others share")
+    return name
 
 
 def parents(name: str) -> list[str]:

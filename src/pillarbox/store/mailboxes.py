@@ -9,7 +9,7 @@ from __future__ import annotations
 from pillarbox.store import copying, past, quota
 from pillarbox.store.errors import Conflict, Invalid
 from pillarbox.store.mailbox_lookup import find, get, list_mailboxes, moment, status
-from pillarbox.store.mailbox_names import DELIMITER, INBOX, normalised, parents
+from pillarbox.store.mailbox_names import DELIMITER, INBOX, new_name, normalised, parents
 from pillarbox.store.records import Mailbox
 from pillarbox.store.tx import Tx
 
@@ -50,7 +50,7 @@ def create(tx: Tx, user_id: int, name: str, special_use: str | None = None) -> M
 
     Raises Conflict (there is one), Invalid, NotFound (no such user).
     """
-    name = normalised(name)
+    name = new_name(name)
     tx.lock([user_id])
     if find(tx, user_id, name) is not None:
         raise Conflict("a mailbox of that name exists")
@@ -71,7 +71,7 @@ def rename(tx: Tx, user_id: int, old: str, new: str) -> Mailbox:
 
     (RFC 9051 section 6.3.6.) Raises NotFound, Conflict (there is one of the new name), Invalid.
     """
-    old, new = normalised(old), normalised(new)
+    old, new = normalised(old), new_name(new)
     tx.lock([user_id])
     mailbox = status(tx, user_id, old)
     if find(tx, user_id, new) is not None:

@@ -8,12 +8,9 @@ import msgspec
 
 from pillarbox.store import mailbox_lookup, mailboxes, rights
 from pillarbox.store.errors import Conflict, Denied, Invalid, NotFound
-from pillarbox.store.mailbox_names import DELIMITER, INBOX, normalised, parents
+from pillarbox.store.mailbox_names import DELIMITER, INBOX, OTHERS, PREFIX, normalised, parents
 from pillarbox.store.records import Mailbox
 from pillarbox.store.tx import Row, Tx
-
-OTHERS = "Other Users"
-PREFIX = OTHERS + DELIMITER
 
 _OWNERS = (
     "SELECT DISTINCT u.id, u.username FROM acl a JOIN users u ON u.id = a.owner_id "

@@ -16,7 +16,7 @@ from pillarbox.store.annotating import EVERYTHING
 from pillarbox.store.errors import Conflict, Invalid, NotFound
 from pillarbox.store.flags import ALL, DELETED, split_keywords
 from pillarbox.store.mailbox_lookup import find, get, list_mailboxes
-from pillarbox.store.mailbox_names import normalised
+from pillarbox.store.mailbox_names import new_name, normalised
 from pillarbox.store.mailboxes import make_parents, new_uidvalidity, require_room
 from pillarbox.store.past import Flags
 from pillarbox.store.quota import charge
@@ -162,7 +162,7 @@ def revive(tx: Tx, user_id: int, mailbox_id: int, name: str = "") -> Mailbox:
     )
     if row is None:
         raise NotFound("no such deleted mailbox")
-    name = normalised(name or row[0])
+    name = new_name(name or row[0])
     if find(tx, user_id, name) is not None:
         raise Conflict(f"there is a mailbox {name}")
     modseq = charge(tx, user_id, row[1], row[2])

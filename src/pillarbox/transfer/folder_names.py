@@ -6,8 +6,7 @@ import re
 import unicodedata
 
 from pillarbox.imap import mailbox_name
-from pillarbox.store.mailbox_names import DELIMITER, INBOX, MAX_LEVEL_OCTETS, MAX_LEVELS
-from pillarbox.store.sharing import OTHERS
+from pillarbox.store.mailbox_names import DELIMITER, INBOX, MAX_LEVEL_OCTETS, MAX_LEVELS, OTHERS
 
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff%*]")
 

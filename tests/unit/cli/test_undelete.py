@@ -77,6 +77,25 @@ def test_a_mailbox_comes_back(run: Run, tmp_path: Path) -> None:
     assert check_store(tmp_path / "smtp.db") == []
 
 
+def test_a_deleted_mailbox_whose_name_another_one_has_is_named(run: Run, tmp_path: Path) -> None:
+    for verb in ("add", "remove", "add"):
+        assert run("mailbox", verb, "ada@example.com", "Work")[0] == 0
+    status, out, err = run("undelete", "mailbox", "ada@example.com", "Work")
+    assert (status, out) == (0, "0 messages came back in Work\n")
+    assert err.startswith("Note: another Work with 0 messages was deleted at 2")
+    assert run("undelete", "mailbox", "ada@example.com", "INBOX")[2] == ""
+
+
+def test_nothing_comes_back_where_what_others_share_is(run: Run, tmp_path: Path) -> None:
+    fill(tmp_path / "smtp.db", "lunch")
+    for into in ("Other Users", "Other Users/bob"):
+        status, _, err = run("undelete", "mailbox", "ada@example.com", "INBOX", "--into", into)
+        assert (status, err) == (1, "Error: below Other Users is what others share\n")
+    assert run("mailbox", "add", "ada@example.com", "Other Users/x")[0] == 1
+    assert run("mailbox", "rename", "ada@example.com", "Sent", "Other Users/x")[0] == 1
+    assert run("mailbox", "add", "ada@example.com", "Other Users2")[0] == 0
+
+
 def test_the_state_of_a_moment_goes_into_a_new_mailbox(run: Run, tmp_path: Path) -> None:
     fill(tmp_path / "smtp.db", "one")
     assert run("undelete", "mailbox", "ada@example.com", "INBOX", "--at", "1h")[0] == 1  # there was no account yet
