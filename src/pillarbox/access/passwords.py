@@ -17,7 +17,6 @@ import time
 import unicodedata
 from base64 import b64encode
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import pbkdf2_hmac, sha256
 from threading import Lock
 from typing import TypeVar
@@ -26,6 +25,8 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 from nacl.bindings import crypto_pwhash_str_verify, crypto_pwhash_STRBYTES
 from nacl.exceptions import InvalidkeyError
+
+from pillarbox.cores import Pool
 
 T = TypeVar("T")
 
@@ -126,7 +127,7 @@ class HashGate:
         self._waiting: dict[str, int] = {}
         self._total = 0
         self._own = tuple(Lock() for _ in range(AT_ONCE))
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Pool | None = None
 
     async def run(self, work: Callable[[], T], peer: str = "") -> T:
         """Do `work` (a hash) in a thread as soon as a place is free.
@@ -136,7 +137,7 @@ class HashGate:
         if self._total >= self._queue or self._waiting.get(peer, 0) >= self._queue_each:
             raise TemporarilyUnavailable("too many passwords are being checked")
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(AT_ONCE, "password")
+            self._threads = Pool(AT_ONCE, "password")
         self._total += 1
         self._waiting[peer] = self._waiting.get(peer, 0) + 1
         try:

@@ -45,6 +45,7 @@ class Settings:
     max_message_size: int
     max_recipients: int
     worker_threads: int
+    worker_cores: str
     memory_budget: int
     disk_reserve: int
     runtime_dir: Path

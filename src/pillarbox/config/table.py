@@ -61,6 +61,10 @@ _SERVER = (
             "Recipients of one message; one more is answered 452.", "InvalidMaxRecipients"),
     Setting("SMTP_WORKER_THREADS", "server.worker_threads", integer(1, 256), (2, 1, 4, 8),
             "Worker processes; never more than the machine has CPUs.", "InvalidWorkerThreads", reload="workers"),
+    Setting("SMTP_WORKER_CORES", "server.worker_cores", choice("shared", "own"), "shared",
+            "`own` keeps each worker to a core, where there are as many workers as cores: faster on a machine that "
+            "does nothing else, slower where other programs keep a core busy.", "InvalidWorkerCores",
+            reload="workers"),
     Setting("SMTP_MEMORY_BUDGET", "server.memory_budget", integer(MIB, 64 * GIB, "bytes"),
             (64 * MIB, 16 * MIB, 64 * MIB, 64 * MIB),
             "Bytes of messages in transfer that one worker holds in memory; over it the answer is 452.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import structlog
@@ -13,6 +12,7 @@ from pillarbox.access.limits import Caps, Limiter, Role
 from pillarbox.access.local_users import may_submit
 from pillarbox.access.passwords import HashGate
 from pillarbox.config import Settings
+from pillarbox.cores import Pool
 from pillarbox.flow import dead_letters
 from pillarbox.flow.pickup import Pickup, Policy
 from pillarbox.flow.quota_warning import thresholds_of
@@ -76,7 +76,7 @@ class MailApplication:
     async def start(self) -> None:
         seat, settings = self._seat, self._seat.settings
         assert isinstance(seat.shared, HashGate)
-        self._threads = ThreadPoolExecutor(THREADS, "loop")
+        self._threads = Pool(THREADS, "loop")
         asyncio.get_running_loop().set_default_executor(self._threads)
         store = await open_store(settings.store)
         self._limiter = Limiter(self._slot)
@@ -184,7 +184,7 @@ class MailApplication:
         await node.resolver.close()
         node.close()
 
-    async def _listen(self, store: Store, threads: ThreadPoolExecutor) -> None:
+    async def _listen(self, store: Store, threads: Pool) -> None:
         node, seat = self._node, self._seat
         figures = Figures(
             ledger=seat.ledger,

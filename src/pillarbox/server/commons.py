@@ -6,7 +6,6 @@ It is made once, before the first fork, and an upgrade hands it to the next prog
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from pillarbox import cores
 from pillarbox.access.ledger import Ledger, Misfit
 from pillarbox.config import Settings
 
@@ -123,11 +123,6 @@ class Commons:
                     sock.close()  # or they would outlive the supervisor's
 
 
-def cpus() -> int:
-    """Those that we may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def make_ledger(settings: Settings, workers: int) -> Ledger:
     """With room for three generations: one that is coming, the present one, and one that has sessions left."""
-    return Ledger(3 * max(cpus(), workers) + 2, connection_entries=4 * settings.max_connections)
+    return Ledger(3 * max(cores.usable(), workers) + 2, connection_entries=4 * settings.max_connections)

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from pillarbox import cores
 from pillarbox.config import Settings
 from pillarbox.dns.unbound_library import missing_library
 
@@ -125,7 +126,7 @@ def load_pair(settings: Settings) -> KeyPair | None:
 
 def worker_count(settings: Settings) -> int:
     """As many as configured, and no more than CPUs that we may use."""
-    return max(1, min(settings.worker_threads, len(os.sched_getaffinity(0))))
+    return max(1, min(settings.worker_threads, cores.usable()))
 
 
 def configure_log(settings: Settings) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from pillarbox import __version__
+from pillarbox import __version__, cores
 from pillarbox.access.ledger import SUPERVISOR, Slot
 from pillarbox.access.ledger_carry import Carry
 from pillarbox.config import Loaded, Settings
@@ -28,7 +28,7 @@ from pillarbox.config import Loaded, Settings
 from . import worker
 from .certificates import CertificateError, KeyPair
 from .children import ChildFailed, in_child
-from .commons import Commons, cpus
+from .commons import Commons
 from .crew import Crew, Worker
 from .inheritance import Inheritance, InheritanceError
 from .listeners import ListenError, Listeners, wanted
@@ -148,7 +148,7 @@ class Supervisor:
         self.commons = Commons.found(listeners, settings, self.size, self._parts.share)
         self.own = self.commons.ledger.attach(SUPERVISOR)
         self._settle_in()
-        log.info(f"Starting {self.size} worker(s)", configured=settings.worker_threads, cpus=cpus())
+        log.info(f"Starting {self.size} worker(s)", configured=settings.worker_threads, cpus=cores.usable())
         for index in range(self.size):
             self.staff.hire(self.generation, index)
 

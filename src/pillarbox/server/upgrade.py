@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 import structlog
 
-from pillarbox import __version__
+from pillarbox import __version__, cores
 
 from . import control, reload, signals
 from .children import ended
-from .commons import cpus
 from .inheritance import TRIAL_OPTION, VARIABLE, Counting, Handed, Left, Word, keep_open, write
 from .program import Program
 from .standing import Attempt
@@ -123,7 +122,7 @@ class Upgrade:
         self._see_off()
         process = self._process
         if process is None:
-            if self._wanted and not self._leaving and ours.crew.make_room(cpus(), ours.generation):
+            if self._wanted and not self._leaving and ours.crew.make_room(cores.usable(), ours.generation):
                 self._wanted = 0.0
                 self._start()
             elif self._wanted and ours.clock() > self._wanted:
@@ -154,7 +153,7 @@ class Upgrade:
     def _start(self) -> None:
         ours = self._supervisor
         assert self._program is not None
-        slots = ours.crew.free_slots()[-cpus() :]
+        slots = ours.crew.free_slots()[-cores.usable() :]
         mine, its = control.pair()
         output, its_output = os.pipe()
         streams = (os.dup(1), os.dup(2))

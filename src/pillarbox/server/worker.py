@@ -17,6 +17,7 @@ from typing import Protocol
 import structlog
 import uvloop
 
+from pillarbox import cores
 from pillarbox.access.ledger import Field, Ledger, Slot
 from pillarbox.config import Settings
 
@@ -24,6 +25,7 @@ from . import control
 from .hints import Sockets
 from .listeners import Address
 from .logging import SINK, configure
+from .preparation import worker_count
 from .privileges import RunAs, drop
 
 log = structlog.get_logger()
@@ -94,6 +96,8 @@ def run(seat: Seat, build: Build, supervisor: socket.socket) -> int:
     gc.set_threshold(20_000, 20, 50)  # sessions are cycles, but short-lived objects are not worth a look each 700
     try:
         drop(seat.user)
+        if seat.settings.worker_cores == "own":
+            cores.keep_to_one(seat.index, worker_count(seat.settings))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_Worker(seat, build, supervisor).main())
     except Exception as error:

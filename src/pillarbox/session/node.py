@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -15,6 +14,7 @@ from pillarbox.access.limits import Limiter
 from pillarbox.access.passwords import HashGate
 from pillarbox.access.senders import Standings
 from pillarbox.config import Settings
+from pillarbox.cores import Pool
 from pillarbox.dns import CachingResolver, Resolver, open_resolver
 from pillarbox.dns.opening import Choice
 from pillarbox.flow.memory import DiskGauge, MemoryBudget
@@ -66,7 +66,7 @@ class Node:
     tls: TlsHolder
     memory: MemoryBudget
     disk: DiskGauge
-    threads: ThreadPoolExecutor
+    threads: Pool
     owner: str  # who unfinished blobs belong to, see `flow.owner`
     ids: MessageIds
     routes: Routes
@@ -109,7 +109,7 @@ class Node:
         clock: Callable[[], float] = time.time,
     ) -> Node:
         """The node of a worker, with its loop running."""
-        threads = ThreadPoolExecutor(THREADS, "content")
+        threads = Pool(THREADS, "content")
         watch = MailboxWatch()
         made: list[Node] = []
         bans = Bans(store, limiter, lambda: made[0].ban_policy() if made else BanPolicy(), clock=clock)

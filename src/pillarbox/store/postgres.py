@@ -13,7 +13,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from queue import Empty, LifoQueue
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ import psycopg
 import structlog
 from psycopg import IsolationLevel
 
+from pillarbox.cores import Pool
 from pillarbox.store.check import check
 from pillarbox.store.errors import Away, Busy, Closed, IoFault, StoreError
 from pillarbox.store.migration import Applied, downgrade, upgrade, version_of
@@ -179,7 +179,7 @@ class _Lane:
         self._idle: LifoQueue[psycopg.Connection[Row]] = LifoQueue()
         self._open = 0  # connections, idle ones too, and those that are being opened
         self._counting = threading.Lock()
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="store-pg")
+        self.pool = Pool(threads, "store-pg")
 
     def run(
         self, clock: Callable[[], float], fn: Callable[..., T], args: tuple[Any, ...], kw: dict[str, Any]

@@ -15,6 +15,7 @@ from contextlib import suppress
 import apsw
 import structlog
 
+from pillarbox import cores
 from pillarbox.store.errors import StoreError
 from pillarbox.store.mark import COMMITS, Mark
 from pillarbox.store.sqlite_connection import PAGE_SIZE, connect, fetch
@@ -51,6 +52,7 @@ class Checkpointer:
         self._lock.close()
 
     def _run(self) -> None:
+        cores.roam()
         while not self._stop.wait(EVERY):
             try:
                 self._tick()

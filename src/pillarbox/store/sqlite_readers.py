@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, LifoQueue
 from typing import Any, TypeVar
 
 import apsw
 
+from pillarbox.cores import Pool
 from pillarbox.store.sqlite_connection import connect, translated
 from pillarbox.store.sqlite_tx import SqliteTx
 
@@ -26,7 +26,7 @@ class Readers:
         self._loop = loop
         self._clock = clock
         self._idle: LifoQueue[apsw.Connection] = LifoQueue()
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="store-reader")
+        self._pool = Pool(THREADS, "store-reader")
 
     def submit(self, fn: Callable[..., T], args: tuple[Any, ...], kw: dict[str, Any]) -> asyncio.Future[T]:
         return self._loop.run_in_executor(self._pool, self._scan, fn, args, kw)

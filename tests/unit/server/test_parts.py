@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pillarbox import cores
 from pillarbox.access.ledger import Field, Ledger
 from pillarbox.config import Settings
 from pillarbox.server import control, hints, reload
@@ -192,7 +193,7 @@ def test_replacing_a_worker_that_keeps_dying_takes_longer_and_longer() -> None:
 
 
 def test_the_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr(cores, "usable", lambda: 3)
     assert [worker_count(Settings.of(worker_threads=n)) for n in (1, 3, 16)] == [1, 3, 3]
 
 

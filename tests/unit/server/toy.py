@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+from pillarbox import cores
 from pillarbox.access import ledger, ledger_layout
 from pillarbox.access.ledger import Field, Slot
 from pillarbox.config import Loaded, Settings
@@ -135,7 +136,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def pretend() -> None:
     """As if there were two CPUs and seconds were short."""
-    os.sched_getaffinity = lambda _: {0, 1}  # type: ignore[assignment]
+    cores.usable = lambda: 2
     supervisor.LOOK = 0.02
 
 
