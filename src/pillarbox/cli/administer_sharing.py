@@ -74,7 +74,10 @@ def _rows(tx: Tx, owner_id: int, address: str) -> list[dict[str, Any]]:
     everywhere = rights.listed(tx, owner_id, None)
     rows = [("", *pair) for pair in everywhere]
     for box in mailbox_lookup.list_mailboxes(tx, owner_id):
-        rows += [(box.name, *pair) for pair in rights.listed(tx, owner_id, box.id) if pair not in everywhere]
+        here = rights.listed(tx, owner_id, box.id)
+        without = {who for who, _ in everywhere} - {who for who, _ in here}
+        rows += [(box.name, *pair) for pair in here if pair not in everywhere]
+        rows += [(box.name, who, "none") for who in sorted(without)]
     return [
         {"mailbox": name or "(all)", "with": who, "rights": letters, "send_as": who in may_send}
         for name, who, letters in rows

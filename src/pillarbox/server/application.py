@@ -78,7 +78,7 @@ class MailApplication:
         assert isinstance(seat.shared, HashGate)
         self._threads = Pool(THREADS, "loop")
         asyncio.get_running_loop().set_default_executor(self._threads)
-        store = await open_store(settings.store)
+        store = await _open(settings)
         self._limiter = Limiter(self._slot)
         await self._securing.apply(settings, seat.pem, seat.clients, seat.tickets)
         await self._securing.look(store)
@@ -297,6 +297,23 @@ class MailApplication:
                 await asyncio.sleep(MINDING)
 
 
+async def _open(settings: Settings) -> Store:
+    """Raises StartError, StoreError."""
+    try:
+        return await open_store(settings.store)
+    except StoreError as error:
+        if settings.database_url is None:
+            raise
+        raise _without_database(settings, error) from error
+
+
+def _without_database(settings: Settings, error: StoreError) -> StartError:
+    where = settings.source("SMTP_DATABASE_URL")
+    why = f"SMTP_DATABASE_URL ({where}): the database cannot be used: {str(error).rstrip('.?')}"
+    fix = ". Fix: start the database, or correct the URL" if isinstance(error, IoFault) else ""
+    return StartError(why + fix)
+
+
 def prepare(settings: Settings) -> None:
     """Before the workers: the database is made and brought to this version. Raises StartError, StoreError."""
     check_writable(settings, *folders(settings))
@@ -306,10 +323,7 @@ def prepare(settings: Settings) -> None:
     except StoreError as error:
         if settings.database_url is None:
             raise
-        where = settings.source("SMTP_DATABASE_URL")
-        why = f"SMTP_DATABASE_URL ({where}): the database cannot be used: {str(error).rstrip('.?')}"
-        fix = ". Fix: start the database, or correct the URL" if isinstance(error, IoFault) else ""
-        raise StartError(why + fix) from error
+        raise _without_database(settings, error) from error
 
 
 def conclude(settings: Settings) -> None:

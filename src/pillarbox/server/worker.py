@@ -25,7 +25,7 @@ from . import control
 from .hints import Sockets
 from .listeners import Address
 from .logging import SINK, configure
-from .preparation import worker_count
+from .preparation import StartError, worker_count
 from .privileges import RunAs, drop
 
 log = structlog.get_logger()
@@ -100,6 +100,9 @@ def run(seat: Seat, build: Build, supervisor: socket.socket) -> int:
             cores.keep_to_one(seat.index, worker_count(seat.settings))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_Worker(seat, build, supervisor).main())
+    except StartError as error:  # a word to the operator; the supervisor passes it on
+        control.report(supervisor, control.Report("failed", str(error)[:4000]))
+        return 1
     except Exception as error:
         log.exception("Worker failed", worker=seat.index)
         control.report(supervisor, control.Report("failed", f"{type(error).__name__}: {error}"[:4000]))

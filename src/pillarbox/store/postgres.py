@@ -23,7 +23,7 @@ from psycopg import IsolationLevel
 
 from pillarbox.cores import Pool
 from pillarbox.store.check import check
-from pillarbox.store.errors import Away, Busy, Closed, IoFault, StoreError
+from pillarbox.store.errors import Away, Busy, Closed, Full, IoFault, StoreError
 from pillarbox.store.migration import Applied, downgrade, upgrade, version_of
 from pillarbox.store.postgres_open import have_alone, say_open
 from pillarbox.store.postgres_outage import Outage
@@ -207,7 +207,7 @@ class _Lane:
                 raise self._outage.met(problem) if connection.closed else problem from error
             finally:
                 self._give_back(connection)
-            self._outage.over()
+            self._outage.well()
             return value, tx.touched
         raise Busy(f"PostgreSQL asked {ATTEMPTS} times to begin again")
 
@@ -220,7 +220,7 @@ class _Lane:
         try:
             connection = connect(self._url)
             say_open(connection)
-        except IoFault as fault:
+        except (IoFault, Full) as fault:
             self._count(-1)
             return self._next_idle(fault)
         if self._read_only:
@@ -228,7 +228,7 @@ class _Lane:
             connection.read_only = True
         return connection
 
-    def _next_idle(self, fault: IoFault) -> psycopg.Connection[Row]:
+    def _next_idle(self, fault: StoreError) -> psycopg.Connection[Row]:
         """A server that gives no more connections has given us some: one of these will do. Raises Away when none comes
         free in time, or there is none any more."""
         end = time.monotonic() + PATIENCE

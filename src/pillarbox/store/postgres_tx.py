@@ -172,10 +172,16 @@ def connect(url: str, **options: Any) -> psycopg.Connection[Row]:
         connection.execute(_AT_THE_SERVER)
         connection.commit()
     except psycopg.Error as error:
-        raise IoFault(_without_url(_line(error))) from None
+        said = _without_url(_line(error))
+        if _ALL_TAKEN.search(said):
+            raise Full(f"{said}; {_ENOUGH}") from None
+        raise IoFault(said) from None
     connection.adapters.register_loader("numeric", _IntLoader)
     return connection
 
+
+_ALL_TAKEN = re.compile(r"too many (connections|clients)|remaining connection slots")
+_ENOUGH = "every worker takes up to six: raise max_connections or the CONNECTION LIMIT, or lower SMTP_WORKER_THREADS"
 
 _QUOTED = re.compile(r"""(['"]).*\1""")
 _OF_URL = re.compile(r"URI|percent|%20|@|invalid integer")

@@ -35,6 +35,8 @@ def test_one_mailbox_has_other_rights(office: Run) -> None:
     shares(office, "info@example.com", "anyone", "--rights", "lr")
     told = shares(office, "info@example.com", "bob@example.com", "--mailbox", "Sent", "--rights", "write")
     assert told == [("(all)", "anyone", "lr", False), ("Sent", "bob@example.com", "lrswiten", False)]
+    told = shares(office, "info@example.com", "anyone", "--mailbox", "Junk", "--rights", "none")
+    assert told[1:] == [("Junk", "anyone", "none", False), ("Sent", "bob@example.com", "lrswiten", False)]
     assert "no mailbox Nowhere" in office("share", "info@example.com", "bob@example.com", "--mailbox", "Nowhere")[2]
     assert "no user eve" in office("share", "info@example.com", "eve")[2]
     assert office("share", "info@example.com", "bob@example.com", "--rights", "xyz")[0] == 1

@@ -16,6 +16,7 @@ from pillarbox.store import (
     Busy,
     Closed,
     Conflict,
+    Full,
     InUse,
     IoFault,
     Store,
@@ -30,6 +31,7 @@ from pillarbox.store import (
 )
 from pillarbox.store.postgres import _MIGRATION_LOCK
 from pillarbox.store.postgres_open import have_alone
+from pillarbox.store.postgres_outage import Outage
 from pillarbox.store.postgres_tx import PostgresTx, connect
 from pillarbox.store.readiness import trouble
 
@@ -89,10 +91,37 @@ async def test_a_broken_connection_is_replaced(server: Store) -> None:
             await server.write(end_it)
         with pytest.raises(Away):
             await server.read(end_it)
-        assert [line["event"] for line in said] == ["The database is away"]
         user = await server.write(directory.create_user, "alice", "alice@example.com", "h")
         assert await server.read(directory.user, "alice") == user
-    assert [line["event"] for line in said] == ["The database is away", "The database is back"]
+    assert [line["event"] for line in said] == ["The database cannot be used"]
+
+
+def test_an_outage_is_told_once_and_its_end_when_nothing_fails_any_more() -> None:
+    clock = Clock(0.0)
+    outage = Outage(clock)
+    with capture_logs() as said:
+        outage.well()
+        for _ in range(8):
+            assert isinstance(outage.met(IoFault("refused")), Away)
+            clock.now += 5
+            outage.well()
+        clock.now += 5
+        outage.well()
+        outage.well()
+        outage.met(IoFault("again"))
+    assert [(line["event"], line.get("seconds")) for line in said] == [
+        ("The database cannot be used", None),
+        ("The database can be used again", 35.0),
+        ("The database cannot be used", None),
+    ]
+
+
+def test_a_server_without_connections_left_is_told_from_one_that_is_not_there(postgres_url: str) -> None:
+    schema = postgres_url.rpartition("%3D")[2]
+    with connect(postgres_url) as operator:
+        operator.execute(f"CREATE ROLE none_{schema} LOGIN CONNECTION LIMIT 0".encode())
+    with pytest.raises(Full, match="too many connections .* every worker takes up to six: raise"):
+        connect(postgres_url.replace("user=postgres", f"user=none_{schema}"))
 
 
 async def test_errors_have_our_classes(server: Store) -> None:
