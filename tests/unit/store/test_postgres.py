@@ -120,7 +120,7 @@ def test_a_server_without_connections_left_is_told_from_one_that_is_not_there(po
     schema = postgres_url.rpartition("%3D")[2]
     with connect(postgres_url) as operator:
         operator.execute(f"CREATE ROLE none_{schema} LOGIN CONNECTION LIMIT 0".encode())
-    with pytest.raises(Full, match="too many connections .* every worker takes up to six: raise"):
+    with pytest.raises(Full, match=r"too many connections .* every worker takes up to six: raise"):
         connect(postgres_url.replace("user=postgres", f"user=none_{schema}"))
 
 
