@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pillarbox.imap import search
 from pillarbox.mime.words import sought
-from pillarbox.session.imap_search_plan import Asked, Looked
+from pillarbox.session.imap_search_plan import Asked, Looked, name_of
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store.search_index import Sought
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 async def looked_up(session: ImapSession, key: search.Key, selected: Selected) -> dict[Asked, Looked]:
-    """For every text of BODY and TEXT that has words: who holds them. Empty when there is no index."""
+    """For every text of BODY and TEXT that has words, and the name of a field in HEADER: who holds them. Empty when
+    there is no index."""
     wanted = list(dict.fromkeys(_sought(key)))
     if not wanted or not len(selected):
         return {}
@@ -41,3 +42,5 @@ def _sought(key: search.Key) -> Iterator[Sought]:
     for one in search.leaves(key):
         if isinstance(one, search.Body | search.Text) and (words := sought(one.text)):
             yield Sought(words, isinstance(one, search.Text))
+        elif isinstance(one, search.Header) and not one.envelope and (name := name_of(one.field)) is not None:
+            yield name

@@ -15,11 +15,14 @@ from typing import Protocol
 
 from pillarbox.imap import search
 from pillarbox.imap.comparator import DEFAULT, Comparator
+from pillarbox.mime.header import LISTED, MAX_HEADER
 from pillarbox.mime.words import holds, sought
 from pillarbox.session.imap_selected import Selected
 from pillarbox.store.search_index import Sought
 
 DAY = 86400  # seconds
+# Of what delivery puts on top the search index does not know: those fields of it that lists do not show.
+ON_TOP = frozenset((b"received", b"delivered-to", b"list-owner"))
 _SPARSE = 32  # with fewer than one of so many messages in a mask each is looked for
 
 
@@ -150,7 +153,7 @@ class _Planner:
                 return self._content(test, NOTHING_READ, self.looked.get(key))
             case search.Header(name, text):
                 test = _header_test(name, text, self.comparator.key)
-                return self._content(test, HEADER_READ, self.looked.get(key))
+                return self._content(test, HEADER_READ, self.looked.get(key) or self._with_field(name))
             case search.Body(text) | search.Text(text):
                 return self._text(text, header=isinstance(key, search.Text))
             case search.Sent(relation, day):
@@ -170,6 +173,15 @@ class _Planner:
             return Plan(looked.sure)
         sure = looked.sure.to_bytes(self.size, "little")
         return Plan(looked.sure | looked.unknown, [Predicate(lambda m: bool(sure[m.index]) or test(m), cost)])
+
+    def _with_field(self, name: str) -> Looked | None:
+        """Those to be asked for a field that few messages may have: the others do not hold its name. The index has as
+        much of a header as is read of it for TEXT, so messages that may have more are asked."""
+        wanted = name_of(name)
+        named = self.looked.get(wanted) if wanted is not None else None
+        if named is None:
+            return None
+        return Looked(0, named.sure | named.unknown | self._mask(search.Size(True, MAX_HEADER)))
 
     def _text(self, text: str, *, header: bool) -> Plan:
         """BODY and TEXT: by words (RFC 9051 section 6.4.4 leaves that to the server), by substring if it has none."""
@@ -268,6 +280,15 @@ class _Planner:
         octets = plan.mask.to_bytes(self.size, "little")
         tests = [p.test for p in sorted(plan.predicates, key=lambda p: p.cost)]
         return lambda m: bool(octets[m.index]) and all(test(m) for test in tests)
+
+
+def name_of(field: str) -> Sought | None:
+    """What the search index is asked for the messages that may have a header field: the words of its name. None where
+    others know better, or the index does not know."""
+    words = sought(field)
+    if not words or field.encode() in LISTED | ON_TOP:
+        return None
+    return Sought(words, header=True)
 
 
 def span(relation: str, start: int, end: int) -> tuple[int, int]:

@@ -1,6 +1,11 @@
 """SEARCH BODY and TEXT through the index: the same answers as without it, new messages too, and no message is read."""
 
+from pillarbox.flow.mailing_list import member_prefix, post_of
+from pillarbox.mime.header import LISTED, MAX_HEADER, fields_of
 from pillarbox.session import imap_search_run
+from pillarbox.session.imap_search_plan import ON_TOP
+from pillarbox.smtp.received import Trace, local_received, received
+from pillarbox.store.queue_records import ListRow
 
 
 def letter(subject, body):
@@ -79,6 +84,64 @@ async def test_what_is_indexed_is_not_read(house, monkeypatch):
         await feed(h)
         assert await c.ok("SEARCH TEXT lunch") == [b"SEARCH 1 2 5"]
         assert read == []
+
+
+async def test_only_messages_that_may_have_a_field_are_asked_for_it(house, monkeypatch):
+    tagged = b"X-Tag-Of: One, two\r\n folded =?utf-8?q?caf=C3=A9?=\r\n" + letter("1", "")
+    letters = [
+        tagged,
+        letter("2", ""),
+        letter("3", "the x tag off"),
+        b"X-Tag_Of : unusual\r\n" + letter("4", ""),
+        b"X-Tag: of a kind\r\n" + letter("5", ""),
+        b"X-Long: " + b"a" * 70 + b"\r\nX-Tag-Of:\r\n" + letter("6", ""),
+        b"X-Long: " + b"a\r\n " * (MAX_HEADER // 3) + b"\r\nX-Tag-Of: beyond\r\n" + letter("7", ""),
+    ]
+    searches = {
+        "HEADER X-Tag-Of ne": "1",
+        'HEADER x-tag-of ", TWO FOLD"': "1",
+        "HEADER X-Tag-Of UNUS": "",
+        "HEADER X-Tag_Of unus": "4",
+        "HEADER X-Tag kind": "5",
+        'HEADER X-Tag-Of ""': "1 6 7",
+        "HEADER X-Tag-Of beyon": "7",
+        "NOT HEADER X-Tag-Of ne": "2 3 4 5 6 7",
+        "OR HEADER X-Tag kind HEADER X-Tag-Of two": "1 5",
+        "HEADER Received lmtp": "",
+        "HEADER X-None a": "",
+        'HEADER ! ""': "",
+    }
+    async with house() as h:
+        await h.put(*letters)
+        c = await h.login("INBOX")
+        for fed in (False, True):
+            for keys, found in searches.items():
+                assert await c.ok("SEARCH " + keys) == [f"SEARCH {found}".strip().encode()], (keys, fed)
+            await feed(h)
+        read = []
+
+        def noted(tx, page, tests):
+            read.extend(index for index, _ in page)
+            return imap_search_matching(tx, page, tests)
+
+        imap_search_matching = imap_search_run.matching
+        monkeypatch.setattr(imap_search_run, "matching", noted)
+        await c.ok("SEARCH HEADER X-Tag-Of two")
+        assert read == [0, 2, 3, 4, 5, 6]
+        read.clear()
+        await c.ok("SEARCH HEADER X-None a")
+        assert read == [6]
+        read.clear()
+        await c.ok("SEARCH HEADER List-Owner a")
+        assert read == [*range(7)]
+
+
+def test_which_fields_delivery_puts_on_top_is_known():
+    post = post_of(ListRow(1, "all@example.org", "All", "ann@example.org", "anyone", 0))
+    trace = received(Trace("", "", "mx.example.org", "ESMTP", "1", 0.0))
+    names = fields_of(member_prefix(post, "bob@example.com", trace) + local_received("mx.example.org", 1, "2", 0.0))
+    assert names.keys() <= LISTED | ON_TOP
+    assert names.keys() >= ON_TOP
 
 
 async def test_expunged_messages_are_not_found(house):
