@@ -112,6 +112,10 @@ class Program:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
 
+    def children(self):
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+
     def fetch(self, path, offset=2):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.base + offset}{path}", timeout=10) as answer:
             return answer.read().decode()
@@ -380,11 +384,32 @@ def test_a_registered_self_signed_certificate_logs_in(running, tmp_path):
         assert until(67) == 67
 
 
+@pytest.mark.parametrize("cores", ["shared", "own"])
+def test_the_cores_of_workers(running, cores):
+    """The loop of a worker and its writer have one core; the threads that hash and pack have all."""
+    usable = os.sched_getaffinity(0)
+
+    def cores_of(worker):
+        return [os.sched_getaffinity(int(thread)) for thread in os.listdir(f"/proc/{worker}/task")]
+
+    with running(WORKER_THREADS=str(len(usable)), WORKER_CORES=cores) as server:
+        assert server.talk().message().startswith("250")
+        end = time.monotonic() + 20
+        while any(len(cores_of(worker)) < 4 for worker in server.children()) and time.monotonic() < end:
+            time.sleep(0.05)  # the second worker may still be on its way
+        loops = [os.sched_getaffinity(worker) for worker in server.children()]
+        for worker, loop in zip(server.children(), loops, strict=True):
+            assert cores_of(worker).count(loop) >= 2
+            assert usable in cores_of(worker)
+        if cores == "own":
+            assert sorted(core for loop in loops for core in loop) == sorted(usable)
+        else:
+            assert loops == [usable] * len(usable)
+
+
 def test_workers_and_the_database(running, tmp_path):
     with running(WORKER_THREADS="1", DATABASE_POOL_SIZE="30", BUFFER_POOL_SIZE="1000") as server:
-        children = f"/proc/{server.process.pid}/task/{server.process.pid}/children"
-        with open(children) as file:
-            assert len(file.read().split()) == 1
+        assert len(server.children()) == 1
         assert (tmp_path / "smtp.db").stat().st_mode & 0o777 == 0o600
         assert "SMTP_DATABASE_POOL_SIZE (environment) has no effect" in server.said()
 
