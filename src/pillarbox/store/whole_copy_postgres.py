@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain
 
 import psycopg
@@ -29,7 +29,7 @@ _TYPES: dict[Kind, str] = {"INTEGER": "int8", "TEXT": "text", "BLOB": "bytea"}
 @contextmanager
 def source_on_postgres(url: str) -> Iterator[PostgresSource]:
     """Nobody opens it meanwhile. Raises InUse, StoreError."""
-    with connect(url) as connection, _our_errors():
+    with _our_errors(), closing(connect(url)) as connection:
         have_alone(connection)
         if not version_of(PostgresTx(connection, 0)):
             raise StoreError("the database to copy from has no store in it")
@@ -64,7 +64,7 @@ class PostgresSource:
 @contextmanager
 def target_on_postgres(url: str) -> Iterator[PostgresTarget]:
     """An empty database, or one with an empty store. Raises InUse, StoreError; then it is as it was."""
-    with connect(url) as connection, _our_errors():
+    with _our_errors(), connect(url) as connection:
         require_utf8(connection)
         have_alone(connection)
         tx = PostgresTx(connection, int(time.time()))
