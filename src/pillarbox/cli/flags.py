@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import difflib
 import io
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tabs and ends of lines
 
 
 class UsageError(Exception):
@@ -105,7 +108,12 @@ def print_in_any_locale() -> None:
             stream.reconfigure(errors="replace")
 
 
+def harmless(text: str) -> str:
+    """Without what a terminal would obey: senders choose subjects, users names of files, other servers their words."""
+    return _CONTROL.sub("?", text)
+
+
 def complain(*lines: object) -> None:
     """To standard error, one line each."""
     for line in lines:
-        print(line, file=sys.stderr)
+        print(harmless(str(line)), file=sys.stderr)

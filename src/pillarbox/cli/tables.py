@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pillarbox.cli.flags import harmless
+
 Row = Mapping[str, Any]
 
 
@@ -130,5 +132,5 @@ def shown(column: str, value: object) -> str:
         except (OSError, OverflowError, ValueError):  # written by hand, and no time at all
             return str(value)
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "-"
-    return str(value)
+        return harmless(", ".join(map(str, value))) or "-"
+    return harmless(str(value))

@@ -62,6 +62,13 @@ def test_messages_come_back(run: Run, tmp_path: Path) -> None:
     assert check_store(tmp_path / "smtp.db") == []
 
 
+def test_a_subject_says_nothing_to_the_terminal(run: Run, tmp_path: Path) -> None:
+    fill(tmp_path / "smtp.db", "=?utf-8?q?=1B[31mred=1B[0m_=C2=9B2J?=")
+    assert "?[31mred?[0m ?2J" in run("undelete", "list", "ada@example.com")[1]
+    (row,) = answer(run("undelete", "list", "ada@example.com", "--json"))
+    assert row["subject"] == "\x1b[31mred\x1b[0m \x9b2J"
+
+
 def test_a_mailbox_comes_back(run: Run, tmp_path: Path) -> None:
     fill(tmp_path / "smtp.db", "one", "two")
     assert run("undelete", "mailbox", "ada@example.com", "INBOX")[1] == "2 messages came back in INBOX\n"

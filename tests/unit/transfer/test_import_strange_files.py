@@ -34,6 +34,12 @@ def test_links_and_pipes_of_a_maildir_are_named_and_not_followed(ada: Account, t
     assert [row[4] for row in ada.mailbox("INBOX")[1]] == [raw("mine")]
 
 
+def test_a_name_of_a_file_says_nothing_to_the_terminal(ada: Account, tmp_path: Path) -> None:
+    root = maildir(tmp_path / "Maildir")
+    put(root, "1.\x1b[31m:2,S", b"")
+    assert [line.split("/")[-1] for line in unread(ada, "maildir", ADA, root)] == ["1.?[31m:2,S: it is empty"]
+
+
 def test_links_and_pipes_among_mbox_and_eml_files(ada: Account, tmp_path: Path) -> None:
     mail, eml = tmp_path / "mail", tmp_path / "eml"
     mail.mkdir()
