@@ -10,7 +10,9 @@ MAX_LINE = 4096  # octets; RFC 5321 section 4.5.3.1.5 has 512, some servers say 
 MAX_LINES = 200
 
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
-_LINE = re.compile(r"([2-5][0-5][0-9])(?:([ -])(.*))?", re.DOTALL)
+# RFC 5321 section 4.2 has second digits up to 5, but what a client does not know it takes by the first digit (4.3.2):
+# 471, 571 and 591 are said by many.
+_LINE = re.compile(r"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 
 
 class AnswerError(ValueError):

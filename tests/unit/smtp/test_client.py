@@ -203,6 +203,13 @@ def test_a_refused_reset_closes():
     assert client.closed
 
 
+@pytest.mark.parametrize("code", [571, 591, 471, 599])
+def test_a_code_that_nobody_knows_counts_by_its_first_digit(code):
+    client, found = talked(b"250 ok\r\n%d no\r\n250 ok\r\n354 go\r\n250 taken\r\n" % code)
+    assert found[-1] == c.Done((Answer(code, "", ("no",)), Answer(250, "", ("taken",))), ("RCPT", "END"))
+    assert not client.closed
+
+
 @pytest.mark.parametrize(
     ("code", "stage", "expected"),
     [
