@@ -20,7 +20,7 @@ _HEADER_END = re.compile(rb"(?:\A|\n)\r?\n")
 _STATUS = {"R": SEEN, "A": ANSWERED, "F": FLAGGED, "D": DELETED, "T": DRAFT}
 _MOZILLA = ((0x1, SEEN), (0x2, ANSWERED), (0x4, FLAGGED))
 _MOZILLA_GONE, _MOZILLA_FORWARDED = 0x8, 0x1000
-_INTERNAL = b"DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA"
+_INTERNAL = re.compile(rb"^Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r?$", re.M)
 
 
 class Marks(msgspec.Struct):
@@ -29,7 +29,8 @@ class Marks(msgspec.Struct):
     uid: int | None = None
     uidvalidity: int = 0
     uidnext: int = 0
-    hidden: bool = False  # no message: data of a program, or deleted there and not yet swept
+    hidden: bool = False  # deleted there and not yet swept
+    internal: bool = False  # data of a program, where it is the first of the file
 
 
 def take_out(data: bytes) -> tuple[bytes, Marks]:
@@ -64,7 +65,7 @@ def take_out(data: bytes) -> tuple[bytes, Marks]:
 
     shorter = _FIELD.sub(field, header)
     marks.keywords = tuple(word for word in map(canonical_keyword, words) if word is not None)
-    marks.hidden = marks.hidden or _INTERNAL in header
+    marks.internal = _INTERNAL.search(header) is not None
     return shorter + data[len(header) :], marks
 
 

@@ -96,7 +96,7 @@ def _file(name: str, path: Path, stream: IO[bytes], before: int) -> Iterator[Fou
             yield FoundFolder(name, marks.uidvalidity, marks.uidnext)
         if data is None:
             yield Unreadable(origin, TOO_LARGE, read)
-        elif not marks.hidden:
+        elif not marks.hidden and not (marks.internal and number == 1):
             date = mbox_stream.moment_of(piece.from_line)
             uid = marks.uid if marks.uid and marks.uid > last else None
             last = uid or last

@@ -19,6 +19,7 @@ from pillarbox.imap.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 from pillarbox.store.exports import Leaving
 from pillarbox.store.mailbox_names import DELIMITER
 from pillarbox.store.records import Mailbox
+from pillarbox.transfer import mbox_marks
 from pillarbox.transfer.export import ExportCount
 from pillarbox.transfer.line_ends import to_file
 
@@ -63,7 +64,8 @@ class MboxWriter:
 
     def put(self, message: Leaving, data: bytes) -> None:
         assert self._file is not None
-        stored = _QUOTE.sub(rb">\1", to_file(data))
+        # Marks that came with the message would be taken for ours, and might say that it is deleted.
+        stored = _QUOTE.sub(rb">\1", to_file(mbox_marks.take_out(data)[0]))
         end = b"\n" if stored.endswith(b"\n") else b"\n\n"
         self._file.write(_from_line(message) + self._marks(message) + stored + end)
         self._empty = False

@@ -86,3 +86,22 @@ def test_only_some_mailboxes(full: Account, tmp_path: Path) -> None:
     assert [row["mailbox"] for row in done["folders"]] == ["a.b"]
     assert [path.name for path in (tmp_path / "out").glob("*.mbox")] == ["a.b.mbox"]
     assert full.run("export", "mbox", ADA, str(tmp_path / "out"), "--mailbox", "Nowhere")[0] == 1
+
+
+def test_marks_that_came_with_a_message_are_none_of_ours(ada: Account, tmp_path: Path) -> None:
+    """In an mbox they would be taken for those of the mailbox: this message for one that is deleted."""
+    kept = b"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\n\r\ntext\r\n"
+
+    async def fill(store, user_id):  # type: ignore[no-untyped-def]
+        box = await store.read(mailboxes.find, user_id, "INBOX")
+        for raw in (
+            b"Subject: first\r\n\r\ntext\r\n",
+            b"Status: RO\r\nX-Keywords: a\r\nX-Mozilla-Status: 0008\r\n" + kept,
+        ):
+            await store.write(messages.append, box.id, NewMessage(blobs.pack(raw), None, analyse(raw)))
+
+    ada.on_store(fill)
+    ada.json("export", "mbox", ADA, tmp_path / "out")
+    assert ada.json("import", "mbox", ADA, tmp_path / "out", "--into", "Back")["stored"] == 2
+    _, (_, back) = ada.mailbox("Back")
+    assert (back[1], back[2], back[4]) == (0, (), kept)
