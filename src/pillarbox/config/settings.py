@@ -60,6 +60,7 @@ class Settings:
     pop3s_port: int | None
     pop3_exclusive: bool
     imap_save_limit: int
+    imap_unauthenticate: bool
     lmtp_port: int | None
     lmtp_socket: Path | None
     sendmail_socket: Path

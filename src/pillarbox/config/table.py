@@ -107,6 +107,9 @@ _LISTENERS = (
     Setting("SMTP_IMAP_SAVE_LIMIT", "listeners.imap_save_limit", integer(1000, 1_000_000, "messages"), 100_000,
             "Messages that one COPY or one APPEND of IMAP may store; told to clients as SAVELIMIT (RFC 9738).",
             "InvalidImapSaveLimit"),
+    Setting("SMTP_IMAP_UNAUTHENTICATE", "listeners.imap_unauthenticate", boolean(), True,
+            "An IMAP connection may log out and in again as another account (UNAUTHENTICATE, RFC 8437). Turn it off "
+            "behind a proxy that decides by the login who may come through.", "InvalidBoolean"),
     Setting("SMTP_LMTP_PORT", "listeners.lmtp_port", optional_port(), None,
             "LMTP, on 127.0.0.1 only: who reaches it may deliver to any mailbox.", "InvalidPort", reload="workers"),
     Setting("SMTP_LMTP_SOCKET", "listeners.lmtp_socket", path(), None, "LMTP on a Unix socket at this path.",

@@ -39,11 +39,15 @@ class Extension:
 
 @dataclass(slots=True, frozen=True)
 class Offer:
-    """What this listener offers: STARTTLS, SASL mechanisms, and whether passwords may go without TLS."""
+    """What this listener offers: STARTTLS, SASL mechanisms, and whether passwords may go without TLS.
+
+    `unauthenticate`: RFC 8437 section 8 wants a way to turn it off.
+    """
 
     starttls: bool = False
     auth: tuple[str, ...] = ("PLAIN", "LOGIN")
     plaintext: bool = False
+    unauthenticate: bool = True
 
 
 def _missing(rfc: str, name: str, tokens: str, reason: str = _LATER, commands: str = "") -> Extension:
@@ -109,7 +113,7 @@ EXTENSIONS: tuple[Extension, ...] = (
     _have("7377", "MULTISEARCH", "MULTISEARCH"),
     _have("7888", "LITERAL+/-", "LITERAL+", ALWAYS, "LITERAL+; LITERAL- is never advertised beside it"),
     _have("7889", "APPENDLIMIT", "APPENDLIMIT=n", AFTER_LOGIN, "one limit for all mailboxes"),
-    _have("8437", "UNAUTHENTICATE", "UNAUTHENTICATE"),
+    _have("8437", "UNAUTHENTICATE", "UNAUTHENTICATE", reason="SMTP_IMAP_UNAUTHENTICATE turns it off"),
     _have("8438", "STATUS=SIZE", "STATUS=SIZE"),
     _have("8440", "LIST-MYRIGHTS", "LIST-MYRIGHTS"),
     _have("8474", "OBJECTID", "OBJECTID", reason="a thread is what shares the first reference"),
@@ -183,6 +187,8 @@ def capabilities(state: State, tls: bool, offer: Offer, append_limit: int, save_
             words += [f"AUTH={mechanism}" for mechanism in offer.auth]
         else:
             words.append("LOGINDISABLED")  # RFC 9051 section 6.2.3
+    if not offer.unauthenticate and not before:
+        words.remove("UNAUTHENTICATE")
     line = " ".join(words).replace("APPENDLIMIT=n", f"APPENDLIMIT={append_limit}")
     return line.replace("SAVELIMIT=n", f"SAVELIMIT={save_limit}")
 

@@ -227,8 +227,9 @@ class ImapSession(Connection[ImapCore]):
     def _policy(self) -> tuple[Limits, Offer]:
         self.channel = channel(self.transport, self.peer)
         settings = self.node.settings
-        limits = settings.max_message_size, settings.imap_save_limit
-        return policy(*limits, tls_ready=bool(self.node.tls), auth=offered(self.channel))
+        numbers = settings.max_message_size, settings.imap_save_limit
+        offer = Offer(bool(self.node.tls), offered(self.channel), unauthenticate=settings.imap_unauthenticate)
+        return policy(*numbers, offer)
 
     def bye(self, text: str, *, unavailable: bool = False) -> None:
         self.core.bye(text, "UNAVAILABLE" if unavailable else None)
@@ -328,6 +329,6 @@ class ImapSession(Connection[ImapCore]):
 
 
 @lru_cache(maxsize=16)
-def policy(max_message_size: int, save_limit: int, *, tls_ready: bool, auth: tuple[str, ...]) -> tuple[Limits, Offer]:
-    """Limits and offer of a connection, `auth` its mechanisms. Passwords go over TLS only."""
-    return Limits(append=max_message_size, save=save_limit), Offer(starttls=tls_ready, auth=auth)
+def policy(max_message_size: int, save_limit: int, offer: Offer) -> tuple[Limits, Offer]:
+    """Limits and offer of a connection: the same objects for all that have the same. Passwords go over TLS only."""
+    return Limits(append=max_message_size, save=save_limit), offer

@@ -81,6 +81,8 @@ async def language(session: ImapSession, command: Command) -> Answer:
 
 async def unauthenticate(session: ImapSession, command: Command) -> Answer:
     """Answer UNAUTHENTICATE (RFC 8437): another account may log in on this connection."""
+    if not session.core.offer.unauthenticate:
+        raise bad("UNAUTHENTICATE is turned off on this server")
     session.logged_out()
     session.switch_compression = session.compression is not None  # only TLS stays
     return Answer("UNAUTHENTICATE completed", session.core.capability_code())

@@ -238,3 +238,13 @@ async def test_a_flood_of_commands_is_answered_in_order(house):
         await c.send(b"".join(b"x%d NOOP\r\n" % n for n in range(3_000)))
         for n in range(3_000):
             assert (await c.response()).startswith(b"x%d OK" % n)
+
+
+async def test_unauthenticate_can_be_turned_off(house):
+    """RFC 8437 section 8."""
+    async with house(imap_unauthenticate=False) as h:
+        c = await h.login()
+        (told,) = await c.ok("CAPABILITY")
+        assert b"UNAUTHENTICATE" not in told
+        assert await c.refused("UNAUTHENTICATE") == b"BAD UNAUTHENTICATE is turned off on this server"
+        assert await c.ok("STATUS INBOX (MESSAGES)") == [b"STATUS INBOX (MESSAGES 0)"]
