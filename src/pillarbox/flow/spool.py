@@ -98,6 +98,7 @@ class Spool:
         "_scanner",
         "_sequence",
         "_stored",
+        "has_8bit",
         "has_nul",
         "head",
         "hops",
@@ -120,6 +121,7 @@ class Spool:
         self._fault: Exception | None = SpoolError("the disk is almost full") if host.disk.is_low() else None
         self.size = 0
         self.has_nul = False  # after finish: see `session.binary_mail`
+        self.has_8bit = False  # after finish: whether octets above 127 came
         self.hops = 0  # after finish: Received fields
         self.head = b""  # after finish: the message, or the first HEAD octets of a large one
 
@@ -222,6 +224,7 @@ class Spool:
         self._pieces = [data]
         self.head = data
         self.has_nul = b"\0" in data
+        self.has_8bit = not data.isascii()
         analysis = analyse(data) if self._passing is None else outline(data, self._passing)
         self.hops = _hops(data[: analysis.header_size])
         return NewMessage(packed=blobs.pack(data), blob_id=None, analysis=analysis)
@@ -289,6 +292,7 @@ class Spool:
             self.hops = _hops(raw.partition(b"\r\n\r\n")[0])
         self._scanner.feed(raw)
         self.has_nul = self.has_nul or b"\0" in raw
+        self.has_8bit = self.has_8bit or not raw.isascii()
         if len(raw) <= CHUNK:
             return [(len(raw), blobs.pack(raw))]
         cuts = (raw[at : at + CHUNK] for at in range(0, len(raw), CHUNK))

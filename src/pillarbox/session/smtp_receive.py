@@ -111,6 +111,8 @@ class Reception:
             self._answer_all(say.TOO_MANY_HOPS)
             return None
         self._header_id = message.analysis.message_id
+        if self._body == "7BIT" and self.spool.has_8bit:  # many clients say nothing and send what they have
+            self._body = "8BITMIME"
         sender = self._mail.sender
         arrived = session.node.clock()
         envelope = Envelope(

@@ -249,6 +249,17 @@ async def test_what_is_asked_of_delivery_goes_into_the_queue(submitting):
         assert {name: row[name] for name in wanted} == wanted
 
 
+@pytest.mark.parametrize("size", [0, 400_000])
+@pytest.mark.parametrize(("letter", "kind"), [("ü", "8BITMIME"), ("u", "7BIT")])
+async def test_what_is_8_bit_is_so_in_the_queue_though_the_client_did_not_say_it(submitting, size, letter, kind):
+    """Else a server without 8BITMIME would get it raw, and one with it a wrong BODY."""
+    async with submitting() as (h, client):
+        text = b"a line of the text\r\n" * (size // 20) + letter.encode() + b"\r\n"
+        await client.message(ADA, "x@elsewhere.example", MESSAGE + text)
+        ((row,), _) = await queued(h)
+        assert row["body"] == kind
+
+
 async def test_mail_for_here_waits_too_when_it_is_to_be_held(submitting):
     async with submitting() as (h, client):
         await client.say("MAIL FROM:<ada@example.com> HOLDFOR=3600", "RCPT TO:<bob@example.com>", "DATA")
