@@ -9,19 +9,29 @@ from pillarbox.imap import search
 from pillarbox.mime.words import sought
 from pillarbox.session.imap_search_plan import Asked, Looked, name_of
 from pillarbox.session.imap_selected import Selected
+from pillarbox.store import search_index
 from pillarbox.store.search_index import Sought
 
 if TYPE_CHECKING:
     from pillarbox.session.imap import ImapSession
 
 
+FEW = 200  # messages, up to which the header of each is read
+_NAMED = 25  # messages of the whole store that the index names in the time in which one is read
+
+
 async def looked_up(session: ImapSession, key: search.Key, selected: Selected) -> dict[Asked, Looked]:
-    """For every text of BODY and TEXT that has words, and the name of a field in HEADER: who holds them. Empty when
-    there is no index."""
-    wanted = list(dict.fromkeys(_sought(key)))
-    if not wanted or not len(selected):
+    """For every text of BODY and TEXT that has words, and the name of a field in HEADER where reading the messages
+    would take longer: who holds them. Empty when there is no index."""
+    if not len(selected):
         return {}
     store = session.store
+    wanted = list(dict.fromkeys(_texts(key)))
+    names = list(dict.fromkeys(_names(key)))
+    if names and len(selected) > FEW and len(selected) * _NAMED >= await store.scan(search_index.messages):
+        wanted += names
+    if not wanted:
+        return {}
     found = await store.scan(store.search.find, selected.mailbox_id, wanted)
     if found is None:
         return {}
@@ -37,10 +47,13 @@ def _mask(selected: Selected, row_ids: set[int]) -> int:
     return int.from_bytes(bytes(map(row_ids.__contains__, selected.ids)), "little")
 
 
-def _sought(key: search.Key) -> Iterator[Sought]:
-    """What a search program looks up in the index."""
+def _texts(key: search.Key) -> Iterator[Sought]:
     for one in search.leaves(key):
         if isinstance(one, search.Body | search.Text) and (words := sought(one.text)):
             yield Sought(words, isinstance(one, search.Text))
-        elif isinstance(one, search.Header) and not one.envelope and (name := name_of(one.field)) is not None:
+
+
+def _names(key: search.Key) -> Iterator[Sought]:
+    for one in search.leaves(key):
+        if isinstance(one, search.Header) and not one.envelope and (name := name_of(one.field)) is not None:
             yield name

@@ -123,6 +123,12 @@ def bounded(rows: Sequence[tuple[int, int]]) -> Iterator[int]:
         yield blob_id
 
 
+def messages(tx: Tx) -> int:
+    """How many messages all mailboxes have. Reads their rows: a scan."""
+    (count,) = tx.row("SELECT sum(message_count) FROM mailboxes") or (0,)
+    return int(count or 0)
+
+
 def rows_of(tx: Tx, mailbox_id: int, blob_ids: set[int]) -> set[int]:
     """Row ids of the messages of a mailbox that have one of these blobs."""
     if not blob_ids:

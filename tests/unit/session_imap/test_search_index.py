@@ -2,9 +2,10 @@
 
 from pillarbox.flow.mailing_list import member_prefix, post_of
 from pillarbox.mime.header import LISTED, MAX_HEADER, fields_of
-from pillarbox.session import imap_search_run
+from pillarbox.session import imap_search_index, imap_search_run
 from pillarbox.session.imap_search_plan import ON_TOP
 from pillarbox.smtp.received import Trace, local_received, received
+from pillarbox.store import search_index
 from pillarbox.store.queue_records import ListRow
 
 
@@ -87,6 +88,7 @@ async def test_what_is_indexed_is_not_read(house, monkeypatch):
 
 
 async def test_only_messages_that_may_have_a_field_are_asked_for_it(house, monkeypatch):
+    monkeypatch.setattr(imap_search_index, "FEW", 2)
     tagged = b"X-Tag-Of: One, two\r\n folded =?utf-8?q?caf=C3=A9?=\r\n" + letter("1", "")
     letters = [
         tagged,
@@ -133,6 +135,10 @@ async def test_only_messages_that_may_have_a_field_are_asked_for_it(house, monke
         assert read == [6]
         read.clear()
         await c.ok("SEARCH HEADER List-Owner a")
+        assert read == [*range(7)]
+        read.clear()
+        monkeypatch.setattr(search_index, "messages", lambda tx: 1_000_000)  # of whom the index might name many
+        await c.ok("SEARCH HEADER X-None a")
         assert read == [*range(7)]
 
 
