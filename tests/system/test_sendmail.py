@@ -263,9 +263,10 @@ def test_hostile_files(host, tmp_path):
     assert len(host.running.messages()) == 1
 
 
-def test_smtp_on_standard_input(host):
-    lines = ["EHLO x", f"MAIL FROM:<x@y.test>\r\nRCPT TO:<{host.ada}>\r\nDATA", "Subject: piped\r\n\r\n.", "QUIT", ""]
-    done = host.sends("-bs", data="\r\n".join(lines))
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+def test_smtp_on_standard_input(host, end):
+    lines = ["EHLO x", "MAIL FROM:<x@y.test>", f"RCPT TO:<{host.ada}>", "DATA", "Subject: piped", "", ".", "QUIT", ""]
+    done = host.sends("-bs", data=end.join(lines))
     codes = [line[:3] for line in done.stdout.decode().splitlines() if line[3:4] == " "]
     assert codes == ["220", "250", "250", "250", "354", "250", "221"]
     assert host.subjects() == ["piped"]
