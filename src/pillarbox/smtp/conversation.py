@@ -1,30 +1,17 @@
-"""One SMTP conversation below its commands: what the next octets are, where the transaction is, what answers do.
+"""One SMTP conversation below its commands and answers: what the next octets are, and where the transaction is.
 
-`SmtpCore` adds the commands. Events come out, answers go in, and nothing else comes out while an answer is owed.
+`Responder` adds the session's answers, `SmtpCore` the commands. Events come out, answers go in, and nothing else comes
+out while an answer is owed.
 """
 
-import binascii
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
 from pillarbox.smtp import events, replies
 from pillarbox.smtp.content import DataReader
-from pillarbox.smtp.events import (
-    Auth,
-    AuthResponse,
-    Content,
-    ContentEnd,
-    Data,
-    Event,
-    Hello,
-    Mail,
-    Rcpt,
-    Reset,
-    StartTls,
-)
+from pillarbox.smtp.events import AuthResponse, Content, ContentEnd, Event, Mail, Reset
 from pillarbox.smtp.exchange import Chunk, parse_response
-from pillarbox.smtp.hello import hello_reply
 from pillarbox.smtp.input import TOO_LONG, Input
 from pillarbox.smtp.offer import Limits, Offer
 from pillarbox.smtp.patience import Patience
@@ -40,31 +27,20 @@ TRANSACTION: Final = SENDER | RECIPIENTS | CHUNKS
 
 # What the next octets are.
 LINES: Final = 0  # commands
-_TEXT: Final = 1  # the content of a DATA
+TEXT: Final = 1  # the content of a DATA
 OCTETS: Final = 2  # the content of a BDAT
 SWALLOW: Final = 3  # the octets of a refused BDAT
-_SASL: Final = 4  # the answer to a challenge
-_DEAF: Final = 5  # none: TLS is being set up
-_CLOSED: Final = 6
-_LINEWISE: Final = (LINES, _SASL)
+SASL: Final = 4  # the answer to a challenge
+DEAF: Final = 5  # none: TLS is being set up
+CLOSED: Final = 6
+_LINEWISE: Final = (LINES, SASL)
 
-_SENDER_OK = encode(*replies.SENDER_OK)
-_RECIPIENT_OK = encode(*replies.RECIPIENT_OK)
-_START_CONTENT = encode(*replies.START_CONTENT)
-_ACCEPTED = encode(*replies.ACCEPTED)
 _CHUNK_ACCEPTED = encode(*replies.CHUNK_ACCEPTED)
 _FAULTS = {
     events.TOO_BIG: encode(*replies.TOO_BIG),
     events.NUL: encode(*replies.NUL),
     events.BARE_LINE_END: encode(*replies.BARE_LINE_END),
     events.LONG_LINE: encode(*replies.LONG_LINE),
-}
-_USUAL: dict[type, Reply] = {
-    Hello: Reply(250, None, ""),
-    Data: replies.START_CONTENT,
-    Auth: replies.AUTHENTICATED,
-    AuthResponse: replies.AUTHENTICATED,
-    StartTls: replies.START_TLS,
 }
 
 
@@ -129,7 +105,7 @@ class Conversation(ABC):
 
     def receive(self, data: bytes) -> None:
         """Take what arrived. Ignored while TLS is being set up and after the end."""
-        if data and self._mode < _DEAF:
+        if data and self._mode < DEAF:
             self._in.receive(data)
 
     def output(self) -> bytes:
@@ -147,7 +123,7 @@ class Conversation(ABC):
                 if line is None:
                     return None
                 event = self._command(line) if mode == LINES else self._response(line)
-            elif mode == _TEXT:
+            elif mode == TEXT:
                 event = self._text()
             elif mode == OCTETS:
                 event = self._octets()
@@ -169,7 +145,7 @@ class Conversation(ABC):
     @property
     def closed(self) -> bool:
         """Write the output and close the transport."""
-        return self._mode == _CLOSED
+        return self._mode == CLOSED
 
     @property
     def mid_transaction(self) -> bool:
@@ -179,7 +155,7 @@ class Conversation(ABC):
     @property
     def receiving(self) -> bool:
         """Content is under way, for which RFC 5321 section 4.5.3.2.5 has a timeout of its own."""
-        return self._mode in (_TEXT, OCTETS, SWALLOW) or (self._phase == CHUNKS and self._waiting is None)
+        return self._mode in (TEXT, OCTETS, SWALLOW) or (self._phase == CHUNKS and self._waiting is None)
 
     @property
     def buffered(self) -> int:
@@ -191,130 +167,10 @@ class Conversation(ABC):
         """Why the message under way will be refused, when that is known: its content need not be kept."""
         return self._reader.fault if self._reader is not None else None
 
-    # For the session: answers.
-
-    def accept(self) -> None:
-        """Answer the waiting event with its usual success."""
-        event = self._waiting
-        if isinstance(event, Rcpt):
-            self._waiting = None
-            self._recipient(_RECIPIENT_OK)
-        elif isinstance(event, Mail):
-            self._waiting = None
-            self._sender(event, _SENDER_OK)
-        elif isinstance(event, ContentEnd):
-            self._settle(_ACCEPTED, success=True)
-        elif event is not None:
-            self.reply(*_USUAL[type(event)])
-        elif self._mode != _CLOSED:
-            raise RuntimeError("no event waits to be accepted")
-
-    def reply(self, code: int, enhanced: str | None, text: str | Sequence[str]) -> None:
-        """Answer the waiting event. Only a success code has an effect; 421 closes the connection.
-
-        A success for a Hello says the extensions whatever `text` is; one for a Data says 354 (or nothing, for BDAT).
-        Raises RuntimeError when no event waits or the code does not fit: faults of the session. A closed core takes
-        every answer and does nothing.
-        """
-        if self._mode == _CLOSED:
-            return  # closed while the session was busy with it: nobody listens
-        event = self._waiting
-        success = 200 <= code < 300 or (code == 354 and isinstance(event, Data))
-        if event is None or not (success or 400 <= code < 600):
-            raise RuntimeError(f"{code} {text!r} does not answer {event!r}")
-        said = encode(code, enhanced, text)
-        if code == 421:
-            self._end(said)
-        elif isinstance(event, ContentEnd):
-            self._settle(said, success=success)
-        elif success:
-            self._waiting = None
-            self._succeed(event, said)
-        else:
-            self._waiting = None
-            self._fail(event, Reply(code, enhanced, text), said)
-
-    def challenge(self, data: bytes) -> None:
-        """Answer an Auth or AuthResponse with 334; the client's answer comes as an AuthResponse."""
-        if self._mode == _CLOSED:
-            return
-        if not isinstance(self._waiting, Auth | AuthResponse):
-            raise RuntimeError("no AUTH waits for a challenge")
-        self._waiting = None
-        self._mode = _SASL
-        self._out.append(b"334 " + binascii.b2a_base64(data, newline=False) + b"\r\n")
-
-    def tls_started(self) -> None:
-        """TLS is up: the client greets again (RFC 3207 section 4.2)."""
-        self.tls = True
-        self.authenticated = False
-        self._phase = START
-        self._mode = LINES
-
     def close(self, code: int, enhanced: str | None, text: str | Sequence[str]) -> None:
         """Say what answers no command (421 for a timeout or a shutdown) and end the conversation."""
-        if self._mode != _CLOSED:
+        if self._mode != CLOSED:
             self._end(encode(code, enhanced, text))
-
-    def _succeed(self, event: Event, said: bytes) -> None:
-        match event:
-            case Hello():
-                self._forget()
-                self._phase = READY
-                if event.esmtp:
-                    said = hello_reply(self.hostname, self.limits, self.offer, self.tls)
-                else:
-                    said = encode(250, None, self.hostname)
-                self._out.append(said)
-            case Mail():
-                self._sender(event, said)
-            case Rcpt():
-                self._recipient(said)
-            case Data(chunked=True):
-                self._phase, self._mode = CHUNKS, OCTETS
-            case Data():
-                self._out.append(_START_CONTENT)
-                self._mode = _TEXT
-                self._reader = DataReader(self.limits.message_size, self.limits.data_line)
-                self._in.push_back(b"\r\n")  # of the DATA line: a dot now is at the beginning of a line
-            case StartTls():
-                self._out.append(said)
-                self._in.clear()  # nothing said in the clear is heard after it
-                self._forget()
-                self._mode = _DEAF
-            case _:
-                self.authenticated = True
-                self._out.append(said)
-
-    def _fail(self, event: Event, reply: Reply, said: bytes) -> None:
-        match event:
-            case Data(chunked=True):
-                self._mode, self._refusal = SWALLOW, reply
-            case Auth() | AuthResponse():
-                self._refuse(said, self._patience.error())
-            case _:
-                if isinstance(event, Data):
-                    self._forget()
-                self._refuse(said, self._patience.refusal())
-
-    def _sender(self, event: Mail, said: bytes) -> None:
-        self._mail = event
-        self._phase = SENDER
-        self._out.append(said)
-
-    def _recipient(self, said: bytes) -> None:
-        self._recipients += 1
-        self._phase = RECIPIENTS
-        self._out.append(said)
-
-    def _settle(self, said: bytes, *, success: bool) -> None:
-        self._out.append(said)
-        self._owed -= 1
-        if success:
-            self._patience.renew()
-        if not self._owed:
-            self._waiting = None
-            self._forget()
 
     # Content.
 
@@ -431,7 +287,7 @@ class Conversation(ABC):
         """The conversation is over."""
         self._out.append(said)
         self._forget()
-        self._mode = _CLOSED
+        self._mode = CLOSED
         self._waiting = None
         self._in.clear()
         return None

@@ -32,13 +32,13 @@ from pillarbox.smtp.conversation import (
     START,
     SWALLOW,
     TRANSACTION,
-    Conversation,
 )
 from pillarbox.smtp.envelope import parse_mail, parse_rcpt
 from pillarbox.smtp.events import Data, Event, Hello, Quit, Reset, StartTls
 from pillarbox.smtp.exchange import parse_auth, parse_bdat
 from pillarbox.smtp.input import TOO_LONG
 from pillarbox.smtp.replies import Refusal, Reply, encode
+from pillarbox.smtp.responder import Responder
 
 MOST_SWALLOWED = 1 << 30  # octets of a BDAT that is refused, or twice a message, if that is more
 
@@ -49,11 +49,11 @@ _WEB = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", 
 _OK = encode(*replies.OK)
 
 
-class SmtpCore(Conversation):
+class SmtpCore(Responder):
     """One client's conversation. Not thread-safe; one instance a connection.
 
-    What the session uses is in `Conversation`; `offer` may be replaced between events, `tls` and `authenticated` tell
-    what was reached.
+    What the session uses is in `Conversation` and `Responder`; `offer` may be replaced between events, `tls` and
+    `authenticated` tell what was reached.
     """
 
     __slots__ = ()
