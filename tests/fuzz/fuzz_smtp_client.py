@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from driver import main
 
 from pillarbox.smtp import client as c
+from pillarbox.smtp import client_events as e
 from pillarbox.smtp.answer import MAX_LINE, Answer, enhanced_of
 from pillarbox.smtp.login import Login, ScramSha256
 from pillarbox.smtp.outgoing import Recipient, Sender, limit, mail_line, rcpt_line, size_limit, takes_binary
@@ -33,11 +34,11 @@ def run(data: bytes) -> None:
     assert converse([[part[at : at + step] for at in range(0, len(part), step)] for part in said], wants) == whole
 
 
-def converse(parts: list[list[bytes]], wants: int) -> tuple[list[c.Event], bytes, bool, str]:
+def converse(parts: list[list[bytes]], wants: int) -> tuple[list[e.Event], bytes, bool, str]:
     """What the client makes of the pieces of each part, TLS being set up between two parts where it is asked for."""
     core = c.ClientCore("me.example", lmtp=wants & 1 == 1)
     mechanism = ScramSha256("ada", "x", "nonce") if wants & 2 else Login("ada", "x")
-    found: list[c.Event] = []
+    found: list[e.Event] = []
     out = b""
     sends = dones = 0
     upgrading = False
@@ -51,29 +52,29 @@ def converse(parts: list[list[bytes]], wants: int) -> tuple[list[c.Event], bytes
         while (event := core.next_event()) is not None:
             found.append(event)
             match event:
-                case c.Connected():
+                case e.Connected():
                     core.hello()
-                case c.Introduced(extensions) if "STARTTLS" in extensions and wants & 4:
+                case e.Introduced(extensions) if "STARTTLS" in extensions and wants & 4:
                     core.starttls()
-                case c.Introduced(extensions) if "AUTH" in extensions and wants & 8:
+                case e.Introduced(extensions) if "AUTH" in extensions and wants & 8:
                     core.auth(mechanism.name, mechanism.initial())
-                case c.UpgradeTls():
+                case e.UpgradeTls():
                     upgrading = True
-                case c.Challenge(challenge):
+                case e.Challenge(challenge):
                     core.respond(mechanism.respond(challenge))
-                case c.ContentWanted():
+                case e.ContentWanted():
                     assert sends == dones + 1
                     core.content(b".text\r\n")
                     if not wants & 16:
                         core.end_content()
-                case c.Done(answers, stages):
+                case e.Done(answers, stages):
                     dones += 1
                     assert dones == sends and len(answers) == len(stages) == len(RECIPIENTS)
                     check(answers)
-                case c.Failed(_, answer):
+                case e.Failed(_, answer):
                     check([answer])
                     assert not answer.ok
-            ready = isinstance(event, c.Introduced | c.Authenticated | c.Done)
+            ready = isinstance(event, e.Introduced | e.Authenticated | e.Done)
             if ready and not core.closed and not core.awaiting and sends < MOST_SENDS:
                 size_limit(core.extensions), limit(core.extensions, "RCPTMAX")
                 sender, offered = SENDERS[wants >> 5 & 1], core.extensions
@@ -89,7 +90,7 @@ def converse(parts: list[list[bytes]], wants: int) -> tuple[list[c.Event], bytes
     closed = core.closed
     core.give_up("LOST", Answer(421, "4.4.2", ("gone",)))
     while (event := core.next_event()) is not None:
-        dones += isinstance(event, c.Done)
+        dones += isinstance(event, e.Done)
     assert dones == sends
     core.receive(b"250 ok\r\n")
     assert core.next_event() is None

@@ -9,7 +9,8 @@ from typing import cast
 from pillarbox.flow.alarm import Alarm
 from pillarbox.flow.parcel import Reply, Stage
 from pillarbox.smtp.answer import Answer, enhanced_of
-from pillarbox.smtp.client import ClientCore, Event
+from pillarbox.smtp.client import ClientCore
+from pillarbox.smtp.client_events import Event
 
 from . import tls
 from .outgoing_timeouts import BLOCK, Timeouts

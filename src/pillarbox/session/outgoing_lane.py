@@ -10,7 +10,7 @@ import structlog
 
 from pillarbox.flow.parcel import Hop, HopDown, Outcome, Parcel, Reply, Result, Stage
 from pillarbox.smtp.answer import Answer
-from pillarbox.smtp.client import ContentWanted, Done
+from pillarbox.smtp.client_events import ContentWanted, Done
 from pillarbox.smtp.outgoing import limit
 from pillarbox.store.errors import StoreError
 from pillarbox.store.store import Store

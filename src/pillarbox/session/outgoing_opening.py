@@ -11,7 +11,7 @@ import structlog
 
 from pillarbox.flow.parcel import Hop, Reply, Stage
 from pillarbox.smtp import login
-from pillarbox.smtp.client import Authenticated, Challenge, Connected, Event, Failed, Introduced, UpgradeTls
+from pillarbox.smtp.client_events import Authenticated, Challenge, Connected, Event, Failed, Introduced, UpgradeTls
 
 from .outgoing_connect import is_loopback
 from .outgoing_connection import Connection, Ended, described

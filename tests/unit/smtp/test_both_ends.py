@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from examples import examples
 from pillarbox.smtp import client as c
+from pillarbox.smtp import client_events as e
 from pillarbox.smtp import events
 from pillarbox.smtp.address import AddressError
 from pillarbox.smtp.core import SmtpCore
@@ -91,24 +92,24 @@ def talk(client, server, script, pieces=None):
 def sending(client, sender, recipients, content, *, pipelining=True):
     def script(event):
         match event:
-            case c.Connected():
+            case e.Connected():
                 client.hello()
-            case c.Introduced(extensions):
+            case e.Introduced(extensions):
                 if not pipelining:
                     del extensions["PIPELINING"]
                 send(client, sender, recipients)
-            case c.ContentWanted():
+            case e.ContentWanted():
                 for piece in content:
                     client.content(piece)
                 client.end_content()
-            case c.Done():
+            case e.Done():
                 client.quit()
 
     return script
 
 
 def codes(found):
-    (done,) = [event for event in found if isinstance(event, c.Done)]
+    (done,) = [event for event in found if isinstance(event, e.Done)]
     return [answer.code for answer in done.answers]
 
 
@@ -181,27 +182,27 @@ def test_starttls_then_login():
 
     def script(event):
         match event:
-            case c.Connected():
+            case e.Connected():
                 client.hello()
-            case c.Introduced(extensions) if "STARTTLS" in extensions:
+            case e.Introduced(extensions) if "STARTTLS" in extensions:
                 assert "AUTH" not in extensions
                 client.starttls()
-            case c.Introduced(extensions):
+            case e.Introduced(extensions):
                 assert extensions["AUTH"] == "LOGIN"
                 client.auth("LOGIN")
-            case c.UpgradeTls():
+            case e.UpgradeTls():
                 client.receive(b"250 2.0.0 injected\r\n")
                 server.core.tls_started()
                 client.tls_started()
                 client.hello()
-            case c.Challenge(data):
+            case e.Challenge(data):
                 assert data == b"Password:"
                 client.respond(b"secret")
-            case c.Authenticated():
+            case e.Authenticated():
                 client.quit()
 
     found = talk(client, server, script)
-    assert isinstance(found[-1], c.Authenticated)
+    assert isinstance(found[-1], e.Authenticated)
     assert server.core.authenticated
     assert client.closed
 
@@ -212,19 +213,19 @@ def test_a_refused_login_and_a_cancelled_one():
 
     def script(event):
         match event:
-            case c.Connected():
+            case e.Connected():
                 client.hello()
-            case c.Introduced():
+            case e.Introduced():
                 client.auth("PLAIN", b"")
-            case c.Challenge():
+            case e.Challenge():
                 client.respond(answers.pop(0))
-            case c.Failed("AUTH", answer):
+            case e.Failed("AUTH", answer):
                 assert answer.code == (550 if answers else 501)
                 if answers:
                     client.auth("LOGIN")
 
     found = talk(client, server, script)
-    assert [event.stage for event in found if isinstance(event, c.Failed)] == ["AUTH", "AUTH"]
+    assert [event.stage for event in found if isinstance(event, e.Failed)] == ["AUTH", "AUTH"]
 
 
 def reader(*said: bytes, ask=lambda client: None):
@@ -244,7 +245,7 @@ def test_a_server_that_knows_no_ehlo():
         b"220 old\r\n", b"502 what\r\n", b"250 hello EHLO is for others\r\n", ask=lambda client: client.hello()
     )
     assert client.output() == b"EHLO me.example\r\nHELO me.example\r\n"
-    assert found[1] == c.Introduced({}, "hello")
+    assert found[1] == e.Introduced({}, "hello")
 
 
 @pytest.mark.parametrize(
@@ -268,7 +269,7 @@ def test_what_is_no_smtp_closes_the_core(said):
 def test_a_goodbye_at_any_time():
     client, found = reader(b"220 a\r\n421 4.3.2 going\r\n")
     assert client.closed
-    assert found[-1] == c.Failed("CLOSED", c.Answer(421, "4.3.2", ("going",)))
+    assert found[-1] == e.Failed("CLOSED", c.Answer(421, "4.3.2", ("going",)))
 
 
 def test_a_goodbye_decides_what_is_not_decided():
@@ -276,13 +277,13 @@ def test_a_goodbye_decides_what_is_not_decided():
         send(client, Sender(""), [Recipient("a@b.example")])
 
     client, found = reader(b"220 a\r\n", b"250 2.1.0 OK\r\n421 going\r\n", ask=ask)
-    assert found[-1] == c.Done((c.Answer(421, "", ("going",)),), ("RCPT",))
+    assert found[-1] == e.Done((c.Answer(421, "", ("going",)),), ("RCPT",))
     assert client.closed
 
 
 def test_an_answer_with_several_lines_and_control_characters():
     _, found = reader(b"220-mx \x1b[1m\r\n220\r\n")
-    assert found == [c.Connected(c.Answer(220, "", ("mx ?[1m", "")))]
+    assert found == [e.Connected(c.Answer(220, "", ("mx ?[1m", "")))]
 
 
 @given(st.binary(max_size=200) | st.text("25- 01\r\n.ab", max_size=100).map(str.encode), st.lists(st.integers(1, 20)))
@@ -297,7 +298,7 @@ def test_nothing_that_a_server_says_raises(data, sizes):
             client.receive(piece)
             while (event := client.next_event()) is not None:
                 found.append(event)
-                if isinstance(event, c.ContentWanted):
+                if isinstance(event, e.ContentWanted):
                     client.content(b"x")
                     client.end_content()
         return found, client.closed, client.output()

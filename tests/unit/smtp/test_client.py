@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from examples import examples
 from fuzz import fuzz_smtp_client as fuzz
 from pillarbox.smtp import client as c
+from pillarbox.smtp import client_events as e
 from pillarbox.smtp import events, login
 from pillarbox.smtp.answer import Answer, enhanced_of
 from pillarbox.smtp.core import SmtpCore
@@ -87,15 +88,15 @@ def test_transactions_do_not_disturb_each_other(plans, lmtp, pipelining, sizes):
                 serve(server, refused)
                 while (event := client.next_event()) is not None:
                     match event:
-                        case c.Connected():
+                        case e.Connected():
                             client.hello()
-                        case c.Introduced(extensions):
+                        case e.Introduced(extensions):
                             if not pipelining:
                                 del extensions["PIPELINING"]
-                        case c.ContentWanted():
+                        case e.ContentWanted():
                             client.content(b"text\r\n")
                             client.end_content()
-                        case c.Done():
+                        case e.Done():
                             found.append((refused, event))
                             open_ = False
         if not said and not asked:
@@ -134,7 +135,7 @@ def talked(*said, recipients=A_AND_B, lmtp=False, extensions=None):
         client.receive(data)
         while (event := client.next_event()) is not None:
             found.append(event)
-            if isinstance(event, c.ContentWanted):
+            if isinstance(event, e.ContentWanted):
                 client.content(b"text\r\n")
                 if extensions != "slowly":
                     client.end_content()
@@ -152,7 +153,7 @@ def test_an_end_at_any_octet_decides_everything(cut, lmtp):
     client.give_up("LOST", Answer(421, "4.4.2", ("gone",)))
     while (event := client.next_event()) is not None:
         found.append(event)
-    (done,) = [event for event in found if isinstance(event, c.Done)]
+    (done,) = [event for event in found if isinstance(event, e.Done)]
     assert len(done.answers) == 2
     assert client.closed
     whole = sum(line.startswith(b"250 taken") for line in heard[:cut].split(b"\r\n")[:-1])
@@ -180,7 +181,7 @@ def test_an_answer_that_does_not_fit(said):
 
 def test_an_early_refusal():
     client, found = talked(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n", b"552 5.3.4 too big\r\n", extensions="slowly")
-    assert found[-1] == c.Done((Answer(552, "5.3.4", ("too big",)),) * 2, ("END", "END"))
+    assert found[-1] == e.Done((Answer(552, "5.3.4", ("too big",)),) * 2, ("END", "END"))
     assert client.closed
     client.output()
     client.content(b"more")
@@ -206,7 +207,7 @@ def test_a_refused_reset_closes():
 @pytest.mark.parametrize("code", [571, 591, 471, 599])
 def test_a_code_that_nobody_knows_counts_by_its_first_digit(code):
     client, found = talked(b"250 ok\r\n%d no\r\n250 ok\r\n354 go\r\n250 taken\r\n" % code)
-    assert found[-1] == c.Done((Answer(code, "", ("no",)), Answer(250, "", ("taken",))), ("RCPT", "END"))
+    assert found[-1] == e.Done((Answer(code, "", ("no",)), Answer(250, "", ("taken",))), ("RCPT", "END"))
     assert not client.closed
 
 
@@ -326,8 +327,8 @@ def test_the_seeds_of_the_fuzz_target_are_conversations(seed):
     fuzz.run(seed)
     found, *_ = fuzz.converse([[part] for part in seed[2:].split(fuzz.HANDSHAKE)], seed[0])
     kinds = [type(event) for event in found]
-    assert kinds[:2] == [c.Connected, c.Introduced]
-    assert c.Done in kinds or c.Challenge in kinds
+    assert kinds[:2] == [e.Connected, e.Introduced]
+    assert e.Done in kinds or e.Challenge in kinds
 
 
 @pytest.mark.parametrize("step", range(1, 40))
@@ -337,4 +338,4 @@ def test_what_comes_before_tls_is_not_heard_in_it(step):
     secured = b"250 secure\r\n550 5.7.1 no\r\n"
     parts = [[part[at : at + step] for at in range(0, len(part), step)] for part in (plain, secured)]
     found, *_ = fuzz.converse(parts, 4)
-    assert [event.name for event in found if isinstance(event, c.Introduced)] == ["mx", "secure"]
+    assert [event.name for event in found if isinstance(event, e.Introduced)] == ["mx", "secure"]
