@@ -13,20 +13,19 @@ from typing import Any, cast
 
 import structlog
 
-from pillarbox.access import bans
-from pillarbox.access.exchange import NO_CHANNEL, offered
+from pillarbox.access.exchange import NO_CHANNEL
 from pillarbox.access.ledger import Field
-from pillarbox.access.limits import Admission, Role, is_loopback
+from pillarbox.access.limits import Role
 from pillarbox.smtp.core import SmtpCore
 from pillarbox.smtp.events import Event
-from pillarbox.smtp.offer import Limits, Offer
 from pillarbox.smtp.replies import Reply, encode
 
 from . import leaving, smtp_debug, tls
 from . import smtp_replies as say
+from .admission import smtp_refusal
 from .node import Node
 from .peer import Peer, peer_of
-from .smtp_policy import hold_limit, policy
+from .smtp_policy import policy
 
 log = structlog.get_logger()
 
@@ -95,20 +94,12 @@ class SmtpConnection(asyncio.Protocol):
         if not self._peer_known:
             self.peer = peer_of(transport)
         self._meet(transport)
-        limits, offer = self._policy()
+        limits, offer = policy(settings, node, self.role, self.peer, self.channel)
         lmtp = self.role is Role.LMTP
         self.core = SmtpCore(settings.hostname, limits, offer, lmtp=lmtp, tls=self.secured is not None)
-        if node.draining or node.maintenance:
-            self._refuse(say.SHUTTING_DOWN if node.draining else say.MAINTENANCE)
-            return
-        admission = node.limiter.enter(self.peer.address, self.role)
-        if not admission:
-            self._not_admitted(admission)
-            return
-        if self.role is Role.SUBMISSION and (ban := node.bans.of(self.peer.address)) is not None:
-            node.limiter.leave(self.peer.address, self.role)
-            log.info("Connection refused: banned", peer=str(self.peer))
-            self._refuse(Reply(421, "4.7.0", bans.told(ban)))  # port 25 takes its mail, and no login
+        refusal = smtp_refusal(node, self.role, self.peer)
+        if refusal is not None:
+            self._refuse(refusal)
             return
         self._admitted = True
         node.sessions.add(self)
@@ -217,13 +208,6 @@ class SmtpConnection(asyncio.Protocol):
         self.secured = tls.described(transport)
         asked = self.secured and self.role is Role.SUBMISSION
         self.channel = tls.channel(transport, self.peer) if asked else NO_CHANNEL
-
-    def _policy(self) -> tuple[Limits, Offer]:
-        """Limits and offer for this client as it is connected now."""
-        settings, here = self._settings, is_loopback(self.peer.address) or not self.peer.address
-        clear = self.role is Role.SUBMISSION and settings.cleartext_loopback and here and not self.peer.proxied
-        until = hold_limit(settings, self.node.clock()) if self.role is Role.SUBMISSION else 0
-        return policy(settings, bool(self.node.tls), self.role, clear, offered(self.channel), until)
 
     def _pump(self) -> None:
         """Answer all that has arrived, up to the first that must wait."""
@@ -379,14 +363,6 @@ class SmtpConnection(asyncio.Protocol):
         self.transport.close()
         self._lingering = True
 
-    def _not_admitted(self, admission: Admission) -> None:
-        if admission is Admission.SERVER_FULL:
-            log.warning(f"Max connections ({self._settings.max_connections}) reached, rejecting new connection")
-            self._refuse(say.SERVER_FULL)
-        else:
-            log.warning("Too many connections from one address, rejecting new connection", peer=str(self.peer))
-            self._refuse(say.ADDRESS_FULL)
-
     # TLS.
 
     def start_tls(self) -> Work | None:
@@ -414,7 +390,7 @@ class SmtpConnection(asyncio.Protocol):
         self._paused = False
         self._meet(self.transport)
         early, self._early = self._early or [], None
-        self.core.offer = self._policy()[1]
+        self.core.offer = policy(self._settings, self.node, self.role, self.peer, self.channel)[1]
         self.core.tls_started()
         self.deadline = self._loop.time() + self._waited()
         for data in early:

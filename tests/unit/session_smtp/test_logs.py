@@ -6,7 +6,7 @@ import pytest
 
 from pillarbox.access import authenticate
 from pillarbox.access.limits import Role
-from pillarbox.session import smtp, smtp_connection, smtp_debug, smtp_envelope, smtp_receive
+from pillarbox.session import admission, smtp, smtp_connection, smtp_debug, smtp_envelope, smtp_receive
 from pillarbox.session.smtp import SmtpSession
 
 
@@ -26,7 +26,7 @@ class Recorder:
 @pytest.fixture
 def log(monkeypatch):
     recorder = Recorder()
-    for module in (smtp, smtp_connection, smtp_debug, smtp_envelope, smtp_receive, authenticate):
+    for module in (admission, smtp, smtp_connection, smtp_debug, smtp_envelope, smtp_receive, authenticate):
         monkeypatch.setattr(module, "log", recorder)
     return recorder
 
