@@ -92,8 +92,8 @@ class Parcel(Struct, frozen=True):
 class Reply(Struct, frozen=True):
     """What decided: the words of a server, or ours for it when it said nothing (`stage` LOST, TIMEOUT, PROTOCOL ...).
 
-    `code` and `enhanced` are always there, made up where the server gave none. `host` is the name it was looked up
-    under, `address` ip:port or the path of a socket, `tls` version and cipher or "".
+    `code` and `enhanced` are always there, made up where the server gave none; `bare`: so is `enhanced`. `host` is the
+    name it was looked up under, `address` ip:port or the path of a socket, `tls` version and cipher or "".
     """
 
     stage: Stage
@@ -103,6 +103,12 @@ class Reply(Struct, frozen=True):
     host: str = ""
     address: str = ""
     tls: str = ""
+    bare: bool = False
+
+    @property
+    def words(self) -> str:
+        """As the server said it."""
+        return f"{self.code} {self.text}" if self.bare else f"{self.code} {self.enhanced} {self.text}"
 
 
 class Outcome(Struct, frozen=True):

@@ -189,10 +189,11 @@ class Connection(asyncio.Protocol):
 
     def reply(self, stage: str, answer: Answer) -> Reply:
         """What the server said, or what stands for it, as the queue keeps it."""
-        return self.said(_STAGES.get(stage, cast(Stage, stage)), answer.code, enhanced_of(answer, stage), answer.text)
+        known, enhanced = _STAGES.get(stage, cast(Stage, stage)), enhanced_of(answer, stage)
+        return self.said(known, answer.code, enhanced, answer.text, bare=not answer.enhanced)
 
-    def said(self, stage: Stage, code: int, enhanced: str, text: str) -> Reply:
-        return Reply(stage, code, enhanced, text[:MAX_TEXT], self.host, self.address, self.tls)
+    def said(self, stage: Stage, code: int, enhanced: str, text: str, *, bare: bool = False) -> Reply:
+        return Reply(stage, code, enhanced, text[:MAX_TEXT], self.host, self.address, self.tls, bare)
 
     # Inside.
 

@@ -421,6 +421,22 @@ def test_hostile_words_of_a_server_stay_in_their_field(run):
     run(body)
 
 
+def test_a_code_that_the_server_did_not_give_is_not_put_into_its_mouth(run):
+    async def body(office):
+        ada = await local(office)
+        reply = Reply("RCPT", 550, "5.1.0", "no", "mx.test", "192.0.2.1:25", bare=True)
+        office.world.servers["mx example.net"].rule = lambda to, tries, now: reply
+        office.start()
+        await office.put("a@example.net", sender=ada)
+        await office.empty(seconds=30)
+        (report,) = await reports(office)
+        (told,) = fields(report)[1]
+        assert (told["Status"], told["Diagnostic-Code"]) == ("5.1.0", "smtp; 550 no")
+        assert "\n      550 no\r\n" in report.get_payload()[0].get_content()
+
+    run(body)
+
+
 def test_addresses_beyond_ascii_make_a_global_report(run):
     async def body(office):
         ada = await local(office)

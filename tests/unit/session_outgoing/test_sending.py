@@ -39,6 +39,15 @@ async def test_one_message_for_two():
     assert peer.commands[-1] == "QUIT"
 
 
+@pytest.mark.parametrize(
+    ("said", "enhanced"), [("550 no such user", "5.1.0"), ("550 5.1.1 no", "5.1.1"), ("550 4.7.1 no", "5.1.0")]
+)
+async def test_the_words_of_a_server_are_told_as_it_said_them(said, enhanced):
+    async with Peer({"RCPT": f"{said}\r\n".encode()}) as peer:
+        outcomes = await sent(peer)
+    assert [(outcome.reply.words, outcome.reply.enhanced) for outcome in outcomes] == [(said, enhanced)] * 2
+
+
 async def test_the_hop_has_a_name_of_its_own():
     async with Peer() as peer:
         await sent(peer, ehlo="out.example")

@@ -104,7 +104,7 @@ def _told(attempt: Attempt, verdict: Verdict) -> Told:
         orcpt=row.orcpt,
         host="" if inside else reply.host,
         place="" if inside else reply.address,
-        said=f"{reply.code} {reply.enhanced} {reply.text}" if theirs else "",
+        said=reply.words if theirs else "",  # RFC 3464 section 2.3.6: the code that was really given
         stage=reply.stage,
         last_attempt=attempt.began,
         retry_until=verdict.until if verdict.report == "delayed" else None,
