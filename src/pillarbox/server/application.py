@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -25,7 +26,7 @@ from pillarbox.session.outgoing_self import listeners_of
 from pillarbox.session.pop3 import Pop3Session
 from pillarbox.session.smtp import SmtpSession
 from pillarbox.session.smtp_local import LocalSession
-from pillarbox.store import DIRECTORY, Away, IoFault, Store, StoreError, Touched, Tx, events, migrate, open_store
+from pillarbox.store import DIRECTORY, Away, Full, IoFault, Store, StoreError, Touched, Tx, events, migrate, open_store
 from pillarbox.store.opening import truncate_wal
 from pillarbox.web import checks
 from pillarbox.web.figures import Figures
@@ -78,10 +79,11 @@ class MailApplication:
         assert isinstance(seat.shared, HashGate)
         self._threads = Pool(THREADS, "loop")
         asyncio.get_running_loop().set_default_executor(self._threads)
-        store = await _open(settings)
         self._limiter = Limiter(self._slot)
         await self._securing.apply(settings, seat.pem, seat.clients, seat.tickets)
-        await self._securing.look(store)
+        with _database_of(settings):
+            store = await open_store(settings.store)
+            await self._securing.look(store)
         resolver = resolver_for(settings)
         if seat.index == 0:
             resolver.introduce()
@@ -297,33 +299,27 @@ class MailApplication:
                 await asyncio.sleep(MINDING)
 
 
-async def _open(settings: Settings) -> Store:
-    """Raises StartError, StoreError."""
+@contextmanager
+def _database_of(settings: Settings) -> Iterator[None]:
+    """A fault of the database that has a setting is an error of that: StartError in place of StoreError."""
     try:
-        return await open_store(settings.store)
+        yield
     except StoreError as error:
         if settings.database_url is None:
             raise
-        raise _without_database(settings, error) from error
-
-
-def _without_database(settings: Settings, error: StoreError) -> StartError:
-    where = settings.source("SMTP_DATABASE_URL")
-    why = f"SMTP_DATABASE_URL ({where}): the database cannot be used: {str(error).rstrip('.?')}"
-    fix = ". Fix: start the database, or correct the URL" if isinstance(error, IoFault) else ""
-    return StartError(why + fix)
+        where = settings.source("SMTP_DATABASE_URL")
+        why = f"SMTP_DATABASE_URL ({where}): the database cannot be used: {str(error).rstrip('.?')}"
+        full = isinstance(error.__cause__, Full)  # it is there, gives no more connections, and has said what helps
+        fix = ". Fix: start the database, or correct the URL" if isinstance(error, IoFault) and not full else ""
+        raise StartError(why + fix) from error
 
 
 def prepare(settings: Settings) -> None:
     """Before the workers: the database is made and brought to this version. Raises StartError, StoreError."""
     check_writable(settings, *folders(settings))
     check_resolver(settings)
-    try:
+    with _database_of(settings):
         migrate(settings.store)
-    except StoreError as error:
-        if settings.database_url is None:
-            raise
-        raise _without_database(settings, error) from error
 
 
 def conclude(settings: Settings) -> None:
