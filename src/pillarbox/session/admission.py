@@ -36,3 +36,19 @@ def smtp_refusal(node: Node, role: Role, peer: Peer) -> Reply | None:
         log.info("Connection refused: banned", peer=str(peer))
         return Reply(421, "4.7.0", bans.told(ban))  # port 25 takes its mail, and no login
     return None
+
+
+def mailbox_refusal(node: Node, role: Role, peer: Peer) -> str | None:
+    """What an IMAP or POP3 client is told in the place of a greeting; None: it has a seat."""
+    if node.draining:
+        return "The server is going down"
+    admission = node.limiter.enter(peer.address, role)
+    if not admission:
+        log.warning("%s connection refused: %s", role.name, admission.value, peer=str(peer))
+        full = admission is Admission.SERVER_FULL
+        return "Too many connections" if full else "Too many connections from your address"
+    if (ban := node.bans.of(peer.address)) is not None:
+        node.limiter.leave(peer.address, role)
+        log.info("%s connection refused: banned", role.name, peer=str(peer))
+        return bans.told(ban)
+    return None

@@ -8,21 +8,20 @@ What is written waits for the client to take it, and what it sends waits for us 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast
 
 import structlog
 
-from pillarbox.access import bans
 from pillarbox.access.authenticate import Identity
 from pillarbox.access.ledger import Field
-from pillarbox.access.limits import Admission, Role
+from pillarbox.access.limits import Role
 
 from . import leaving, tls
+from .admission import mailbox_refusal
 from .begin import carry
 from .compression import BadStream, Compression
+from .keep_alive import keep_alive
 from .node import Node
 from .peer import Peer, peer_of
 
@@ -32,7 +31,6 @@ LOGIN_PATIENCE = 60.0  # seconds from the connection to the login
 STALLED = 300.0  # seconds that a client may leave our output untaken
 WORKING = 60.0  # seconds until a connection that works for its client is looked at again
 REVOKED = 1.0  # seconds that a command may still take when the account has been disabled
-ASKED = 240  # seconds of silence after which the kernel asks whether a client is still there
 UNREAD = 128 * 1024  # octets that may arrive while a command is answered; then reading pauses
 TURN = 64  # commands answered in a row before others have their turn
 
@@ -59,18 +57,6 @@ class Core(Protocol):
 
 
 C = TypeVar("C", bound=Core)
-
-
-def _keep_alive(transport: asyncio.BaseTransport) -> None:
-    """Let the kernel ask a silent client whether it is there: address translators forget connections that say nothing
-    (RFC 5382 section 5 lets them, after two hours and often after minutes), and clients that vanished free their seat.
-    """
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):  # it has gone already
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in ((socket.TCP_KEEPIDLE, ASKED), (socket.TCP_KEEPINTVL, 60), (socket.TCP_KEEPCNT, 5)):
-                sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Connection(asyncio.Protocol, Generic[C]):
@@ -186,21 +172,12 @@ class Connection(asyncio.Protocol, Generic[C]):
         self.transport = cast(asyncio.Transport, transport)
         if not self._peer_known:
             self.peer = peer_of(transport)
-        _keep_alive(transport)
+        keep_alive(transport)
         self.core = self.make_core(tls=tls.described(transport) is not None)
-        if node.draining:
-            self._turn_away("The server is going down")
-            return
-        admission = node.limiter.enter(self.peer.address, self.role)
-        if not admission:
-            log.warning("%s connection refused: %s", self.role.name, admission.value, peer=str(self.peer))
-            server_full = admission is Admission.SERVER_FULL
-            self._turn_away("Too many connections" if server_full else "Too many connections from your address")
-            return
-        if (ban := node.bans.of(self.peer.address)) is not None:
-            node.limiter.leave(self.peer.address, self.role)
-            log.info("%s connection refused: banned", self.role.name, peer=str(self.peer))
-            self._turn_away(bans.told(ban))
+        refusal = mailbox_refusal(node, self.role, self.peer)
+        if refusal is not None:
+            self.bye(refusal, unavailable=True)
+            self.end()
             return
         self._admitted = True
         node.sessions.add(self)
@@ -314,10 +291,6 @@ class Connection(asyncio.Protocol, Generic[C]):
         """Write the last words and close."""
         self.flush()
         self.transport.close()
-
-    def _turn_away(self, text: str) -> None:
-        self.bye(text, unavailable=True)
-        self.end()
 
     async def _answer_all(self) -> None:
         """Answer events until there is none."""
