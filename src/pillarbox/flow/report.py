@@ -55,13 +55,14 @@ def render(message: Reported, recipients: list[Told], hostname: str) -> bytes:
         "Content-Type: multipart/report;",
         f"\treport-type={status_type.partition('/')[2]};",
         f'\tboundary="{boundary}"',
+        *_eight_bit(internationalized or not content.isascii()),  # RFC 2045 section 6.4: as any of its parts
         "",
         f"--{boundary}",
         *_text(words(recipients, hostname, whole=full)),
         "",
         f"--{boundary}",
         f"Content-Type: {status_type}" + ("; charset=utf-8" if internationalized else ""),
-        *(["Content-Transfer-Encoding: 8bit"] if internationalized else []),
+        *_eight_bit(internationalized),
         "",
         f"Reporting-MTA: dns; {hostname}",
         *([f"Original-Envelope-Id: {_value(message.envid, internationalized)}"] if message.envid else []),
@@ -73,7 +74,7 @@ def render(message: Reported, recipients: list[Told], hostname: str) -> bytes:
         "",
         f"--{boundary}",
         f"Content-Type: {_returned_type(content, full)}",
-        *([] if content.isascii() else ["Content-Transfer-Encoding: 8bit"]),
+        *_eight_bit(not content.isascii()),
         "",
         "",
     ]
@@ -122,6 +123,10 @@ def _value(text: str, internationalized: bool) -> str:
     while len(line.encode()) > _FIELD:  # octets count where characters have several
         line = line[: len(line) * 3 // 4]
     return line
+
+
+def _eight_bit(found: bool) -> list[str]:
+    return ["Content-Transfer-Encoding: 8bit"] if found else []
 
 
 def _text(lines: list[str]) -> list[str]:

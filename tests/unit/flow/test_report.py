@@ -69,6 +69,20 @@ def test_eight_bit_headers_are_declared():
     assert last["content-transfer-encoding"] == "8bit"
 
 
+@pytest.mark.parametrize(
+    ("address", "head", "encoding"),
+    [
+        ("nobody@example.com", MESSAGE, None),
+        ("nobody@example.com", b"Subject: gr\xfc\xdfe\r\n\r\n", "8bit"),
+        ("j\u00fcrgen@example.com", MESSAGE, "8bit"),
+    ],
+)
+def test_the_whole_report_is_declared_8_bit_where_a_part_is(address, head, encoding):
+    data = report(Told(address, "failed", "5.1.1", "no"), head=head)
+    assert parsed(data)["content-transfer-encoding"] == encoding
+    assert data.isascii() == (encoding is None)
+
+
 def test_the_same_arguments_give_the_same_octets():
     told = Told("bob@example.com", "failed", "5.2.2", "full")
     assert report(told) == report(told)
