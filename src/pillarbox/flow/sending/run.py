@@ -20,7 +20,7 @@ from pillarbox.store import StoreError, queue_upkeep
 from pillarbox.store.records import Destination, QueuedMessage
 
 from ..parcel import Hop, Outcome, Reply
-from .batch import MOST_RECIPIENTS, Load, loads
+from .batch import Load, loads
 from .bell import Bell
 from .lanes import Lanes
 from .pace import Pace
@@ -72,7 +72,6 @@ class Run:
         self._results = Results(parts, destination.id, destination.name, self.stock)
         self.lease_until = parts.clock() + LEASE
         self.last_error = destination.last_error
-        self._tail: list[QueuedMessage] = []  # of the last message claimed: more of its recipients may follow
         self._bell = Bell(parts.loop)
         self._dry = not leased  # nothing more was due when we looked
         self._look = False  # something may have become due since
@@ -159,9 +158,9 @@ class Run:
     @property
     def takes(self) -> bool:
         """Whether rows may be put into the queue for us to be handed over, without getting ahead of others."""
-        if not self._dry or self._tail or not self.sends or self.pace.probing:
+        if not self._dry or (stock := self.stock).tail or not self.sends or self.pace.probing:
             return False
-        if len(self.stock) >= READY or len(self._results) >= SETTLE_AT or self.parts.slots.is_slow(self.name):
+        if len(stock) >= READY or len(self._results) >= SETTLE_AT or self.parts.slots.is_slow(self.name):
             return False
         return self.parts.clock() < self.lease_until - GRACE
 
@@ -213,8 +212,7 @@ class Run:
     def recall(self, ids: Collection[int]) -> None:
         """Orders were given about these rows: they are put down, also in transfer while the other server cannot have
         taken them."""
-        self.put_down([*self.stock.withdraw(ids), *(row for row in self._tail if row.id in ids)])
-        self._tail = [row for row in self._tail if row.id not in ids]
+        self.put_down(self.stock.withdraw(ids))
         self.lanes.recall(ids)
 
     def came(self, load: Load, outcomes: Sequence[Outcome], began: float, mail_from: str, *, tried: bool) -> None:
@@ -263,7 +261,7 @@ class Run:
                 self._answer_for_it(self._down)
             await self._look_again()
             if self._leaving:
-                self._drop_ready()
+                self.stock.take_all()  # they are given back at the end
             want = self._want()
             if self._results and not want and not self._back and not self._leaving and self.lanes:
                 await (await self.parts.company.wait(self._turn))
@@ -283,7 +281,7 @@ class Run:
     def _finished(self) -> bool:
         if self._leaving:
             return True
-        if self._dry and not self.stock and not self._tail:
+        if self._dry and not self.stock and not self.stock.tail:
             return self.parts.loop.time() >= self._stay_until
         return self.parts.clock() > self.lease_until - GRACE  # what is left is another's
 
@@ -369,15 +367,7 @@ class Run:
             self._dry = self._dry and not turned.hastened
         if want:
             self._dry = len(turned.rows) < want
-            self._take(turned.rows)
-
-    def _take(self, rows: list[QueuedMessage]) -> None:
-        """Make parcels of what was claimed. The last message waits for its other recipients when more is due."""
-        made = loads([*self._tail, *self._begun(rows)])
-        self._tail = []
-        if made and not self._dry and len(made[-1].rows) < MOST_RECIPIENTS:
-            self._tail = list(made.pop().rows)
-        self.stock.add(made)
+            self.stock.add(self._begun(turned.rows), more=not self._dry)
 
     def _begun(self, rows: list[QueuedMessage]) -> list[QueuedMessage]:
         """Those of what is our claim since this moment that are to be sent; the others are answered for."""
@@ -399,17 +389,9 @@ class Run:
     def _answer_for_it(self, reply: Reply) -> None:
         """It is left alone: rows that are due were tried, as far as they are concerned."""
         now = self.parts.clock()
-        if self._tail:
-            self.stock.add(loads(self._tail))
-            self._tail = []
         for load in self.stock.take_all():
             outcomes = [Outcome(row.id, "deferred", reply) for row in load.rows]
             self.came(load, outcomes, now, load.parcel.sender, tried=False)
-
-    def _drop_ready(self) -> None:
-        """They are given back at the end."""
-        self.stock.take_all()
-        self._tail = []
 
     async def _end(self) -> None:
         """Settle what came, give back what was not tried, and the destination with what was learnt."""

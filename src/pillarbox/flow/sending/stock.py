@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pillarbox.store.records import QueuedMessage
 
-from .batch import Load
+from .batch import MOST_RECIPIENTS, Load, loads
 from .parts import Held
 
 if TYPE_CHECKING:
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 
 class Stock:
-    """`rows` were claimed and are not settled: by id the loop time of the claim. `idle`: lanes that wait."""
+    """`rows` were claimed and are not settled: by id the loop time of the claim. `tail`: those of the last message, no
+    parcel yet while more of its recipients may be claimed. `idle`: lanes that wait."""
 
     def __init__(self, held: Held, loop: asyncio.AbstractEventLoop) -> None:
         self.rows: dict[int, float] = {}
+        self.tail: list[QueuedMessage] = []
         self.idle: list[LaneRunner] = []
         self._held = held
         self._loop = loop
@@ -49,9 +51,14 @@ class Stock:
         for row_id in tuple(self.rows):
             self.forget(row_id)
 
-    def add(self, loads: Iterable[Load]) -> None:
-        """Behind all others: they were claimed in their order."""
-        self._ready.extend(loads)
+    def add(self, rows: Sequence[QueuedMessage], *, more: bool) -> None:
+        """Parcels of what was claimed, behind all others: in the order of the claims. The last message waits for its
+        other recipients when `more` is due."""
+        made = loads([*self.tail, *rows])
+        self.tail = []
+        if made and more and len(made[-1].rows) < MOST_RECIPIENTS:
+            self.tail = list(made.pop().rows)
+        self._ready.extend(made)
         self.call()
 
     def add_by_priority(self, load: Load, content: bytes | None) -> None:
@@ -86,11 +93,15 @@ class Stock:
                 kept.append(without)
         if gone:
             self._ready = deque(kept)
+        gone += [row for row in self.tail if row.id in ids]
+        self.tail = [row for row in self.tail if row.id not in ids]
         return gone
 
     def take_all(self) -> list[Load]:
-        taken = list(self._ready)
+        """What waits, the last message too."""
+        taken = [*self._ready, *loads(self.tail)]
         self._ready.clear()
+        self.tail = []
         return taken
 
     def call(self) -> None:
