@@ -111,7 +111,9 @@ class Reception:
             self._answer_all(say.TOO_MANY_HOPS)
             return None
         self._header_id = message.analysis.message_id
-        if self._body == "7BIT" and self.spool.has_8bit:  # many clients say nothing and send what they have
+        if self.spool.has_nul:  # what it is counts, not what it was called: many clients say nothing at all
+            self._body = "BINARYMIME"
+        elif self.spool.has_8bit and self._body == "7BIT":
             self._body = "8BITMIME"
         sender = self._mail.sender
         arrived = session.node.clock()

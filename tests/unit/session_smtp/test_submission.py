@@ -260,6 +260,17 @@ async def test_what_is_8_bit_is_so_in_the_queue_though_the_client_did_not_say_it
         assert row["body"] == kind
 
 
+async def test_what_holds_a_nul_is_binary_in_the_queue_whatever_the_client_called_it(submitting):
+    """DATA cannot carry it: the next server gets it by BDAT, or encoded."""
+    async with submitting() as (h, client):
+        text = MESSAGE + b"a\0b\r\n"
+        await client.say(f"MAIL FROM:<{ADA}> BODY=8BITMIME", "RCPT TO:<x@elsewhere.example>")
+        await client.send(b"BDAT %d LAST\r\n%b" % (len(text), text))
+        assert (await client.reply()).startswith("250")
+        ((row,), (blob,)) = await queued(h)
+        assert row["body"] == "BINARYMIME" and blob.endswith(b"a\0b\r\n")
+
+
 async def test_mail_for_here_waits_too_when_it_is_to_be_held(submitting):
     async with submitting() as (h, client):
         await client.say("MAIL FROM:<ada@example.com> HOLDFOR=3600", "RCPT TO:<bob@example.com>", "DATA")
