@@ -7,6 +7,7 @@ an operator held, deleted or moved in the meantime stays so. Who has the message
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from pillarbox.store.text import storable
 from pillarbox.store.tx import QUEUE, Tx
@@ -20,11 +21,15 @@ UNSENT = "CASE WHEN attempts = 0 THEN 'pending' ELSE 'retry' END"  # the status 
 CLAIMED = "status || '' = 'processing'"
 
 _MINE = f"WHERE id = ? AND {CLAIMED} AND (? = '' OR claimed_by = ?)"
-_SETTLED = (
-    f"{QUIT}, attempts = attempts + 1, retry_count = retry_count + 1, last_error = ?, last_host = ?, updated_at = ? "
+_SAID = f"{QUIT}, last_error = ?, last_host = ?, updated_at = ? "
+_DEFER = (
+    "UPDATE message_queue SET status = 'retry', next_retry_at = ?, attempts = attempts + 1, "
+    f"retry_count = retry_count + 1, {_SAID}{_MINE}"
 )
-_DEFER = f"UPDATE message_queue SET status = 'retry', next_retry_at = ?, {_SETTLED}{_MINE}"
-_FAIL = f"UPDATE message_queue SET status = 'failed', next_retry_at = NULL, wish = '', {_SETTLED}{_MINE}"
+_FAIL = (
+    "UPDATE message_queue SET status = 'failed', next_retry_at = NULL, wish = '', attempts = attempts + ?, "
+    f"retry_count = retry_count + ?, {_SAID}{_MINE}"
+)
 _GIVE_BACK = (
     f"UPDATE message_queue SET status = {UNSENT}, {QUIT}, "
     "next_retry_at = CASE WHEN attempts = 0 THEN created_at ELSE ? END, updated_at = ? "
@@ -47,9 +52,13 @@ def defer(tx: Tx, rows: Iterable[tuple[int, int, str, str]], *, holder: str = ""
     tx.many(_DEFER, [(at, *_said(error, host), tx.now, id, holder, holder) for id, at, error, host in rows])
 
 
-def fail(tx: Tx, rows: Iterable[tuple[int, str, str]], *, holder: str = "") -> None:
-    """(id, error, host): a dead letter, kept until an operator decides."""
-    tx.many(_FAIL, [(*_said(error, host), tx.now, id, holder, holder) for id, error, host in rows])
+def fail(
+    tx: Tx, rows: Iterable[tuple[int, str, str]], *, untried: AbstractSet[int] = frozenset(), holder: str = ""
+) -> None:
+    """(id, error, host): a dead letter, kept until an operator decides. `untried`: those that were given up without an
+    attempt, such as by an order."""
+    made = [(id, int(id not in untried), *_said(error, host)) for id, error, host in rows]
+    tx.many(_FAIL, [(more, more, *said, tx.now, id, holder, holder) for id, more, *said in made])
 
 
 def give_back(tx: Tx, holder: str, ids: Sequence[int]) -> None:

@@ -61,6 +61,15 @@ async def story(office):
     return await office.ask("SELECT kind, detail FROM message_events ORDER BY id")
 
 
+def test_a_report_that_is_bounced_by_an_operator_is_a_dead_letter_and_that_was_no_try(run):
+    async def body(office):
+        await office.put("a@example.net", sender="")
+        assert tuple(await order(office, "bounce")) == (1, 0, 0)
+        assert await office.rows("status, attempts, retry_count") == [("failed", 0, 0)]
+
+    run(body)
+
+
 @pytest.mark.parametrize("reply", [LATER, NEVER])
 def test_what_the_other_server_does_not_take_is_bounced_once(run, reply):
     async def body(office):

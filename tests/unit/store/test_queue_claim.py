@@ -137,6 +137,16 @@ async def test_settling(store: Store, clock: Clock) -> None:
     assert [row.delay_reported_at for row in rows if row.id == ids[4]] == [clock.now - LEASE]
 
 
+async def test_who_is_given_up_without_an_attempt_has_none_more(store: Store) -> None:
+    tried, ordered = await put(store, "1@x", "2@x")
+    (destination,) = await lease(store)
+    await claim(store, destination)
+    gone = [(tried, "554 5.0.0 never", "mx2"), (ordered, "554 5.7.1 returned", "")]
+    await store.write(queue_settle.fail, gone, untried={ordered}, holder="one")
+    found = {row.id: (row.status, row.attempts) for row in await store.read(queue.find, QueueFilter())}
+    assert found == {tried: ("failed", 1), ordered: ("failed", 0)}
+
+
 async def test_settling_what_is_anothers_by_now_changes_nothing(store: Store, clock: Clock) -> None:
     ids = await put(store, "1@x", "2@x", "3@x")
     (destination,) = await lease(store)

@@ -95,7 +95,9 @@ def _carry_out(
         _put_off(tx, deferred, holder, policy)
     queue_settle.give_back(tx, holder, back)
     queue_wishes.moved(tx, [id for id in (*back, *(attempt.row.id for attempt, _ in deferred)) if id in wishes])
-    queue_settle.fail(tx, dead, holder=holder)
+    if dead:
+        untried = {attempt.row.id for attempt, _ in judged if not attempt.tried}
+        queue_settle.fail(tx, dead, untried=untried, holder=holder)
     return {row_id for row_id, *_ in dead}
 
 
