@@ -91,9 +91,12 @@ def _keys(tx: Tx, what: str, since: int, limit: int) -> tuple[list[str], bool]:
         return [key] if key else [], False
     if _KEY.fullmatch(what) and stories.events_of_message(tx, what.upper(), limit=1):
         return [what.upper()], False
-    if not what.startswith("<") and (keys := tracing.keys_of_address(tx, what, since, limit)):
+    marked = what.startswith("<")  # a Message-ID before an address, else the other way round
+    if marked and (keys := tracing.keys_of_header(tx, what, since, limit)):
+        return keys, False
+    if keys := tracing.keys_of_address(tx, what.removeprefix("<").removesuffix(">"), since, limit):
         return keys, True
-    return (tracing.keys_of_header(tx, _header(what), since, limit) if _is_header(what) else []), False
+    return (tracing.keys_of_header(tx, _header(what), since, limit) if "@" in what and not marked else []), False
 
 
 def _is_header(what: str) -> bool:

@@ -53,6 +53,7 @@ def test_trace_of_an_address(run: Run) -> None:
     assert status == 0 and len(out.splitlines()) == 3
     assert KEYS[1] in out.splitlines()[1] and KEYS[0] in out.splitlines()[2]  # the latest first
     assert "deferred: 451 4.7.1 try later" in run("trace", "c@y.test")[1]
+    assert run("trace", "<A@x.test>")[1] == out  # no Message-ID: as it stands in a log or a header
     full = run("trace", "a@x.test", "--full")[1]
     assert full.count("Message 1M80") == 2 and "in mailbox INBOX, uid 1" in full
     assert len(answer(run("trace", "a@x.test", "--limit", "1", "--json"))) == 1
