@@ -6,12 +6,13 @@ they are routed anew: `queue.in_pages(store, queue.reroute, QueueFilter())`.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
 
 from pillarbox.store import directory
-from pillarbox.store.addresses import address_key, domain_key
+from pillarbox.store.addresses import address_key, domain_key, domain_name
 from pillarbox.store.errors import Conflict, Invalid, NotFound
 from pillarbox.store.records import RouteRow, RouteRule
 from pillarbox.store.tx import Tx
@@ -26,6 +27,7 @@ _ROUTE = (
 )
 _RULE = "id, scope, pattern, route_id, accept, created_at"
 _NEEDS_HOST = ("smarthost", "lmtp")
+SOCKET = "unix:"  # may stand in front of the path of a socket
 _CHANGEABLE = (
     "kind",
     "host",
@@ -58,12 +60,13 @@ def set_route(tx: Tx, name: str, **columns: Any) -> RouteRow:
     before = route_named(tx, name)
     if unknown := columns.keys() - set(_CHANGEABLE):
         raise Invalid(f"a route has no {', '.join(sorted(unknown))}")
-    after = msgspec.structs.replace(before, **columns, updated_at=tx.now)
+    after = _checked(msgspec.structs.replace(before, **columns, updated_at=tx.now))
     tx.run(
         f"UPDATE routes SET {', '.join(f'{column} = ?' for column in _CHANGEABLE)}, updated_at = ? WHERE id = ?",
         (*(getattr(after, column) for column in _CHANGEABLE), tx.now, before.id),
     )
-    return _checked(tx, after)
+    directory.changed(tx)
+    return after
 
 
 def holding(tx: Tx) -> dict[int, str]:
@@ -110,7 +113,7 @@ def add_rule(tx: Tx, scope: str, pattern: str, route: str, *, accept: bool = Fal
     too_much = pattern == "*" or (pattern.startswith(".") and "." not in pattern[1:])
     if accept and (scope != "recipient" or too_much):
         raise Invalid("mail of strangers can be accepted for an address, a domain, or what is below one (.example.org)")
-    key, route_id = pattern_key(pattern), route_named(tx, route).id
+    key, route_id = _sensible(pattern), route_named(tx, route).id
     tx.run("DELETE FROM route_rules WHERE scope = ? AND pattern = ?", (scope, key))
     rule_id = tx.insert(
         "INSERT INTO route_rules (scope, pattern, route_id, accept, created_at) VALUES (?, ?, ?, ?, ?)",
@@ -150,21 +153,56 @@ def pattern_key(pattern: str) -> str:
     return dot + key
 
 
+def _sensible(pattern: str) -> str:
+    """The key of a pattern that some mail can have. Raises Invalid."""
+    key = pattern_key(pattern)
+    local, at, domain = key.rpartition("@")
+    if at and local == "*":
+        raise Invalid(f"{pattern!r} would be a single address; all of the domain is {domain!r}")
+    if key != "*":
+        domain_name(domain.removeprefix("."))
+    return key
+
+
 def _rule(row: tuple[Any, ...]) -> RouteRule:
     rule_id, scope, pattern, route_id, accept, created_at = row
     return RouteRule(rule_id, scope, pattern, route_id, bool(accept), created_at)
 
 
-def _checked(tx: Tx, route: RouteRow) -> RouteRow:
+def _checked(route: RouteRow) -> RouteRow:
+    """With its host as the DNS has it. Raises Invalid."""
     if route.kind not in KINDS:
         raise Invalid(f"the kind of a route is one of {', '.join(KINDS)}, not {route.kind!r}")
     if route.tls not in TLS:
         raise Invalid(f"the TLS of a route is one of {', '.join(TLS)}, not {route.tls!r}")
-    if route.kind in _NEEDS_HOST and not route.host:
-        raise Invalid(f"a {route.kind} route needs a host")
     if not 1 <= route.port <= 65535:
         raise Invalid(f"{route.port} is no port")
     if not 0 <= route.concurrency <= 1000:
         raise Invalid("the concurrency of a route is 1 to 1000, or 0 to learn it")
-    directory.changed(tx)
-    return route
+    if route.ehlo_name:
+        try:
+            domain_name(route.ehlo_name)
+        except Invalid:
+            raise Invalid(f"{route.ehlo_name!r} is no name for EHLO: give a host's name") from None
+    return msgspec.structs.replace(route, host=_host(route.kind, route.host))
+
+
+def _host(kind: str, host: str) -> str:
+    """Raises Invalid for what no connection can be made to: the mail would wait, and then come back."""
+    if kind not in _NEEDS_HOST:
+        if host:
+            raise Invalid(f"a {kind} route has no host; mail goes to one by a smarthost or an lmtp route")
+        return ""
+    if not host:
+        raise Invalid(f"a {kind} route needs a host")
+    if host.removeprefix(SOCKET).startswith("/"):
+        return host
+    try:
+        return str(ip_address(host.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        pass
+    try:
+        return domain_name(host)
+    except Invalid:
+        why = "the port has an option of its own" if host.rpartition(":")[2].isdecimal() else "give a name, an address"
+        raise Invalid(f"{host!r} is no host: {why}, or for a socket its whole path") from None

@@ -11,8 +11,6 @@ from pillarbox.store.tx import Tx
 from ..destination import LOCAL
 from ..parcel import Hop, Kind
 
-SOCKET = "unix:"  # before the path of a socket in a route's host
-
 
 class Found(NamedTuple):
     """`hop` is None when nothing is sent there: the route is gone, or is one to hold or to discard, and the rows are
@@ -41,8 +39,8 @@ def find(tx: Tx, name: str) -> Found:
 def of_route(name: str, route: RouteRow, domain: str) -> Hop:
     """`domain`: the recipients', for kinds that look up its hosts."""
     socket = ""
-    if route.host.startswith((SOCKET, "/")):
-        socket = route.host.removeprefix(SOCKET)
+    if route.host.startswith((routes.SOCKET, "/")):
+        socket = route.host.removeprefix(routes.SOCKET)
     return Hop(
         name=name,
         kind=cast(Kind, route.kind),
