@@ -263,6 +263,9 @@ class SqliteSearch:
             (indexed,) = _ints(connection, "SELECT count(*) FROM texts_docsize")
             (behind,) = tx.row("SELECT count(DISTINCT blob_id) FROM messages WHERE blob_id > ?", (mark,)) or (0,)
             (pending,) = _ints(connection, "SELECT count(*) FROM pending")
+        except apsw.SQLError:  # no such table: somebody is making it
+            self._forget()
+            return Status(0, total)
         except apsw.Error as error:
             raise translated(error, self.path) from error
         return Status(indexed, behind + pending)

@@ -202,6 +202,16 @@ async def test_what_left_the_store_is_forgotten(sqlite_store):
     assert await find(sqlite_store, user, "lunch") == [([0], [])]
 
 
+async def test_while_another_process_makes_the_index_nothing_is_indexed(sqlite_store):
+    user = await sqlite_store.write(directory.create_user, "carol", "carol@example.com", "hash", "scram")
+    await fill(sqlite_store, user)
+    with open(sqlite_store.search.path, "xb"):  # its tables come in a moment
+        pass
+    assert await sqlite_store.search.status(sqlite_store) == (0, len(TEXTS))
+    await feed_all(sqlite_store)
+    assert await sqlite_store.search.status(sqlite_store) == (len(TEXTS), 0)
+
+
 @pytest.mark.parametrize("damage", ["garbage", "removed", "of another store"])
 async def test_a_spoilt_index_is_made_anew(sqlite_store, damage):
     store = sqlite_store
