@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from store_samples import Clock, inbox_of, message, to
@@ -28,6 +29,7 @@ from pillarbox.store import (
     messages,
     migrate,
     open_store,
+    postgres_outage,
 )
 from pillarbox.store.postgres import _MIGRATION_LOCK
 from pillarbox.store.postgres_open import have_alone
@@ -96,20 +98,25 @@ async def test_a_broken_connection_is_replaced(server: Store) -> None:
     assert [line["event"] for line in said] == ["The database cannot be used"]
 
 
-def test_an_outage_is_told_once_and_its_end_when_nothing_fails_any_more() -> None:
+def test_an_outage_is_told_once_and_its_end_when_nothing_fails_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, float | None]] = []  # at any level of the log
+
+    def say(event: str, seconds: float | None = None, error: str = "") -> None:
+        said.append((event, seconds))
+
+    monkeypatch.setattr(postgres_outage, "log", SimpleNamespace(info=say, warning=say))
     clock = Clock(0.0)
     outage = Outage(clock)
-    with capture_logs() as said:
-        outage.well()
-        for _ in range(8):
-            assert isinstance(outage.met(IoFault("refused")), Away)
-            clock.now += 5
-            outage.well()
+    outage.well()
+    for _ in range(8):
+        assert isinstance(outage.met(IoFault("refused")), Away)
         clock.now += 5
         outage.well()
-        outage.well()
-        outage.met(IoFault("again"))
-    assert [(line["event"], line.get("seconds")) for line in said] == [
+    clock.now += 5
+    outage.well()
+    outage.well()
+    outage.met(IoFault("again"))
+    assert said == [
         ("The database cannot be used", None),
         ("The database can be used again", 35.0),
         ("The database cannot be used", None),
