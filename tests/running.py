@@ -49,6 +49,11 @@ def free_ports(count: int = 16) -> int:
     raise OSError("no free ports on loopback")
 
 
+def children_of(pid: int) -> list[int]:
+    """Pids of the living children of a process with one thread, such as the workers of a supervisor."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class Running:
     """One server process tree. `ready` is the line that `--json` prints, `program` the command before `try`."""
 
@@ -90,9 +95,7 @@ class Running:
         return [(a["username"], a["password"]) for a in self.ready["accounts"]]
 
     def workers(self) -> list[int]:
-        """Pids of the supervisor's living children."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        return children_of(self.process.pid)
 
     def upgrade(self, seconds: float = 60) -> subprocess.CompletedProcess[str]:
         """`pillarbox upgrade`: its exit status and what it printed."""

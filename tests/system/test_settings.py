@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import pytest
 
 from client_certificates import Authority
-from running import free_ports
+from running import children_of, free_ports
 
 
 class Talk:
@@ -112,9 +112,8 @@ class Program:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
 
-    def children(self):
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
-            return [int(pid) for pid in file.read().split()]
+    def workers(self):
+        return children_of(self.process.pid)
 
     def fetch(self, path, offset=2):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.base + offset}{path}", timeout=10) as answer:
@@ -395,10 +394,10 @@ def test_the_cores_of_workers(running, cores):
     with running(WORKER_THREADS=str(len(usable)), WORKER_CORES=cores) as server:
         assert server.talk().message().startswith("250")
         end = time.monotonic() + 20
-        while any(len(cores_of(worker)) < 4 for worker in server.children()) and time.monotonic() < end:
+        while any(len(cores_of(worker)) < 4 for worker in server.workers()) and time.monotonic() < end:
             time.sleep(0.05)  # the second worker may still be on its way
-        loops = [os.sched_getaffinity(worker) for worker in server.children()]
-        for worker, loop in zip(server.children(), loops, strict=True):
+        loops = [os.sched_getaffinity(worker) for worker in server.workers()]
+        for worker, loop in zip(server.workers(), loops, strict=True):
             assert cores_of(worker).count(loop) >= 2
             assert usable in cores_of(worker)
         if cores == "own":
@@ -409,7 +408,7 @@ def test_the_cores_of_workers(running, cores):
 
 def test_workers_and_the_database(running, tmp_path):
     with running(WORKER_THREADS="1", DATABASE_POOL_SIZE="30", BUFFER_POOL_SIZE="1000") as server:
-        assert len(server.children()) == 1
+        assert len(server.workers()) == 1
         assert (tmp_path / "smtp.db").stat().st_mode & 0o777 == 0o600
         assert "SMTP_DATABASE_POOL_SIZE (environment) has no effect" in server.said()
 

@@ -44,6 +44,17 @@ async def local(office, address="ada@example.com"):
     return address
 
 
+async def report_on(office, reply):
+    """The one report of a message to which the server gave this reply."""
+    sender = await local(office)
+    office.world.servers["mx example.net"].rule = lambda to, tries, now: reply
+    office.start()
+    await office.put("a@example.net", sender=sender)
+    await office.empty(seconds=30)
+    (report,) = await reports(office)
+    return report
+
+
 def fields(report):
     """The recipients' fields, and the message's."""
     whole, *recipients = report.get_payload()[1].get_payload()
@@ -405,14 +416,9 @@ def test_a_bad_domain_fails_at_once_and_the_reason_is_ours(run):
 
 def test_hostile_words_of_a_server_stay_in_their_field(run):
     async def body(office):
-        ada = await local(office)
         words = "no\r\nStatus: 2.0.0\r\n\r\nAction: delivered \udcff \u00e9 " + "x" * 5000
         reply = Reply("RCPT", 550, "5.7.1", words, "mx\r\nEvil: yes", "192.0.2.1:25")
-        office.world.servers["mx example.net"].rule = lambda to, tries, now: reply
-        office.start()
-        await office.put("a@example.net", sender=ada)
-        await office.empty(seconds=30)
-        (report,) = await reports(office)
+        report = await report_on(office, reply)
         (told,) = fields(report)[1]
         assert (told["Action"], told["Status"], told["Evil"]) == ("failed", "5.7.1", None)
         data = bytes(report)
@@ -423,13 +429,8 @@ def test_hostile_words_of_a_server_stay_in_their_field(run):
 
 def test_a_code_that_the_server_did_not_give_is_not_put_into_its_mouth(run):
     async def body(office):
-        ada = await local(office)
         reply = Reply("RCPT", 550, "5.1.0", "no", "mx.test", "192.0.2.1:25", bare=True)
-        office.world.servers["mx example.net"].rule = lambda to, tries, now: reply
-        office.start()
-        await office.put("a@example.net", sender=ada)
-        await office.empty(seconds=30)
-        (report,) = await reports(office)
+        report = await report_on(office, reply)
         (told,) = fields(report)[1]
         assert (told["Status"], told["Diagnostic-Code"]) == ("5.1.0", "smtp; 550 no")
         assert "\n      550 no\r\n" in report.get_payload()[0].get_content()

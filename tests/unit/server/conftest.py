@@ -19,6 +19,7 @@ import pytest
 from pillarbox.server import standing
 from pillarbox.server.parts import Parts
 from pillarbox.server.supervisor import Supervisor
+from running import children_of
 from unit.server import toy
 
 
@@ -118,7 +119,7 @@ class Server:
         raise AssertionError("not every worker took a connection")
 
     def workers(self) -> list[int]:
-        return [int(p) for p in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return children_of(self.pid)
 
     def reload(self, **changes: Any) -> None:
         self.changes.write_text(json.dumps(changes))
